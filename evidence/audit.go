@@ -1,0 +1,172 @@
+package evidence
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// AuditEntry is one entry of an ingest's control log, as JSON: an admin act,
+// a refusal, a config version, an alert, a drill result, a closed day's books.
+// The registry and every count are the fold of these, so no change can exist
+// without its entry. Empty fields are left out.
+type AuditEntry struct {
+	Type       string          `json:"type"`
+	Time       time.Time       `json:"time"` // when the ingest decided, on its clock
+	Actor      *Actor          `json:"actor,omitempty"`
+	RequestID  string          `json:"request_id,omitempty"`
+	Tenant     string          `json:"tenant,omitempty"`
+	Device     string          `json:"device,omitempty"`
+	Generation int             `json:"generation,omitempty"`
+	Target     string          `json:"target,omitempty"` // what was acted on where it is no device: tenant, operator, alert, config
+	Result     string          `json:"result,omitempty"` // "done" or "refused"
+	Reason     string          `json:"reason,omitempty"`
+	Ticket     string          `json:"ticket,omitempty"`
+	Before     json.RawMessage `json:"before,omitempty"`
+	After      json.RawMessage `json:"after,omitempty"`
+	Data       json.RawMessage `json:"data,omitempty"` // what the type says; see the constants
+}
+
+// Actor is the operator who acted, in the role under which it was allowed.
+type Actor struct {
+	Name       string `json:"name"`
+	Role       string `json:"role"`
+	Credential string `json:"credential,omitempty"` // "sha256:<hex>" of the certificate
+}
+
+// Types of AuditEntry. The comment gives the shape of Data.
+const (
+	EntryIngestStarted   = "ingest.started"      // {"instance","version","config_sha256"}
+	EntryIngestStopped   = "ingest.stopped"      // none
+	EntryConfigApplied   = "config.applied"      // ConfigApplied
+	EntryTenantAdded     = "tenant.added"        // Tenant
+	EntryOperatorAdded   = "operator.added"      // Operator
+	EntryOperatorRemoved = "operator.removed"    // Operator
+	EntryDeviceRequested = "device.requested"    // Device (state requested)
+	EntryDeviceApproved  = "device.approved"     // {"enrolment_code_sha256","expires"}
+	EntryDeviceIssued    = "device.issued"       // Credential
+	EntryDeviceActivated = "device.activated"    // {"fingerprint","source"}: first valid contact
+	EntryQuarantined     = "device.quarantined"  // none; Reason and Ticket are set
+	EntryReleased        = "device.released"     // none
+	EntryRevoked         = "device.revoked"      // none; Reason and Ticket are set
+	EntrySessionsCut     = "device.sessions-cut" // {"decision_index","connections","elapsed_ms"}: after a quarantine or revocation
+	EntryRefusal         = "refusal"             // Refusal
+	EntryAdminRefused    = "admin.refused"       // {"method","path","status","code"}
+	EntryAlertRaised     = "alert.raised"        // Alert
+	EntryAlertAcked      = "alert.acknowledged"  // {"id"}
+	EntryAlertResolved   = "alert.resolved"      // {"id","resolution"}; no Actor where the condition ended by itself
+	EntryGap             = "gap.recorded"        // {"boot","from_seq","to_seq"}: numbers that never came
+	EntryCredentialSeen  = "credential.seen"     // {"fingerprint","source"}: the first time from this source address
+	EntryBooksClosed     = "books.closed"        // Books
+	EntryDrill           = "drill.result"        // DrillResult
+	EntryExport          = "export.completed"    // {"requester","approver","scope","rows","bytes","sha256","destination"}
+)
+
+// Tenant is a customer whose devices report; its log is its own.
+type Tenant struct {
+	ID   string `json:"id"` // [a-z0-9][a-z0-9-]{0,62}
+	Name string `json:"name,omitempty"`
+}
+
+// DeviceState is where a device stands in its life.
+type DeviceState string
+
+// The states of a device.
+const (
+	DeviceRequested   DeviceState = "requested"
+	DeviceApproved    DeviceState = "approved"
+	DeviceIssued      DeviceState = "issued"
+	DeviceActive      DeviceState = "active"
+	DeviceQuarantined DeviceState = "quarantined"
+	DeviceRevoked     DeviceState = "revoked"
+	DeviceRetired     DeviceState = "retired"
+)
+
+// Device is one device or gateway of one tenant. A device that is made again
+// after a revocation has a new generation and inherits nothing.
+type Device struct {
+	Tenant      string       `json:"tenant"`
+	ID          string       `json:"id"` // [A-Za-z0-9][A-Za-z0-9._-]{0,127}
+	Generation  int          `json:"generation"`
+	Type        string       `json:"type"`
+	Site        string       `json:"site,omitempty"`
+	Fleet       string       `json:"fleet,omitempty"`
+	State       DeviceState  `json:"state"`
+	Firmware    string       `json:"firmware,omitempty"` // as last reported
+	Credentials []Credential `json:"credentials,omitempty"`
+}
+
+// Credential is what a device proves itself with, never the secret.
+type Credential struct {
+	Fingerprint string    `json:"fingerprint"` // "sha256:<hex>" of the DER certificate
+	Method      string    `json:"method"`      // "x509"
+	KeyType     string    `json:"key_type"`    // "ecdsa-p256", "ed25519", "rsa-3072", …
+	Serial      string    `json:"serial,omitempty"`
+	NotBefore   time.Time `json:"not_before"`
+	NotAfter    time.Time `json:"not_after"`
+}
+
+// Operator is a person who acts on the ingest.
+type Operator struct {
+	Name        string   `json:"name"`
+	Roles       []string `json:"roles"` // admin, provisioner, approver, support, exporter, auditor
+	Fingerprint string   `json:"fingerprint,omitempty"`
+}
+
+// Refusal is one or more requests that were turned away for one reason. The
+// first is logged at once; like ones that follow within a second are counted.
+type Refusal struct {
+	Code          string    `json:"code"`   // stable problem code, such as "tenant.mismatch"
+	Status        int       `json:"status"` // HTTP status; 0 where the handshake or connection was refused
+	Count         int64     `json:"count"`
+	First         time.Time `json:"first"`
+	Last          time.Time `json:"last"`
+	ClaimedTenant string    `json:"claimed_tenant,omitempty"`
+	Path          string    `json:"path,omitempty"`
+	Fingerprint   string    `json:"fingerprint,omitempty"` // credential that was shown
+	Source        string    `json:"source,omitempty"`      // IP address
+	Detail        string    `json:"detail,omitempty"`
+	Events        int64     `json:"events,omitempty"` // events refused with it where they could be counted; they stand in Books.Refused
+}
+
+// Alert is a condition that somebody must look at.
+type Alert struct {
+	ID      string    `json:"id"`
+	Kind    string    `json:"kind"`  // "device.silent", "fleet.silent", "replay.conflict", …
+	Since   time.Time `json:"since"` // when the condition began, such as the last event before a silence
+	Devices []string  `json:"devices,omitempty"`
+	Detail  string    `json:"detail"`
+}
+
+// Books is the account of one tenant and UTC day, in events (lines), which
+// must balance: Received = Accepted + Duplicate + DeadLettered + Refused.
+type Books struct {
+	Tenant       string `json:"tenant"`
+	Day          string `json:"day"` // 2026-07-01, by received time
+	Received     int64  `json:"received"`
+	Accepted     int64  `json:"accepted"`
+	Duplicate    int64  `json:"duplicate"`
+	DeadLettered int64  `json:"dead_lettered"`
+	Refused      int64  `json:"refused"`
+}
+
+// ConfigApplied is a version of the ingest's configuration taking effect.
+type ConfigApplied struct {
+	Version int             `json:"version"`
+	SHA256  string          `json:"sha256"`
+	Config  json.RawMessage `json:"config"`         // effective settings, no secrets
+	Diff    []string        `json:"diff,omitempty"` // "limits.body_bytes: 1048576 -> 2097152"
+}
+
+// DrillResult is one attack and what became of it.
+type DrillResult struct {
+	ID        string    `json:"id"`      // "TR-02.replayed-batch"
+	Control   string    `json:"control"` // "TR-02"
+	What      string    `json:"what"`
+	Sent      string    `json:"sent"`     // the request in one line, no secrets
+	Expected  string    `json:"expected"` //
+	Got       string    `json:"got"`
+	Verdict   string    `json:"verdict"` // "passed", "failed", "not-available"
+	StartedAt time.Time `json:"started_at"`
+	LatencyMS float64   `json:"latency_ms"`          // measured on the real monotonic clock
+	LogEntry  string    `json:"log_entry,omitempty"` // "<log>/<index>" of the refusal it caused
+}
