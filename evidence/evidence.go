@@ -28,10 +28,14 @@ type Collector interface {
 
 // Evidence is what a collector brought back for one kind in one run.
 type Evidence struct {
-	Kind         Kind         `json:"kind"`
-	Collector    string       `json:"collector"`
-	CollectedAt  time.Time    `json:"collected_at"`
-	Window       Period       `json:"window"`
+	Kind        Kind      `json:"kind"`
+	Collector   string    `json:"collector"`
+	CollectedAt time.Time `json:"collected_at"`
+	Window      Period    `json:"window"`
+	// Snapshot says that the population is the state at CollectedAt rather than
+	// the events of Window; a later snapshot replaces an earlier one.
+	Snapshot bool `json:"snapshot,omitempty"`
+
 	Provenance   Provenance   `json:"provenance"`
 	Completeness Completeness `json:"completeness"`
 
