@@ -1,0 +1,216 @@
+package metering
+
+import (
+	"bytes"
+	"embed"
+	"fmt"
+	"io/fs"
+	"slices"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"trustpack/evidence"
+)
+
+//go:embed fleet.yaml
+var fleetYAML []byte
+
+//go:embed schemas/*.schema.json
+var schemaFiles embed.FS
+
+// Schemas holds one JSON Schema per event type, "<type>.schema.json", for the
+// "data" of an event.
+func Schemas() (fs.FS, error) { return fs.Sub(schemaFiles, "schemas") }
+
+// Quarter is the period that the example covers, 2026-Q3.
+func Quarter() evidence.Period {
+	return evidence.Period{
+		From: time.Date(2026, 7, 1, 0, 0, 0, 0, time.UTC),
+		To:   time.Date(2026, 10, 1, 0, 0, 0, 0, time.UTC),
+	}
+}
+
+// Fleet is fleet.yaml: who reports what, and what goes wrong on the way.
+type Fleet struct {
+	Organisation string            `yaml:"organisation"`
+	System       string            `yaml:"system"`
+	Tenants      []Tenant          `yaml:"tenants"`
+	Operators    []Operator        `yaml:"operators"`
+	Fleets       []DeviceFleet     `yaml:"fleets"`
+	Types        map[string]Type   `yaml:"types"`    // by device type
+	Firmware     map[string]string `yaml:"firmware"` // by device type, at the start of the quarter
+	Updates      []Update          `yaml:"updates"`
+	Setup        time.Time         `yaml:"setup"` // when the registry was filled
+	Devices      []Device          `yaml:"devices"`
+}
+
+// Tenant is a customer of the vendor.
+type Tenant struct {
+	ID   string `yaml:"id"`
+	Name string `yaml:"name"`
+}
+
+// Operator is a person at the vendor who works with the ingest. First marks
+// the admin that the ingest's own initialisation makes.
+type Operator struct {
+	Name  string   `yaml:"name"`
+	Roles []string `yaml:"roles"`
+	First bool     `yaml:"first"`
+}
+
+// DeviceFleet groups devices of one tenant; a critical one needs two approvals
+// for each new device.
+type DeviceFleet struct {
+	ID       string `yaml:"id"`
+	Tenant   string `yaml:"tenant"`
+	Critical bool   `yaml:"critical"`
+}
+
+// Type is a sort of device: the type of its events and the time between two
+// uploads.
+type Type struct {
+	Event  string        `yaml:"event"`
+	Upload time.Duration `yaml:"upload"`
+}
+
+// Update is one firmware update of a device type and its waves. Behind lists
+// devices that should have it and have not.
+type Update struct {
+	Type    string   `yaml:"type"`
+	Version string   `yaml:"version"`
+	Waves   []Wave   `yaml:"waves"`
+	Behind  []string `yaml:"behind"`
+}
+
+// Wave is the part of an update that happens at one time.
+type Wave struct {
+	At      time.Time `yaml:"at"`
+	Devices []string  `yaml:"devices"`
+}
+
+// Device is one meter or gateway. Added is zero for what was there before the
+// quarter; Pending marks a request that nobody has approved yet. Scale is the
+// number of households whose load it sees, 1 where it is not given.
+type Device struct {
+	ID      string    `yaml:"id"`
+	Tenant  string    `yaml:"tenant"`
+	Type    string    `yaml:"type"`
+	Site    string    `yaml:"site"`
+	Fleet   string    `yaml:"fleet"`
+	Scale   int64     `yaml:"scale"`
+	Added   time.Time `yaml:"added"`
+	Pending bool      `yaml:"pending"`
+	Reason  string    `yaml:"reason"`
+	Trouble []Trouble `yaml:"trouble"`
+}
+
+// TroubleKind names what goes wrong with a device.
+type TroubleKind string
+
+// The kinds of trouble. The comment says what From and To mean.
+const (
+	ClockAhead  TroubleKind = "clock-ahead"  // From..To: event times run ahead by Ahead
+	Resend      TroubleKind = "resend"       // From: the first upload after it is sent twice
+	Silent      TroubleKind = "silent"       // From..To: no power; afterwards a new boot
+	Gap         TroubleKind = "gap"          // From: Missing sequence numbers are never sent
+	OutOfRange  TroubleKind = "out-of-range" // From..To: one impossible reading a minute
+	Quarantined TroubleKind = "quarantined"  // From: quarantined; To: released. The device keeps what was refused
+	Revoked     TroubleKind = "revoked"      // From: revoked; To: taken from the wall, so it stops trying
+)
+
+// Trouble is one thing that goes wrong with a device. By and Ticket are those
+// of the operator who deals with it.
+type Trouble struct {
+	Kind    TroubleKind   `yaml:"kind"`
+	From    time.Time     `yaml:"from"`
+	To      time.Time     `yaml:"to"`
+	Ahead   time.Duration `yaml:"ahead"`
+	Missing int64         `yaml:"missing"`
+	By      string        `yaml:"by"`
+	Ticket  string        `yaml:"ticket"`
+	Reason  string        `yaml:"reason"`
+}
+
+// during reports whether at lies in [From, To).
+func (t Trouble) during(at time.Time) bool { return !at.Before(t.From) && at.Before(t.To) }
+
+// Load reads the fleet. Errors name the line of fleet.yaml.
+func Load() (*Fleet, error) {
+	dec := yaml.NewDecoder(bytes.NewReader(fleetYAML))
+	dec.KnownFields(true)
+	var f Fleet
+	if err := dec.Decode(&f); err != nil {
+		return nil, fmt.Errorf("reading fleet.yaml: %w", err)
+	}
+	if err := f.check(); err != nil {
+		return nil, fmt.Errorf("reading fleet.yaml: %w", err)
+	}
+	return &f, nil
+}
+
+// check finds words that point at nothing.
+func (f *Fleet) check() error {
+	seen := map[string]bool{}
+	for i := range f.Devices {
+		d := &f.Devices[i]
+		if d.Scale == 0 {
+			d.Scale = 1
+		}
+		switch _, known := f.Types[d.Type]; {
+		case seen[d.ID]:
+			return fmt.Errorf("device %s stands twice", d.ID)
+		case !known:
+			return fmt.Errorf("device %s: unknown type %q", d.ID, d.Type)
+		case f.Firmware[d.Type] == "":
+			return fmt.Errorf("device %s: type %q has no firmware", d.ID, d.Type)
+		case !slices.ContainsFunc(f.Fleets, func(x DeviceFleet) bool { return x.ID == d.Fleet && x.Tenant == d.Tenant }):
+			return fmt.Errorf("device %s: tenant %q has no fleet %q", d.ID, d.Tenant, d.Fleet)
+		}
+		seen[d.ID] = true
+		for _, t := range d.Trouble {
+			if t.By != "" && !slices.ContainsFunc(f.Operators, func(o Operator) bool { return o.Name == t.By }) {
+				return fmt.Errorf("device %s: %s by unknown operator %q", d.ID, t.Kind, t.By)
+			}
+		}
+	}
+	for _, u := range f.Updates {
+		for _, w := range u.Waves {
+			for _, id := range w.Devices {
+				if !seen[id] {
+					return fmt.Errorf("update %s: unknown device %q", u.Version, id)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// operators are the names of those who hold the role, in the order of the file.
+func (f *Fleet) operators(role string) []string {
+	var names []string
+	for _, o := range f.Operators {
+		if slices.Contains(o.Roles, role) {
+			names = append(names, o.Name)
+		}
+	}
+	return names
+}
+
+// firmwareOf is what the device runs at the time.
+func (f *Fleet) firmwareOf(d Device, at time.Time) string {
+	version := f.Firmware[d.Type]
+	for _, u := range f.Updates {
+		for _, w := range u.Waves {
+			if u.Type == d.Type && !at.Before(w.At) && slices.Contains(w.Devices, d.ID) {
+				version = u.Version
+			}
+		}
+	}
+	return version
+}
+
+// critical reports whether a new device of the fleet needs two approvals.
+func (f *Fleet) critical(fleet string) bool {
+	return slices.ContainsFunc(f.Fleets, func(x DeviceFleet) bool { return x.ID == fleet && x.Critical })
+}

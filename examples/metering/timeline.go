@@ -1,0 +1,145 @@
+package metering
+
+import (
+	"slices"
+	"time"
+)
+
+// StepKind names what happens in a step.
+type StepKind string
+
+// The kinds of steps. The comment gives the fields of Step that they use
+// beside At and Actor.
+const (
+	AddTenant        StepKind = "add-tenant"        // Tenant, Name
+	AddOperator      StepKind = "add-operator"      // Name, Roles
+	RequestDevice    StepKind = "request-device"    // Tenant, Device, Type, Site, Fleet, Reason
+	ApproveDevice    StepKind = "approve-device"    // Tenant, Device; the last approval gives the enrolment code
+	EnrolDevice      StepKind = "enrol-device"      // Tenant, Device; done by the device, so there is no Actor
+	QuarantineDevice StepKind = "quarantine-device" // Tenant, Device, Reason, Ticket
+	ReleaseDevice    StepKind = "release-device"    // Tenant, Device, Reason, Ticket
+	RevokeDevice     StepKind = "revoke-device"     // Tenant, Device, Reason, Ticket
+	AckAlert         StepKind = "ack-alert"         // Tenant, Device, Alert
+	ResolveAlert     StepKind = "resolve-alert"     // Tenant, Device, Alert, Reason, Ticket; it may be over by then
+	SendUpload       StepKind = "upload"            // Upload; done by the device
+)
+
+// Step is one thing that happens at a simulated time.
+type Step struct {
+	At     time.Time
+	Kind   StepKind
+	Actor  string // operator who acts
+	Tenant string
+	Device string
+	Name   string
+	Roles  []string
+	Type   string
+	Site   string
+	Fleet  string
+	Reason string
+	Ticket string
+	Alert  string // kind of the alert, "device.silent"
+	Upload *Upload
+}
+
+// Timeline is everything that operators and devices do from the filling of
+// the registry to the end of the quarter, in order of time. Steps of the same
+// time that are uploads are of different devices and may be sent at once.
+func (f *Fleet) Timeline() []Step {
+	steps := f.founding()
+	for i, d := range f.Devices {
+		steps = append(steps, f.provisioning(d, i)...)
+		steps = append(steps, f.handling(d)...)
+		for _, u := range f.Uploads(d) {
+			steps = append(steps, Step{At: u.At, Kind: SendUpload, Tenant: d.Tenant, Device: d.ID, Upload: &u})
+		}
+	}
+	slices.SortStableFunc(steps, func(a, b Step) int { return a.At.Compare(b.At) })
+	return steps
+}
+
+// admin is the operator whom the ingest's own initialisation makes.
+func (f *Fleet) admin() string {
+	for _, o := range f.Operators {
+		if o.First {
+			return o.Name
+		}
+	}
+	return ""
+}
+
+// founding adds tenants and operators.
+func (f *Fleet) founding() []Step {
+	at := f.Setup
+	var steps []Step
+	for _, t := range f.Tenants {
+		steps = append(steps, Step{At: at, Kind: AddTenant, Actor: f.admin(), Tenant: t.ID, Name: t.Name})
+		at = at.Add(time.Minute)
+	}
+	for _, o := range f.Operators {
+		if !o.First {
+			steps = append(steps, Step{At: at, Kind: AddOperator, Actor: f.admin(), Name: o.Name, Roles: o.Roles})
+			at = at.Add(time.Minute)
+		}
+	}
+	return steps
+}
+
+// Delays from the request of a device to what follows.
+const (
+	firstApproval  = 95 * time.Minute
+	secondApproval = 130 * time.Minute
+	enrolment      = 3 * time.Hour
+)
+
+// provisioning is the way of a device into the registry. The devices that were
+// there before the quarter follow each other by a minute.
+func (f *Fleet) provisioning(d Device, i int) []Step {
+	at, reason := d.Added, d.Reason
+	if at.IsZero() {
+		at, reason = f.Setup.Add(time.Hour+time.Duration(i)*time.Minute), "taken over from the old registry"
+	}
+	step := func(delay time.Duration, kind StepKind, actor string) Step {
+		return Step{At: at.Add(delay), Kind: kind, Actor: actor, Tenant: d.Tenant, Device: d.ID}
+	}
+	request := step(0, RequestDevice, f.operators("provisioner")[0])
+	request.Type, request.Site, request.Fleet, request.Reason = d.Type, d.Site, d.Fleet, reason
+	steps := []Step{request}
+	if d.Pending {
+		return steps
+	}
+	approvers := f.operators("approver")
+	steps = append(steps, step(firstApproval, ApproveDevice, approvers[0]))
+	if f.critical(d.Fleet) {
+		steps = append(steps, step(secondApproval, ApproveDevice, approvers[1]))
+	}
+	return append(steps, step(enrolment, EnrolDevice, ""))
+}
+
+// handling is what operators do about a device's trouble.
+func (f *Fleet) handling(d Device) []Step {
+	var steps []Step
+	for _, t := range d.Trouble {
+		step := Step{Actor: t.By, Tenant: d.Tenant, Device: d.ID, Reason: t.Reason, Ticket: t.Ticket}
+		add := func(at time.Time, kind StepKind) *Step {
+			step := step
+			step.At, step.Kind = at, kind
+			steps = append(steps, step)
+			return &steps[len(steps)-1]
+		}
+		switch t.Kind {
+		case Quarantined:
+			add(t.From, QuarantineDevice)
+			add(t.To, ReleaseDevice).Reason = "port closed and configuration compared with the released one"
+		case Revoked:
+			add(t.From, RevokeDevice)
+		case Silent:
+			// Seen the second morning, closed when the meter has reported again.
+			morning := t.From.Truncate(24 * time.Hour).Add(48*time.Hour + 7*time.Hour + 45*time.Minute)
+			ack := add(morning, AckAlert)
+			ack.Alert, ack.Reason, ack.Ticket = "device.silent", "", ""
+			add(t.To.Truncate(12*time.Hour).Add(12*time.Hour+30*time.Minute), ResolveAlert).Alert = "device.silent"
+		}
+	}
+	return steps
+}
