@@ -1,16 +1,14 @@
 package metering
 
 import (
-	"bytes"
 	"embed"
 	"fmt"
 	"io/fs"
 	"slices"
 	"time"
 
-	"go.yaml.in/yaml/v3"
-
 	"trustpack/evidence"
+	"trustpack/internal/strictyaml"
 )
 
 //go:embed fleet.yaml
@@ -135,16 +133,14 @@ type Trouble struct {
 // during reports whether at lies in [From, To).
 func (t Trouble) during(at time.Time) bool { return !at.Before(t.From) && at.Before(t.To) }
 
-// Load reads the fleet. Errors name the line of fleet.yaml.
+// Load reads the fleet. Errors name the place in fleet.yaml.
 func Load() (*Fleet, error) {
-	dec := yaml.NewDecoder(bytes.NewReader(fleetYAML))
-	dec.KnownFields(true)
 	var f Fleet
-	if err := dec.Decode(&f); err != nil {
-		return nil, fmt.Errorf("reading fleet.yaml: %w", err)
+	if err := strictyaml.Decode("fleet.yaml", fleetYAML, &f); err != nil {
+		return nil, fmt.Errorf("reading the example's fleet: %w", err)
 	}
 	if err := f.check(); err != nil {
-		return nil, fmt.Errorf("reading fleet.yaml: %w", err)
+		return nil, fmt.Errorf("checking fleet.yaml: %w", err)
 	}
 	return &f, nil
 }
