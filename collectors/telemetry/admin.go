@@ -1,0 +1,88 @@
+package telemetry
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"time"
+
+	"trustpack/evidence"
+)
+
+// deviceRecord is a device as GET /v1/admin/devices lists it.
+type deviceRecord struct {
+	evidence.Device
+	LastSeen time.Time `json:"last_seen"`
+	Accepted int64     `json:"accepted"`
+}
+
+// operatorRecord is an operator as GET /v1/admin/operators lists it.
+type operatorRecord struct {
+	evidence.Operator
+}
+
+// deadLetter is one as GET /v1/admin/deadletters lists it.
+type deadLetter struct {
+	Tenant   string    `json:"tenant"`
+	Index    int64     `json:"index"`
+	Received time.Time `json:"received"`
+	Device   string    `json:"device"`
+	Reason   string    `json:"reason"`
+	Detail   string    `json:"detail"`
+	Bytes    []byte    `json:"bytes"`
+	State    string    `json:"state"`
+}
+
+// readAdmin asks for the state: configuration, registry, operators and dead
+// letters.
+func (r *run) readAdmin() {
+	r.principal = "unknown: the ingest did not say"
+	r.configReply = r.get("/v1/admin/config")
+	r.configReply.err = r.configReply.decode(&r.setup)
+	if r.configReply.err == nil {
+		r.configReply.err = json.Unmarshal(r.setup.Config, &r.setup.settings)
+	}
+	if r.setup.Operator != "" {
+		r.principal = "operator " + r.setup.Operator
+	}
+
+	r.devicesReply = r.get("/v1/admin/devices")
+	var devices struct {
+		Devices []deviceRecord `json:"devices"`
+	}
+	r.devicesReply.err = r.devicesReply.decode(&devices)
+	r.devs = devices.Devices
+
+	r.operatorsReply = r.get("/v1/admin/operators")
+	var operators struct {
+		Operators []operatorRecord `json:"operators"`
+	}
+	r.operatorsReply.err = r.operatorsReply.decode(&operators)
+	r.opers = operators.Operators
+
+	r.readDeadLetters()
+}
+
+// readDeadLetters pages to the end, or to the first page that fails.
+func (r *run) readDeadLetters() {
+	next := ""
+	for page := 1; ; page++ {
+		rep := r.get("/v1/admin/deadletters?limit=500&from=" + url.QueryEscape(next))
+		rep.request.Page = page
+		var got struct {
+			DeadLetters []deadLetter `json:"deadletters"`
+			Next        string       `json:"next"`
+		}
+		rep.err = rep.decode(&got)
+		r.deadLetterReplies = append(r.deadLetterReplies, rep)
+		r.dead = append(r.dead, got.DeadLetters...)
+		if rep.err != nil || got.Next == "" {
+			return
+		}
+		if got.Next == next {
+			r.deadLetterReplies[len(r.deadLetterReplies)-1].err = fmt.Errorf("page %d names itself as the next", page)
+			return
+		}
+		next = got.Next
+	}
+}

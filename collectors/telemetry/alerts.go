@@ -1,0 +1,181 @@
+package telemetry
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"trustpack/evidence"
+)
+
+// alert is one alert with what became of it.
+type alert struct {
+	evidence.Alert
+	raised, acked, resolved entry
+}
+
+// foldAlerts reads the alerts raised before the period's end, with the
+// acknowledgements and resolutions known at collection.
+func (r *run) foldAlerts(p *part, entries []entry) []*alert {
+	var out []*alert
+	byID := map[string]*alert{}
+	for _, e := range entries {
+		if e.Result == "refused" {
+			continue
+		}
+		switch e.Type {
+		case evidence.EntryAlertRaised:
+			a := &alert{raised: e}
+			if err := e.data(&a.Alert); err != nil {
+				p.gap("an alert", err)
+				continue
+			}
+			out, byID[a.ID] = append(out, a), a
+		case evidence.EntryAlertAcked, evidence.EntryAlertResolved:
+			var d struct {
+				ID         string `json:"id"`
+				Resolution string `json:"resolution"`
+			}
+			if err := e.data(&d); err != nil {
+				p.gap("what became of an alert", err)
+				continue
+			}
+			a := byID[d.ID]
+			if a == nil {
+				p.gap("alert "+d.ID, fmt.Errorf("control entry %d acts on it and the log does not hold it", e.index))
+				continue
+			}
+			if e.Type == evidence.EntryAlertAcked {
+				a.acked = e
+			} else {
+				a.resolved = e
+			}
+		}
+	}
+	return out
+}
+
+func alertTypes(e entry) bool {
+	return e.Type == evidence.EntryAlertRaised || e.Type == evidence.EntryAlertAcked || e.Type == evidence.EntryAlertResolved
+}
+
+// alerts are those raised in the period.
+func (r *run) alerts() part {
+	p, entries := r.fromControl(KindAlerts, alertTypes)
+	for _, a := range r.foldAlerts(&p, entries) {
+		if !r.period.Contains(a.raised.Time) {
+			continue
+		}
+		p.add(a.ID, map[string]any{
+			"kind": a.Kind, "tenant": a.raised.Tenant, "since": ts(a.Since), "raised_at": ts(a.raised.Time), "devices": list(a.Devices), "detail": a.Detail,
+			"acknowledged_at": ts(a.acked.Time), "acknowledged_by": a.acked.actorName(),
+			"resolved_at": ts(a.resolved.Time), "resolution": resolution(a), "resolved_by": a.resolved.actorName(),
+		})
+	}
+	return p
+}
+
+func resolution(a *alert) string {
+	var d struct{ Resolution string }
+	if a.resolved.data(&d) != nil {
+		return ""
+	}
+	return d.Resolution
+}
+
+// silences are found in the tenants' logs: each time longer than the device's
+// threshold in which an active device sent nothing that was accepted. Whether
+// an alert was raised for it is then looked up.
+func (r *run) silences() part {
+	p, entries := r.fromControl(KindSilences, alertTypes)
+	r.needTenants(&p)
+	p.basis = "reconciled"
+	alerts := r.foldAlerts(&p, entries)
+	states := r.deviceStates()
+	for _, d := range r.devs {
+		threshold := r.setup.threshold(d.Type)
+		key := deviceKey(d.Tenant, d.ID, d.Generation)
+		a := r.activity[key]
+		if threshold == 0 || a == nil || isCanary(d.Tenant) {
+			continue
+		}
+		spans := slices.Clone(a.spans)
+		if end := r.endOfSight(); end.Sub(a.last) > 0 {
+			spans = append(spans, span{from: a.last}) // open: nothing since
+		}
+		for _, s := range spans {
+			r.silence(&p, d, threshold, s, states[key], alerts)
+		}
+	}
+	return p
+}
+
+// endOfSight is the last instant of the period that this run could see.
+func (r *run) endOfSight() time.Time {
+	if r.at.Before(r.period.To) {
+		return r.at
+	}
+	return r.period.To
+}
+
+func (r *run) silence(p *part, d deviceRecord, threshold time.Duration, s span, states []stateSpan, alerts []*alert) {
+	end := s.to
+	if end.IsZero() {
+		end = r.endOfSight()
+	}
+	// A device that was shut out is not silent but silenced.
+	for _, st := range states {
+		if !st.from.Before(s.from) && st.from.Before(end) && st.out {
+			end = st.from
+		}
+	}
+	// What counts is the silence inside the period.
+	overdue := s.from.Add(threshold)
+	if !end.After(overdue) || !end.After(r.period.From) || !overdue.Before(r.period.To) {
+		return
+	}
+	name := d.Tenant + "/" + d.ID
+	at := map[string]any{
+		"tenant": d.Tenant, "device": d.ID, "generation": d.Generation, "since": ts(s.from), "until": ts(s.to),
+		"threshold_s": threshold.Seconds(), "duration_s": end.Sub(s.from).Seconds(),
+		"alert_id": "", "alert_raised_at": "", "alert_delay_s": nil,
+	}
+	for _, a := range alerts {
+		if !strings.HasSuffix(a.Kind, ".silent") || !names(a.Devices, name, d.ID) || a.raised.Time.Before(s.from) || a.raised.Time.After(later(end, overdue).Add(threshold)) {
+			continue
+		}
+		at["alert_id"], at["alert_raised_at"], at["alert_delay_s"] = a.ID, ts(a.raised.Time), a.raised.Time.Sub(overdue).Seconds()
+		break
+	}
+	p.add(name+"/"+ts(s.from), at)
+}
+
+func names(devices []string, forms ...string) bool {
+	return slices.ContainsFunc(devices, func(d string) bool { return slices.Contains(forms, d) })
+}
+
+// stateSpan is the moment from which a device was shut out or let in again.
+type stateSpan struct {
+	from time.Time
+	out  bool
+}
+
+func (r *run) deviceStates() map[string][]stateSpan {
+	out := map[string][]stateSpan{}
+	for _, e := range r.control {
+		if e.Result == "refused" {
+			continue
+		}
+		key := deviceKey(e.Tenant, e.Device, e.Generation)
+		switch e.Type {
+		case evidence.EntryRevoked, evidence.EntryQuarantined:
+			out[key] = append(out[key], stateSpan{e.Time, true})
+		case evidence.EntryReleased:
+			out[key] = append(out[key], stateSpan{e.Time, false})
+		}
+	}
+	return out
+}
+
+func isCanary(tenant string) bool { return strings.HasPrefix(tenant, "canary-") }

@@ -1,0 +1,212 @@
+package telemetry
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"slices"
+
+	"golang.org/x/mod/sumdb/tlog"
+
+	"trustpack/evidence"
+	"trustpack/ledger"
+)
+
+// ExcerptFile is the name under which a log's excerpt is kept in the raw
+// replies of KindCheckpoints: a ledger.Excerpt as JSON.
+func ExcerptFile(log string) string { return "excerpt-" + log + ".json" }
+
+// checkpoints are the signed heads of every log over the period, each
+// verified and proved to extend the one before.
+func (r *run) checkpoints() part {
+	p := part{kind: KindCheckpoints, basis: "verified-log"}
+	p.from(r.logsReply, "logs.json", "list of logs")
+	for _, v := range r.logs {
+		p.requests = append(p.requests, v.requests...)
+		if v.err != nil {
+			p.gap("log "+v.name, v.err)
+			continue
+		}
+		p.note = join(p.note, v.note())
+		excerpt, err := r.citing(v)
+		if err == nil {
+			err = excerpt.Verify(v.key)
+		}
+		body, jsonErr := json.Marshal(excerpt)
+		if err != nil || jsonErr != nil {
+			p.gap("excerpt of log "+v.name, fmt.Errorf("making it: %w", firstError(err, jsonErr)))
+			continue
+		}
+		p.raw = append(p.raw, evidence.RawReply{Name: ExcerptFile(v.name), Body: body})
+		r.checkpointItems(&p, v)
+	}
+	return p
+}
+
+// checkpointItems lists what Excerpt.Verify has accepted: a step that did not
+// verify would have made the view an error, and so a gap.
+func (r *run) checkpointItems(p *part, v *logView) {
+	seen := map[int64]bool{}
+	for i, step := range v.excerpt.History {
+		if seen[step.Size] {
+			continue
+		}
+		seen[step.Size] = true
+		position := "history"
+		if i == len(v.excerpt.History)-1 {
+			position = "latest"
+		}
+		p.add(fmt.Sprintf("%s@%012d", v.name, step.Size), map[string]any{
+			"log": v.name, "origin": v.origin, "size": step.Size, "root": step.Root, "time": ts(step.Time),
+			"signature_valid": true, "consistent": true, "position": position, "key_pinned": v.pinned,
+		})
+	}
+}
+
+// citing adds to the log's excerpt the entries that items of this run cite,
+// with their inclusion proofs: the control log's made here from the hashes
+// that were read, a tenant's dead letters asked of the ingest.
+func (r *run) citing(v *logView) (ledger.Excerpt, error) {
+	excerpt := v.excerpt
+	excerpt.Records = nil
+	if v.name != controlLog {
+		return excerpt, nil
+	}
+	for _, e := range r.control {
+		if e.index >= v.head.Size || !r.cited(e) {
+			continue
+		}
+		proof, err := tlog.ProveRecord(v.head.Size, e.index, hashSlice(v.hashes))
+		if err != nil {
+			return ledger.Excerpt{}, fmt.Errorf("proving control entry %d: %w", e.index, err)
+		}
+		excerpt.Records = append(excerpt.Records, ledger.RecordProof{
+			Index: e.index, Entry: e.raw, Proof: string(ledger.MarshalProof(e.index, proof, []byte(excerpt.Checkpoint))),
+		})
+	}
+	return excerpt, nil
+}
+
+// cited says which control entries of the period are proved one by one:
+// decisions, refusals after them, drills, alerts, configuration and books.
+func (r *run) cited(e entry) bool {
+	return r.period.Contains(e.Time) && !slices.Contains([]string{evidence.EntryCredentialSeen, evidence.EntryDeviceActivated, evidence.EntryIngestStarted, evidence.EntryIngestStopped}, e.Type)
+}
+
+// deadLetters are the events of the period that could not be accepted, each
+// with its bytes' digest and its inclusion in the tenant's log.
+func (r *run) deadLetters() part {
+	p := part{kind: KindDeadLetters, basis: "reconciled"}
+	r.needTenants(&p)
+	for i, rep := range r.deadLetterReplies {
+		p.from(rep, fmt.Sprintf("deadletters-%03d.json", i+1), fmt.Sprintf("dead letters, page %d", i+1))
+	}
+	included := r.provenDeadLetters(&p)
+	listed := map[string]int64{}
+	for _, d := range r.dead {
+		if !r.period.Contains(d.Received) {
+			continue
+		}
+		listed[d.Tenant]++
+		id := fmt.Sprintf("%s/%010d", d.Tenant, d.Index)
+		state := d.State
+		if state == "" {
+			state = "open"
+		}
+		p.add(id, map[string]any{
+			"tenant": d.Tenant, "device": d.Device, "reason": d.Reason, "detail": d.Detail, "received": ts(d.Received),
+			"bytes_sha256": evidence.SHA256Hex(d.Bytes), "size": len(d.Bytes), "state": state, "included": included[id],
+		})
+	}
+	counted := map[string]int64{}
+	for day, c := range r.counts {
+		tenant := day[:len(day)-len("/2006-01-02")]
+		counted[tenant] += c.deadLettered
+	}
+	for _, tenant := range r.tenants() {
+		if counted[tenant] != listed[tenant] {
+			p.gap("dead letters of "+tenant, fmt.Errorf("the ingest lists %d in the period and the tenant's log holds %d", listed[tenant], counted[tenant]))
+		}
+	}
+	return p
+}
+
+func (r *run) tenants() []string {
+	var out []string
+	for _, v := range r.logs {
+		if v.name != controlLog {
+			out = append(out, v.name)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// provenDeadLetters asks for the inclusion proofs of the listed dead letters,
+// a hundred at a time, and keeps the excerpts that carry them.
+func (r *run) provenDeadLetters(p *part) map[string]bool {
+	proven := map[string]bool{}
+	byTenant := map[string][]deadLetter{}
+	for _, d := range r.dead {
+		if r.period.Contains(d.Received) {
+			byTenant[d.Tenant] = append(byTenant[d.Tenant], d)
+		}
+	}
+	for _, tenant := range r.tenants() {
+		v := r.log(tenant)
+		if v.err != nil {
+			continue
+		}
+		for part, chunk := range slices.Collect(slices.Chunk(byTenant[tenant], 100)) {
+			query := fmt.Sprintf("since=%d", v.head.Size)
+			for _, d := range chunk {
+				query += fmt.Sprintf("&record=%d", d.Index)
+			}
+			rep := r.get(fmt.Sprintf("/v1/admin/excerpt/%s?%s", url.PathEscape(tenant), query))
+			var excerpt ledger.Excerpt
+			if rep.err = rep.decode(&excerpt); rep.err == nil {
+				rep.err = excerpt.Verify(v.key)
+			}
+			p.from(rep, fmt.Sprintf("proofs-%s-%03d.json", tenant, part+1), "proofs of dead letters of "+tenant)
+			if rep.err != nil {
+				continue
+			}
+			held := map[int64][]byte{}
+			for _, rec := range excerpt.Records {
+				held[rec.Index] = rec.Entry
+			}
+			for _, d := range chunk {
+				proven[fmt.Sprintf("%s/%010d", tenant, d.Index)] = holdsDeadLetter(held[d.Index], d)
+			}
+		}
+	}
+	return proven
+}
+
+// holdsDeadLetter compares a proven entry with what the ingest listed.
+func holdsDeadLetter(entry []byte, d deadLetter) bool {
+	var e struct {
+		T      string `json:"t"`
+		Device string `json:"device"`
+		Reason string `json:"reason"`
+		Bytes  []byte `json:"bytes"`
+	}
+	return json.Unmarshal(entry, &e) == nil && e.T == "deadletter" && e.Device == d.Device && e.Reason == d.Reason &&
+		evidence.SHA256Hex(e.Bytes) == evidence.SHA256Hex(d.Bytes)
+}
+
+func join(a, b string) string {
+	if a == "" {
+		return b
+	}
+	return a + "; " + b
+}
+
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

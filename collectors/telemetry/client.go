@@ -1,0 +1,135 @@
+package telemetry
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"trustpack/evidence"
+)
+
+// maxReply bounds one reply of the ingest.
+const maxReply = 64 << 20
+
+// readVerifierKeys reads note verifier keys ("<origin>+<hash>+<key>"), one a
+// line, by origin.
+func readVerifierKeys(files []string) (map[string]string, error) {
+	keys := map[string]string{}
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("reading log key: %w", err)
+		}
+		for line := range strings.Lines(string(b)) {
+			line = strings.TrimSpace(line)
+			if line == "" || strings.HasPrefix(line, "#") {
+				continue
+			}
+			origin, _, ok := strings.Cut(line, "+")
+			if !ok {
+				return nil, fmt.Errorf("reading log key %s: a line is no verifier key (name+hash+key)", file)
+			}
+			keys[origin] = line
+		}
+	}
+	return keys, nil
+}
+
+func mutualTLS(cfg Config, now func() time.Time) (http.RoundTripper, error) {
+	pair, err := tls.LoadX509KeyPair(cfg.Cert, cfg.Key)
+	if err != nil {
+		return nil, fmt.Errorf("reading operator certificate (cert, key): %w", err)
+	}
+	ca, err := os.ReadFile(cfg.CA)
+	if err != nil {
+		return nil, fmt.Errorf("reading the ingest's root certificate (ca): %w", err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(ca) {
+		return nil, fmt.Errorf("reading the ingest's root certificate (ca): %s holds no PEM certificate", cfg.CA)
+	}
+	return &http.Transport{
+		TLSClientConfig:     &tls.Config{Certificates: []tls.Certificate{pair}, RootCAs: roots, Time: now, MinVersion: tls.VersionTLS12},
+		MaxIdleConnsPerHost: 4,
+	}, nil
+}
+
+// reply is one answer of the ingest and the record of asking for it.
+type reply struct {
+	request evidence.Request
+	body    []byte
+	err     error // why body is not usable
+}
+
+// get asks for path (with query) below the admin address.
+func (r *run) get(path string) reply {
+	started := r.deps.Now().UTC()
+	rep := reply{request: evidence.Request{Method: http.MethodGet, Target: r.cfg.URL + path, StartedAt: started}}
+	rep.body, rep.request.Status, rep.request.RequestID, rep.err = r.fetch(path)
+	rep.request.EndedAt = r.deps.Now().UTC()
+	if rep.err != nil {
+		rep.request.Error = rep.err.Error()
+		return rep
+	}
+	rep.request.ReplySHA256 = evidence.SHA256Hex(rep.body)
+	return rep
+}
+
+func (r *run) fetch(path string) (body []byte, status int, requestID string, err error) {
+	req, err := http.NewRequestWithContext(r.ctx, http.MethodGet, r.cfg.URL+path, nil)
+	if err != nil {
+		return nil, 0, "", err
+	}
+	res, err := r.http.Do(req)
+	if err != nil {
+		return nil, 0, "", err
+	}
+	defer res.Body.Close()
+	body, err = io.ReadAll(io.LimitReader(res.Body, maxReply+1))
+	requestID = res.Header.Get("X-Request-Id")
+	switch {
+	case err != nil:
+		return nil, res.StatusCode, requestID, fmt.Errorf("reply cut off after %d bytes: %w", len(body), err)
+	case len(body) > maxReply:
+		return nil, res.StatusCode, requestID, fmt.Errorf("reply larger than %d bytes", maxReply)
+	case res.StatusCode != http.StatusOK:
+		return nil, res.StatusCode, requestID, fmt.Errorf("%s%s", res.Status, problemOf(body))
+	}
+	return body, res.StatusCode, requestID, nil
+}
+
+// problemOf gives the code and title of an RFC 9457 problem, if it is one.
+func problemOf(body []byte) string {
+	var p struct {
+		Code  string `json:"code"`
+		Title string `json:"title"`
+	}
+	if json.Unmarshal(body, &p) != nil || p.Code == "" {
+		return ""
+	}
+	return fmt.Sprintf(" (%s: %s)", p.Code, p.Title)
+}
+
+// decode reads the reply's JSON. A field that is not known is let be: the raw
+// reply is kept, and the ingest may be newer.
+func (rep reply) decode(into any) error {
+	if rep.err != nil {
+		return rep.err
+	}
+	dec := json.NewDecoder(bytes.NewReader(rep.body))
+	if err := dec.Decode(into); err != nil {
+		return fmt.Errorf("reply is not the JSON that was expected: %w", err)
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("reply holds more than one JSON value")
+	}
+	return nil
+}

@@ -1,0 +1,258 @@
+package telemetry
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"golang.org/x/mod/sumdb/tlog"
+
+	"trustpack/evidence"
+	"trustpack/ledger"
+)
+
+const controlLog = "control"
+
+// logView is one log as this run saw it: its excerpt over the period, and
+// whether every entry was read and hashed to the checkpoint's root.
+type logView struct {
+	name     string
+	origin   string
+	key      string // verifier key used
+	pinned   bool   // the key came from Config and not from the ingest
+	excerpt  ledger.Excerpt
+	head     ledger.Checkpoint
+	replies  []reply // of the excerpt
+	requests []evidence.Request
+	hashes   []tlog.Hash // stored hashes; control log only
+	err      error       // why the view cannot be relied on
+}
+
+func (v *logView) note() string {
+	how := "under the pinned verifier key"
+	if !v.pinned {
+		how = "under the key that the ingest itself names (none is pinned in log_keys)"
+	}
+	return fmt.Sprintf("all %d entries of %s were read and hash to the root of its checkpoint, verified %s", v.head.Size, v.origin, how)
+}
+
+func (r *run) log(name string) *logView {
+	for _, v := range r.logs {
+		if v.name == name {
+			return v
+		}
+	}
+	return nil
+}
+
+// readLogs lists the logs and reads each one whole.
+func (r *run) readLogs() {
+	r.counts, r.activity = map[string]*counts{}, map[string]*activity{}
+	r.logsReply = r.get("/v1/admin/logs")
+	var listed struct {
+		Logs []struct {
+			Name        string `json:"name"`
+			Origin      string `json:"origin"`
+			VerifierKey string `json:"verifier_key"`
+		} `json:"logs"`
+	}
+	if r.logsReply.err = r.logsReply.decode(&listed); r.logsReply.err != nil {
+		return
+	}
+	for _, l := range listed.Logs {
+		v := &logView{name: l.Name, origin: l.Origin, key: l.VerifierKey}
+		if key, ok := r.keys[l.Origin]; ok {
+			v.key, v.pinned = key, true
+		}
+		if l.Name == controlLog {
+			r.logs = append([]*logView{v}, r.logs...)
+		} else {
+			r.logs = append(r.logs, v)
+		}
+		r.deps.Progress("reading log " + l.Name)
+		r.readExcerpt(v)
+		if v.err == nil {
+			r.readEntries(v)
+		}
+	}
+}
+
+// readExcerpt fetches the log's checkpoints over the period with their
+// consistency proofs. A log that is older than the period is asked for twice:
+// first for its whole history, then from the last checkpoint before it.
+func (r *run) readExcerpt(v *logView) {
+	var since int64
+	for range 2 {
+		rep := r.get(fmt.Sprintf("/v1/admin/excerpt/%s?since=%d", url.PathEscape(v.name), since))
+		v.replies = append(v.replies, rep)
+		v.requests = append(v.requests, rep.request)
+		v.excerpt = ledger.Excerpt{}
+		if v.err = rep.decode(&v.excerpt); v.err != nil {
+			return
+		}
+		if v.head, v.err = ledger.OpenCheckpoint([]byte(v.excerpt.Checkpoint), v.key); v.err != nil {
+			return
+		}
+		if v.err = v.excerpt.Verify(v.key); v.err != nil {
+			return
+		}
+		before := since
+		for _, step := range v.excerpt.History {
+			if step.Time.Before(r.period.From) {
+				since = step.Size
+			}
+		}
+		if since == before {
+			return
+		}
+	}
+}
+
+// readEntries reads every entry up to the checkpoint and compares the root.
+func (r *run) readEntries(v *logView) {
+	started := r.deps.Now().UTC()
+	use := r.tenantEntry(v.name)
+	if v.name == controlLog {
+		use = r.controlEntry
+	}
+	tree := &compactTree{}
+	if v.name == controlLog {
+		tree.keep = true
+	}
+	bundles := 0
+	for first := int64(0); first < v.head.Size && v.err == nil; first += 256 {
+		path := fmt.Sprintf("/log/%s/%s", url.PathEscape(v.name), entriesPath(first/256, min(256, v.head.Size-first)))
+		body, _, _, err := r.fetch(path)
+		if err != nil {
+			v.err = fmt.Errorf("reading entries from %d on: %s: %w", first, path, err)
+			break
+		}
+		bundles++
+		v.err = readBundle(body, min(256, v.head.Size-first), func(i int64, data []byte) error {
+			if err := tree.add(data); err != nil {
+				return err
+			}
+			return use(first+i, data)
+		})
+		if v.err != nil {
+			v.err = fmt.Errorf("reading entries from %d on: %w", first, v.err)
+		}
+	}
+	if v.err == nil {
+		if root := tree.root(); root != v.head.Root {
+			v.err = fmt.Errorf("its %d entries hash to the root %s and not to the checkpoint's %s: what the ingest serves is not what it signed", v.head.Size, root, v.head.Root)
+		}
+	}
+	v.hashes = tree.stored
+	req := evidence.Request{
+		Method: "GET", Target: r.cfg.URL + "/log/" + v.name + "/tile/entries/…", StartedAt: started, EndedAt: r.deps.Now().UTC(),
+		Parameters: map[string]string{"entries": fmt.Sprint(v.head.Size), "bundles": fmt.Sprint(bundles), "root": v.head.Root.String()},
+	}
+	if v.err != nil {
+		req.Error = v.err.Error()
+	}
+	v.requests = append(v.requests, req)
+}
+
+func (r *run) controlEntry(index int64, data []byte) error {
+	e := entry{index: index, raw: data}
+	if err := json.Unmarshal(data, &e.AuditEntry); err != nil {
+		return fmt.Errorf("control entry %d is not JSON: %w", index, err)
+	}
+	r.control = append(r.control, e)
+	return nil
+}
+
+// entriesPath is the C2SP tlog-tiles path of bundle n with width entries.
+func entriesPath(n, width int64) string {
+	parts := []string{fmt.Sprintf("%03d", n%1000)}
+	for n /= 1000; n > 0; n /= 1000 {
+		parts = append([]string{fmt.Sprintf("x%03d", n%1000)}, parts...)
+	}
+	path := "tile/entries/" + strings.Join(parts, "/")
+	if width < 256 {
+		path += fmt.Sprintf(".p/%d", width)
+	}
+	return path
+}
+
+// readBundle walks an entry bundle (C2SP tlog-tiles: each entry after its
+// big-endian 16-bit length) and demands exactly want entries.
+func readBundle(b []byte, want int64, each func(i int64, data []byte) error) error {
+	for i := range want {
+		if len(b) < 2 {
+			return fmt.Errorf("bundle ends after %d of %d entries", i, want)
+		}
+		n := int(b[0])<<8 | int(b[1])
+		if len(b) < 2+n {
+			return fmt.Errorf("bundle ends inside entry %d", i)
+		}
+		if err := each(i, b[2:2+n:2+n]); err != nil {
+			return err
+		}
+		b = b[2+n:]
+	}
+	if len(b) > 0 {
+		return fmt.Errorf("bundle holds %d bytes after its %d entries", len(b), want)
+	}
+	return nil
+}
+
+// compactTree computes an RFC 6962 root in memory that grows with the
+// logarithm of the entries; with keep it also holds the stored hashes, from
+// which proofs can be made.
+type compactTree struct {
+	size   int64
+	right  []tlog.Hash // perfect subtrees from the left, one for each bit set in size
+	keep   bool
+	stored []tlog.Hash
+}
+
+func (t *compactTree) add(data []byte) error {
+	leaf := tlog.RecordHash(data)
+	if t.keep {
+		hashes, err := tlog.StoredHashesForRecordHash(t.size, leaf, hashSlice(t.stored))
+		if err != nil {
+			return err
+		}
+		t.stored = append(t.stored, hashes...)
+	}
+	t.right = append(t.right, leaf)
+	t.size++
+	for n := t.size; n&1 == 0; n >>= 1 {
+		last := len(t.right) - 1
+		t.right[last-1] = tlog.NodeHash(t.right[last-1], t.right[last])
+		t.right = t.right[:last]
+	}
+	return nil
+}
+
+func (t *compactTree) root() tlog.Hash {
+	if t.size == 0 {
+		root, err := tlog.TreeHash(0, nil)
+		if err != nil {
+			return tlog.Hash{}
+		}
+		return root
+	}
+	h := t.right[len(t.right)-1]
+	for i := len(t.right) - 2; i >= 0; i-- {
+		h = tlog.NodeHash(t.right[i], h)
+	}
+	return h
+}
+
+// hashSlice reads stored hashes from memory.
+type hashSlice []tlog.Hash
+
+func (s hashSlice) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
+	out := make([]tlog.Hash, len(indexes))
+	for i, x := range indexes {
+		if x < 0 || x >= int64(len(s)) {
+			return nil, fmt.Errorf("hash %d of %d is not held", x, len(s))
+		}
+		out[i] = s[x]
+	}
+	return out, nil
+}

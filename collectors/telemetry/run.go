@@ -1,0 +1,188 @@
+package telemetry
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"trustpack/evidence"
+)
+
+// run is one collection: what was read, and what could not be.
+type run struct {
+	*collector
+	ctx    context.Context
+	period evidence.Period
+	at     time.Time
+
+	configReply, devicesReply, operatorsReply, logsReply reply
+	deadLetterReplies                                    []reply
+
+	setup     setup
+	devs      []deviceRecord
+	opers     []operatorRecord
+	dead      []deadLetter
+	logs      []*logView // control first, then the tenants by name
+	control   []entry    // every entry of the control log
+	principal string
+
+	// counted from the tenants' logs, by "tenant/day" and by device
+	counts   map[string]*counts
+	activity map[string]*activity
+}
+
+// part is one kind before the common fields are filled in.
+type part struct {
+	kind     evidence.Kind
+	snapshot bool
+	items    []evidence.Item
+	requests []evidence.Request
+	raw      []evidence.RawReply
+	gaps     []evidence.Gap
+	basis    string
+	note     string
+}
+
+func (p *part) add(id string, attributes map[string]any) {
+	p.items = append(p.items, evidence.Item{ID: id, Attributes: attributes})
+}
+
+// from records a reply as the part's source under name, or the gap it leaves.
+func (p *part) from(rep reply, name, what string) {
+	p.requests = append(p.requests, rep.request)
+	if rep.err != nil {
+		p.gaps = append(p.gaps, evidence.Gap{What: what, Reason: rep.err.Error()})
+		return
+	}
+	p.raw = append(p.raw, evidence.RawReply{Name: name, Body: rep.body})
+}
+
+// gap records something that could not be read.
+func (p *part) gap(what string, err error) {
+	p.gaps = append(p.gaps, evidence.Gap{What: what, Reason: err.Error()})
+}
+
+// finish fills in what all kinds share.
+func (r *run) finish(p part) evidence.Evidence {
+	state := evidence.Complete
+	if len(p.gaps) > 0 {
+		state = evidence.Incomplete
+	}
+	origin := evidence.OriginLive
+	if r.cfg.Sample {
+		origin = evidence.OriginSample
+	}
+	slices.SortFunc(p.items, func(a, b evidence.Item) int { return cmp.Compare(a.ID, b.ID) })
+	return evidence.Evidence{
+		Kind: p.kind, Collector: Name, CollectedAt: r.at, Window: r.period, Snapshot: p.snapshot,
+		Provenance: evidence.Provenance{
+			System: "trustpack-ingest", Account: r.setup.Instance, Principal: r.principal,
+			Tool: r.deps.Tool, Origin: origin, Clock: r.deps.Clock, Requests: p.requests,
+		},
+		Completeness: evidence.Completeness{State: state, Basis: p.basis, Got: len(p.items), Gaps: p.gaps, Note: p.note},
+		Population:   evidence.Population{Items: p.items},
+		Raw:          p.raw,
+	}
+}
+
+// entry is one entry of the control log.
+type entry struct {
+	index int64
+	evidence.AuditEntry
+	raw []byte
+}
+
+func (e entry) id() string { return fmt.Sprintf("%08d", e.index) }
+
+// data reads the entry's Data.
+func (e entry) data(into any) error {
+	if len(e.Data) == 0 {
+		return nil
+	}
+	if err := json.Unmarshal(e.Data, into); err != nil {
+		return fmt.Errorf("data of control entry %d (%s): %w", e.index, e.Type, err)
+	}
+	return nil
+}
+
+func (e entry) actorName() string {
+	if e.Actor == nil {
+		return ""
+	}
+	return e.Actor.Name
+}
+
+func (e entry) actorRole() string {
+	if e.Actor == nil {
+		return ""
+	}
+	return e.Actor.Role
+}
+
+// fromControl begins a part that is folded from the control log: it names how
+// the log was read, the gap where it could not be, and keeps the entries that
+// use accepts.
+func (r *run) fromControl(kind evidence.Kind, use func(entry) bool) (part, []entry) {
+	p := part{kind: kind, basis: "verified-log"}
+	view := r.log(controlLog)
+	if view == nil {
+		p.from(r.logsReply, "logs.json", "list of logs")
+		if r.logsReply.err == nil {
+			p.gap("control log", fmt.Errorf("the ingest lists no log of that name"))
+		}
+		return p, nil
+	}
+	p.requests = append(p.requests, view.requests...)
+	p.note = view.note()
+	if view.err != nil {
+		p.gap("control log", view.err)
+	}
+	var used []entry
+	var raw bytes.Buffer
+	for _, e := range r.control {
+		if !use(e) {
+			continue
+		}
+		used = append(used, e)
+		fmt.Fprintf(&raw, "%d\t%s\n", e.index, e.raw)
+	}
+	if raw.Len() > 0 {
+		p.raw = append(p.raw, evidence.RawReply{Name: "control-entries.tsv", Body: raw.Bytes()})
+	}
+	return p, used
+}
+
+// inWindow accepts the types in the period.
+func (r *run) inWindow(types ...string) func(entry) bool {
+	return func(e entry) bool { return slices.Contains(types, e.Type) && r.period.Contains(e.Time) }
+}
+
+// upToEnd accepts the types before the period's end: what began earlier may
+// still stand in it.
+func (r *run) upToEnd(types ...string) func(entry) bool {
+	return func(e entry) bool { return slices.Contains(types, e.Type) && e.Time.Before(r.period.To) }
+}
+
+func deviceKey(tenant, device string, generation int) string {
+	return fmt.Sprintf("%s/%s/g%d", tenant, device, generation)
+}
+
+// ts writes a time as the items carry it; empty for none.
+func ts(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339Nano)
+}
+
+func list[T any](in []T) []any {
+	out := make([]any, 0, len(in))
+	for _, v := range in {
+		out = append(out, v)
+	}
+	return out
+}

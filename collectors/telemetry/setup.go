@@ -1,0 +1,99 @@
+package telemetry
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"trustpack/evidence"
+)
+
+// setup is the ingest's configuration as GET /v1/admin/config tells it.
+type setup struct {
+	Instance  string          `json:"instance"`
+	Operator  string          `json:"operator"` // whom the ingest took this collector for
+	Version   int             `json:"version"`
+	SHA256    string          `json:"sha256"`
+	Clock     evidence.Clock  `json:"clock"`
+	Sample    bool            `json:"sample"`
+	Config    json.RawMessage `json:"config"`
+	Listeners []struct {
+		Name       string `json:"name"`
+		Addr       string `json:"addr"`
+		Scheme     string `json:"scheme"`
+		TLSMin     string `json:"tls_min"`
+		ClientAuth string `json:"client_auth"`
+		Loopback   bool   `json:"loopback"`
+	} `json:"listeners"`
+	Schemas []struct {
+		Type          string   `json:"type"`
+		SHA256        string   `json:"sha256"`
+		Required      []string `json:"required"`
+		NumericFields []string `json:"numeric_fields"`
+		RangedFields  []string `json:"ranged_fields"`
+	} `json:"schemas"`
+
+	settings settings
+}
+
+// settings is the part of Config that this collector reads.
+type settings struct {
+	Limits map[string]any `json:"limits"`
+	Rates  struct {
+		Device, Tenant struct{ PerSecond, Burst float64 }
+	}
+	Replay    map[string]any `json:"replay"`
+	Time      struct{ Flag, Future, Past duration }
+	Heartbeat struct {
+		DefaultInterval duration            `json:"default_interval"`
+		Missed          int                 `json:"missed"`
+		Types           map[string]duration `json:"types"`
+	} `json:"heartbeat"`
+	Approvals struct {
+		CriticalFleets []string `json:"critical_fleets"`
+	} `json:"approvals"`
+}
+
+// duration is a time.Duration as JSON: "90s", or nanoseconds.
+type duration time.Duration
+
+func (d *duration) UnmarshalJSON(b []byte) error {
+	var s string
+	if json.Unmarshal(b, &s) == nil {
+		v, err := time.ParseDuration(s)
+		*d = duration(v)
+		return err
+	}
+	var n int64
+	if err := json.Unmarshal(b, &n); err != nil {
+		return fmt.Errorf("%s is no duration", b)
+	}
+	*d = duration(n)
+	return nil
+}
+
+func (d duration) seconds() float64 { return time.Duration(d).Seconds() }
+
+// shortestInterval is the shortest silence that any device's rule could call
+// one; zero where no rule is known.
+func (s setup) shortestInterval() time.Duration {
+	h := s.settings.Heartbeat
+	shortest := time.Duration(h.DefaultInterval)
+	for _, d := range h.Types {
+		if shortest == 0 || time.Duration(d) < shortest {
+			shortest = time.Duration(d)
+		}
+	}
+	return shortest * time.Duration(max(h.Missed, 1))
+}
+
+// threshold is the silence after which a device of the type must raise an
+// alert; zero where no heartbeat is expected.
+func (s setup) threshold(deviceType string) time.Duration {
+	h := s.settings.Heartbeat
+	interval, ok := h.Types[deviceType]
+	if !ok {
+		interval = h.DefaultInterval
+	}
+	return time.Duration(interval) * time.Duration(max(h.Missed, 1))
+}
