@@ -1,0 +1,148 @@
+// Package durable writes files so that they are still there after the power
+// failed: whole or not at all. It owns the order of write, fsync, rename and
+// directory fsync, and what each operating system needs for it.
+//
+// FS is the seam: Disk is the operating system's, and package crashfs has one
+// that fails on demand and forgets what was never synced.
+package durable
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// FS is the part of a file system that durable writing needs. Paths are the
+// operating system's.
+type FS interface {
+	// OpenFile is os.OpenFile without O_APPEND.
+	OpenFile(path string, flag int, perm fs.FileMode) (File, error)
+	MkdirAll(path string, perm fs.FileMode) error
+	// Rename replaces newPath in one step. It is durable after SyncDir of the
+	// directory; on Windows, at once.
+	Rename(oldPath, newPath string) error
+	Remove(path string) error
+	// ReadDir lists a directory, sorted by name.
+	ReadDir(path string) ([]fs.DirEntry, error)
+	// SyncDir makes the creation, renaming and removal of the directory's
+	// entries durable.
+	SyncDir(path string) error
+}
+
+// File is an open file, read and written at offsets.
+type File interface {
+	io.ReaderAt
+	io.WriterAt
+	io.Closer
+	Size() (int64, error)
+	Truncate(size int64) error
+	// Sync makes content and size durable. After it failed, nothing is known
+	// about what was written since the last success, and a later success
+	// does not change that: the caller must stop using the file.
+	Sync() error
+}
+
+// WriteFile puts data at path on disk durably: after it returns nil the file
+// holds data whatever happens; after an error, or a crash within, it holds
+// data or what it held before.
+func WriteFile(path string, data []byte, perm fs.FileMode) error {
+	return WriteFileIn(Disk{}, path, data, perm)
+}
+
+// WriteFileIn is WriteFile on fsys.
+func WriteFileIn(fsys FS, path string, data []byte, perm fs.FileMode) error {
+	temp := filepath.Join(filepath.Dir(path), tempPrefix+filepath.Base(path)+"."+rand.Text()[:8])
+	if err := writeSynced(fsys, temp, data, perm); err != nil {
+		return errors.Join(fmt.Errorf("writing %s: %w", path, err), removeIfThere(fsys, temp))
+	}
+	if err := fsys.Rename(temp, path); err != nil {
+		return errors.Join(fmt.Errorf("writing %s: %w", path, err), removeIfThere(fsys, temp))
+	}
+	if err := fsys.SyncDir(filepath.Dir(path)); err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	return nil
+}
+
+func removeIfThere(fsys FS, path string) error {
+	if err := fsys.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("removing %s: %w", path, err)
+	}
+	return nil
+}
+
+func writeSynced(fsys FS, path string, data []byte, perm fs.FileMode) error {
+	f, err := fsys.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, perm)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(data, 0)
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
+
+// ReadFileIn reads the whole file at path.
+func ReadFileIn(fsys FS, path string) ([]byte, error) {
+	f, err := fsys.OpenFile(path, os.O_RDONLY, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	size, err := f.Size()
+	if err != nil {
+		return nil, err
+	}
+	data := make([]byte, size)
+	if n, err := f.ReadAt(data, 0); err != nil && (err != io.EOF || int64(n) != size) {
+		return nil, fmt.Errorf("reading %s: %w", path, err)
+	}
+	return data, nil
+}
+
+// MkdirIn makes the directory path and those above it that are missing, and
+// makes each durable in the one above it.
+func MkdirIn(fsys FS, path string, perm fs.FileMode) error {
+	if _, err := fsys.ReadDir(path); err == nil {
+		return nil
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("making directory %s: %w", path, err)
+	}
+	parent := filepath.Dir(path)
+	if parent != path {
+		if err := MkdirIn(fsys, parent, perm); err != nil {
+			return err
+		}
+	}
+	if err := fsys.MkdirAll(path, perm); err != nil {
+		return fmt.Errorf("making directory %s: %w", path, err)
+	}
+	if err := fsys.SyncDir(parent); err != nil {
+		return fmt.Errorf("making directory %s: %w", path, err)
+	}
+	return nil
+}
+
+const tempPrefix = ".tmp-"
+
+// RemoveTempsIn removes what a crash within WriteFile left in dir.
+func RemoveTempsIn(fsys FS, dir string) error {
+	entries, err := fsys.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), tempPrefix) {
+			if err := fsys.Remove(filepath.Join(dir, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
