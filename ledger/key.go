@@ -73,7 +73,9 @@ func publicKey(seed []byte, origin string) (ed25519.PublicKey, error) {
 // checkOrigin holds an origin to what both a checkpoint's first line and a
 // note's key name allow.
 func checkOrigin(origin string) error {
-	bad := func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) || r == '+' || r == unicode.ReplacementChar }
+	bad := func(r rune) bool {
+		return unicode.IsSpace(r) || unicode.IsControl(r) || r == '+' || r == unicode.ReplacementChar
+	}
 	if origin == "" || strings.ContainsFunc(origin, bad) {
 		return fmt.Errorf("log origin %q: want a name without spaces, control characters or '+', such as ingest.example.com/control", origin)
 	}

@@ -1,0 +1,248 @@
+package ledger
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"trustpack/internal/durable"
+)
+
+// flushBytes is how much of a log waits in memory before it is moved to its
+// files. Nothing is at risk meanwhile: the journal has it.
+const flushBytes = 256 << 10
+
+// flushedFile records how far the logs' own files have caught up with the
+// journal. Segments before the one it names are not needed any more.
+const flushedFile = "flushed.json"
+
+// flushPoint is the content of flushedFile: after group Group each log's
+// files durably held what is said here. Recovery cuts them to that and
+// replays the journal from segment Segment on.
+type flushPoint struct {
+	Group   uint64                `json:"group"`
+	Segment uint64                `json:"segment"`
+	Logs    map[string]flushedLog `json:"logs"`
+}
+
+type flushedLog struct {
+	Size       int64 `json:"size"`        // entries
+	EntryBytes int64 `json:"entry_bytes"` // length of the entries file; those of the others follow from Size
+}
+
+// sealed is how a flushPoint stands in its file: a length there that a flaw
+// of the disk changed must not pass for a smaller log.
+type sealed struct {
+	CRC32C string          `json:"crc32c"` // of the bytes of Point, lower-case hex
+	Point  json.RawMessage `json:"point"`
+}
+
+// pointAt is the state of all logs after the given group. The integrator calls
+// it, so nothing is added meanwhile.
+func (l *Ledger) pointAt(last chain, segment uint64) flushPoint {
+	p := flushPoint{Group: last.number, Segment: segment, Logs: map[string]flushedLog{}}
+	for _, t := range l.trees() {
+		t.mu.RLock()
+		if n := t.length.Load(); n > 0 {
+			p.Logs[t.name] = flushedLog{Size: n, EntryBytes: t.entries.size()}
+		}
+		t.mu.RUnlock()
+	}
+	return p
+}
+
+// keep is the keeper: it makes the files catch up with the journal, so that
+// segments can be let go. It runs in the background of committing.
+func (l *Ledger) keep() {
+	defer close(l.kept)
+	for p := range l.flushes {
+		if l.lost.Load() != nil {
+			continue
+		}
+		if err := l.flushTo(p); err != nil {
+			l.lose("bringing the logs' files up to the journal", err)
+		}
+	}
+}
+
+// flushTo makes the files of all logs durable at least as far as p, records
+// p, and drops the segments that are not needed any more. A crash between
+// these leaves files that are too long, or segments too many; recovery takes
+// no notice of the first and drops the second.
+func (l *Ledger) flushTo(p flushPoint) error {
+	for name, at := range p.Logs {
+		t, err := l.treeFor(name)
+		if err != nil {
+			return err
+		}
+		if t.synced == at.Size {
+			continue
+		}
+		if err := t.flush(l.fsys); err != nil {
+			return err
+		}
+		if err := t.sync(l.fsys); err != nil {
+			return err
+		}
+		t.synced = at.Size
+	}
+	if err := writePoint(l.fsys, l.dir, p); err != nil {
+		return err
+	}
+	return dropSegments(l.fsys, l.dir, p.Segment)
+}
+
+// flush moves what waits in memory to the files, without syncing them.
+func (t *tree) flush(fsys durable.FS) error {
+	t.flushing.Lock()
+	defer t.flushing.Unlock()
+	if err := t.makeDir(fsys); err != nil {
+		return err
+	}
+	t.mu.RLock()
+	packs := t.packs()
+	t.mu.RUnlock()
+	for _, p := range packs {
+		t.mu.Lock()
+		if len(p.tail) == 0 {
+			t.mu.Unlock()
+			continue
+		}
+		made, err := p.create(fsys)
+		waiting, at := p.tail, p.flushed
+		t.mu.Unlock()
+		t.newFiles = t.newFiles || made
+		if err != nil {
+			return err
+		}
+		if _, err := p.file.WriteAt(waiting, at); err != nil {
+			return fmt.Errorf("writing %s: %w", p.path, err)
+		}
+		t.mu.Lock()
+		p.flushed += int64(len(waiting))
+		p.tail = append(p.tail[:0], p.tail[len(waiting):]...)
+		t.mu.Unlock()
+	}
+	return nil
+}
+
+// makeDir makes the log's directory once. The caller holds flushing.
+func (t *tree) makeDir(fsys durable.FS) error {
+	if t.hasDir {
+		return nil
+	}
+	if err := durable.MkdirIn(fsys, t.dir, 0o700); err != nil {
+		return err
+	}
+	t.hasDir = true
+	return nil
+}
+
+// sync makes durable what flush wrote.
+func (t *tree) sync(fsys durable.FS) error {
+	t.flushing.Lock()
+	defer t.flushing.Unlock()
+	t.mu.RLock()
+	packs := t.packs()
+	t.mu.RUnlock()
+	for _, p := range packs {
+		if p.file == nil {
+			continue
+		}
+		if err := p.file.Sync(); err != nil {
+			return fmt.Errorf("syncing %s: %w", p.path, err)
+		}
+	}
+	if !t.newFiles {
+		return nil
+	}
+	if err := fsys.SyncDir(t.dir); err != nil {
+		return fmt.Errorf("syncing %s: %w", t.dir, err)
+	}
+	t.newFiles = false
+	return nil
+}
+
+func writePoint(fsys durable.FS, dir string, p flushPoint) error {
+	inner, err := json.Marshal(p)
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", flushedFile, err)
+	}
+	outer, err := json.Marshal(sealed{fmt.Sprintf("%08x", castagnoli(inner)), inner})
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", flushedFile, err)
+	}
+	return durable.WriteFileIn(fsys, filepath.Join(dir, flushedFile), append(outer, '\n'), 0o600)
+}
+
+// readPoint reads the flush point, or an empty one where there is none yet.
+func readPoint(fsys durable.FS, dir string) (flushPoint, error) {
+	damaged := func(why string) (flushPoint, error) {
+		return flushPoint{}, &DamageError{File: flushedFile, Offset: -1, Reason: why}
+	}
+	b, err := durable.ReadFileIn(fsys, filepath.Join(dir, flushedFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return flushPoint{}, nil
+	}
+	if err != nil {
+		return flushPoint{}, err
+	}
+	var s sealed
+	if err := json.Unmarshal(b, &s); err != nil {
+		return damaged(err.Error())
+	}
+	if fmt.Sprintf("%08x", castagnoli(s.Point)) != s.CRC32C {
+		return damaged("its checksum is wrong")
+	}
+	var p flushPoint
+	if err := json.Unmarshal(s.Point, &p); err != nil {
+		return damaged(err.Error())
+	}
+	for name, at := range p.Logs {
+		if err := CheckLogName(name); err != nil {
+			return damaged(err.Error())
+		}
+		if at.Size < 1 || at.EntryBytes < 3*at.Size || at.EntryBytes > at.Size*(2+maxEntry) {
+			return damaged(fmt.Sprintf("log %s cannot have %d entries in %d bytes", name, at.Size, at.EntryBytes))
+		}
+	}
+	return p, nil
+}
+
+// take opens the log's files for writing and cuts them to what is known to be
+// durable: anything behind that came from the journal and is in it still.
+func (t *tree) take(fsys durable.FS) error {
+	entries, err := fsys.ReadDir(t.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	t.hasDir, t.newFiles = true, true // some may not have been synced before a crash
+	if err := durable.RemoveTempsIn(fsys, t.dir); err != nil {
+		return err
+	}
+	there := map[string]bool{}
+	for _, e := range entries {
+		there[filepath.Join(t.dir, e.Name())] = true
+	}
+	for _, p := range t.packs() {
+		if !there[p.path] {
+			continue
+		}
+		if err := p.close(); err != nil {
+			return err
+		}
+		if err := p.open(fsys, os.O_RDWR); err != nil {
+			return err
+		}
+		if err := p.file.Truncate(p.flushed); err != nil {
+			return fmt.Errorf("cutting %s: %w", p.path, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,199 @@
+package ledger
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+)
+
+// The journal's bytes. All integers are big-endian.
+//
+// A segment is a header and the groups after it; a group is what one fsync
+// made durable; its body is runs, each the entries that go to one log in
+// order. The bytes of a run's entries are those of a c2sp.org/tlog-tiles entry
+// bundle, so they are copied to the log's entries file as they stand.
+//
+//	segment header, 64 bytes:
+//	   0  magic "tpledger"     8  version, u32         12  CRC of the last group before, u32
+//	  16  segment number, u64  24  first group, u64    32  marker, 8 random bytes
+//	  40  zeros                60  CRC-32C of bytes 0 to 60, u32
+//	group, 28 bytes and a body:
+//	   0  the segment's marker  8  group number, u64   16  body length, u32
+//	  20  CRC of the group before, u32                 24  CRC-32C of bytes 0 to 24 and body, u32
+//	run:
+//	   0  name length, u8; name; index of the first entry, u64; entries, u32; bytes, u32;
+//	      each entry: length, u16; data
+//
+// The marker is drawn anew for each segment, so that no entry's data and no
+// earlier use of the same disk space can pass for a group.
+const (
+	segmentMagic      = "tpledger"
+	segmentVersion    = 1
+	segmentHeaderSize = 64
+	groupHeaderSize   = 28
+	markerSize        = 8
+	maxGroupBody      = 1 << 28
+	maxEntry          = 1<<16 - 1
+)
+
+type marker [markerSize]byte
+
+// segmentHeader is how a segment begins.
+type segmentHeader struct {
+	number  uint64
+	first   uint64 // number of its first group
+	prevCRC uint32 // of the group before that
+	marker  marker
+}
+
+// The Castagnoli table is the standard library's, which makes it once.
+func castagnoli(b []byte) uint32 { return crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)) }
+
+func (h segmentHeader) encode() []byte {
+	b := make([]byte, segmentHeaderSize)
+	copy(b, segmentMagic)
+	binary.BigEndian.PutUint32(b[8:], segmentVersion)
+	binary.BigEndian.PutUint32(b[12:], h.prevCRC)
+	binary.BigEndian.PutUint64(b[16:], h.number)
+	binary.BigEndian.PutUint64(b[24:], h.first)
+	copy(b[32:], h.marker[:])
+	binary.BigEndian.PutUint32(b[60:], castagnoli(b[:60]))
+	return b
+}
+
+func parseSegmentHeader(b []byte) (segmentHeader, error) {
+	var h segmentHeader
+	if len(b) < segmentHeaderSize {
+		return h, fmt.Errorf("%d bytes are too few for a segment's header", len(b))
+	}
+	if string(b[:8]) != segmentMagic {
+		return h, errors.New("it does not begin as a journal segment does")
+	}
+	if castagnoli(b[:60]) != binary.BigEndian.Uint32(b[60:]) {
+		return h, errors.New("the checksum of its header is wrong")
+	}
+	if v := binary.BigEndian.Uint32(b[8:]); v != segmentVersion {
+		return h, fmt.Errorf("it has format version %d; this program reads version %d", v, segmentVersion)
+	}
+	h.prevCRC = binary.BigEndian.Uint32(b[12:])
+	h.number = binary.BigEndian.Uint64(b[16:])
+	h.first = binary.BigEndian.Uint64(b[24:])
+	copy(h.marker[:], b[32:])
+	if h.number == 0 || h.first == 0 {
+		return h, errors.New("its header counts from 0")
+	}
+	return h, nil
+}
+
+// sealGroup fills in the header of group, whose body stands behind it, and
+// gives the group's CRC.
+func sealGroup(group []byte, m marker, number uint64, prevCRC uint32) uint32 {
+	copy(group, m[:])
+	binary.BigEndian.PutUint64(group[8:], number)
+	binary.BigEndian.PutUint32(group[16:], uint32(len(group)-groupHeaderSize))
+	binary.BigEndian.PutUint32(group[20:], prevCRC)
+	crc := groupCRC(group)
+	binary.BigEndian.PutUint32(group[24:], crc)
+	return crc
+}
+
+func groupCRC(group []byte) uint32 {
+	table := crc32.MakeTable(crc32.Castagnoli)
+	return crc32.Update(crc32.Checksum(group[:24], table), table, group[groupHeaderSize:])
+}
+
+// group is a parsed group; body is a part of the bytes it was read from.
+type group struct {
+	number  uint64
+	prevCRC uint32
+	crc     uint32
+	body    []byte
+}
+
+// parseGroup reads the group at the beginning of b and gives its length. It
+// holds the group's own checksum, not its place in the chain.
+func parseGroup(b []byte, m marker) (group, int, error) {
+	if len(b) < groupHeaderSize {
+		return group{}, 0, fmt.Errorf("%d bytes are too few for a group's header", len(b))
+	}
+	if !bytes.Equal(b[:markerSize], m[:]) {
+		return group{}, 0, errors.New("no group begins here")
+	}
+	size := int64(binary.BigEndian.Uint32(b[16:]))
+	if size > maxGroupBody || size > int64(len(b)-groupHeaderSize) {
+		return group{}, 0, fmt.Errorf("group of %d bytes is cut off", size)
+	}
+	whole := b[:groupHeaderSize+int(size)]
+	g := group{
+		number:  binary.BigEndian.Uint64(b[8:]),
+		prevCRC: binary.BigEndian.Uint32(b[20:]),
+		crc:     binary.BigEndian.Uint32(b[24:]),
+		body:    whole[groupHeaderSize:],
+	}
+	if groupCRC(whole) != g.crc {
+		return group{}, 0, errors.New("checksum of a group is wrong")
+	}
+	return g, len(whole), nil
+}
+
+// run is the entries of a group that go to one log one after the other.
+type run struct {
+	log     string
+	first   int64
+	count   int
+	entries []byte // an entry bundle: u16 length and data of each
+}
+
+// parseRuns reads a group's body and calls each for every run in order.
+func parseRuns(body []byte, each func(run) error) error {
+	for len(body) > 0 {
+		nameLen := int(body[0])
+		if len(body) < 1+nameLen+16 {
+			return errors.New("run is cut off")
+		}
+		r := run{log: string(body[1 : 1+nameLen])}
+		if err := CheckLogName(r.log); err != nil {
+			return err
+		}
+		body = body[1+nameLen:]
+		first := binary.BigEndian.Uint64(body)
+		count, size := binary.BigEndian.Uint32(body[8:]), binary.BigEndian.Uint32(body[12:])
+		body = body[16:]
+		if first > 1<<62 || count == 0 || int64(size) > int64(len(body)) {
+			return errors.New("run has an impossible index, count or size")
+		}
+		r.first, r.count, r.entries, body = int64(first), int(count), body[:size], body[size:]
+		n := 0
+		for rest := r.entries; len(rest) > 0; n++ {
+			entry, after, err := cutEntry(rest)
+			if err != nil {
+				return err
+			}
+			if len(entry) == 0 {
+				return errors.New("run holds an empty entry")
+			}
+			rest = after
+		}
+		if n != r.count {
+			return fmt.Errorf("run of %d entries says it holds %d", n, r.count)
+		}
+		if err := each(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// cutEntry takes the first entry off an entry bundle.
+func cutEntry(bundle []byte) (entry, rest []byte, err error) {
+	if len(bundle) < 2 {
+		return nil, nil, errors.New("entry bundle ends within a length")
+	}
+	size := int(binary.BigEndian.Uint16(bundle))
+	if len(bundle) < 2+size {
+		return nil, nil, errors.New("entry bundle ends within an entry")
+	}
+	return bundle[2 : 2+size : 2+size], bundle[2+size:], nil
+}
