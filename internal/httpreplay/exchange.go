@@ -1,17 +1,15 @@
 package httpreplay
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"path"
 	"slices"
 	"strings"
 
-	"go.yaml.in/yaml/v3"
+	"trustpack/internal/strictyaml"
 )
 
 // Exchange is one request to wait for and the reply to give.
@@ -131,10 +129,8 @@ func loadFile(fsys fs.FS, name string) ([]Exchange, error) {
 	var file struct {
 		Exchanges []Exchange `yaml:"exchanges"`
 	}
-	dec := yaml.NewDecoder(bytes.NewReader(data))
-	dec.KnownFields(true)
-	if err := dec.Decode(&file); err != nil && !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("reading recorded replies: %s: %w", name, err)
+	if err := strictyaml.Decode(name, data, &file); err != nil {
+		return nil, fmt.Errorf("reading recorded replies: %w", err)
 	}
 	for i := range file.Exchanges {
 		e := &file.Exchanges[i]
