@@ -1,0 +1,186 @@
+// Package git reads change evidence out of a clone, with no forge behind it:
+// every commit that the protected branch reaches, how it got there, whose
+// signature it bears, and which sensitive paths it touches. It reads files
+// only and runs no git program.
+//
+// What a clone cannot tell is who approved a change: that is for a forge's
+// collector. A clone knows no time of push either, so commits are taken into
+// the window by committer time, which the committer sets.
+package git
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"trustpack/evidence"
+)
+
+// The kinds of evidence.
+const (
+	KindCommits    evidence.Kind = "git.commits"
+	KindRepository evidence.Kind = "git.repository"
+)
+
+// Config is the section "git" of trustpack.yaml.
+type Config struct {
+	Sample       bool         `yaml:"sample"` // what is read is sample data, and all that comes of it is labelled so
+	Repositories []Repository `yaml:"repositories"`
+	Signers      Signers      `yaml:"signers"`
+}
+
+// Repository is one clone: a work tree, a bare repository or a mirror.
+type Repository struct {
+	Path           string   `yaml:"path"`
+	Name           string   `yaml:"name"`            // how evidence calls it; default the last part of Path
+	Branch         string   `yaml:"branch"`          // protected branch; default "main"
+	SensitivePaths []string `yaml:"sensitive_paths"` // globs: "firmware/signing/**", "*.pem"
+}
+
+// Deps is what the collector needs from its caller.
+type Deps struct {
+	Tool     string // "trustpack 0.1.0"
+	Now      func() time.Time
+	Clock    evidence.Clock
+	Progress func(string) // may be nil
+}
+
+// Collector reads the configured clones.
+type Collector struct {
+	config    Config
+	deps      Deps
+	keys      keyring
+	sensitive [][]glob // by repository
+}
+
+// New checks the configuration and reads the declared keys.
+func New(c Config, d Deps) (*Collector, error) {
+	if len(c.Repositories) == 0 {
+		return nil, errors.New("configuring git: no repository is named; add one under git.repositories")
+	}
+	if d.Now == nil {
+		d.Now = time.Now
+	}
+	if d.Clock == "" {
+		d.Clock = evidence.ClockSystem
+	}
+	if d.Progress == nil {
+		d.Progress = func(string) {}
+	}
+	col := &Collector{config: c, deps: d}
+	col.config.Repositories = append([]Repository(nil), c.Repositories...)
+	names := map[string]bool{}
+	for i := range col.config.Repositories {
+		r := &col.config.Repositories[i]
+		if r.Path == "" {
+			return nil, fmt.Errorf("configuring git: repository %d has no path", i+1)
+		}
+		if r.Name == "" {
+			r.Name = path.Base(slashed(r.Path))
+		}
+		if r.Branch == "" {
+			r.Branch = "main"
+		}
+		if names[r.Name] {
+			return nil, fmt.Errorf("configuring git: two repositories are called %q; give each a name of its own", r.Name)
+		}
+		names[r.Name] = true
+		globs, err := compileGlobs(r.SensitivePaths)
+		if err != nil {
+			return nil, fmt.Errorf("configuring git: repository %s: sensitive_paths: %w", r.Name, err)
+		}
+		col.sensitive = append(col.sensitive, globs)
+	}
+	var err error
+	if col.keys, err = c.Signers.load(); err != nil {
+		return nil, fmt.Errorf("configuring git: signers: %w", err)
+	}
+	return col, nil
+}
+
+// Name is "git".
+func (c *Collector) Name() string { return "git" }
+
+// Kinds lists what Collect brings back.
+func (c *Collector) Kinds() []evidence.Kind {
+	return []evidence.Kind{KindCommits, KindRepository}
+}
+
+// Collect reads every configured clone. A clone that cannot be read whole is a
+// gap. The error is only ever the context's.
+func (c *Collector) Collect(ctx context.Context, p evidence.Period) ([]evidence.Evidence, error) {
+	commits, repos := c.blank(KindCommits, p), c.blank(KindRepository, p)
+	repos.Snapshot = true
+	ids := map[string]bool{}
+	for i, r := range c.config.Repositories {
+		c.deps.Progress("git: reading " + r.Name)
+		got := c.read(ctx, i, p)
+		if err := ctx.Err(); err != nil {
+			return nil, fmt.Errorf("reading %s: %w", r.Name, err)
+		}
+		for _, it := range got.commits {
+			if ids[it.ID] { // one commit in two clones
+				it.ID += "@" + r.Name
+			}
+			ids[it.ID] = true
+			commits.Population.Items = append(commits.Population.Items, it)
+		}
+		add(&commits, got.request, "commits/"+fileName(r.Name)+".objects", got.objects, got.gaps)
+		add(&repos, got.request, "refs/"+fileName(r.Name)+".txt", got.refs, got.gaps)
+		if got.repository.ID != "" {
+			repos.Population.Items = append(repos.Population.Items, got.repository)
+		}
+	}
+	out := []evidence.Evidence{commits, repos}
+	for i := range out {
+		finish(&out[i])
+	}
+	return out, nil
+}
+
+func (c *Collector) blank(k evidence.Kind, p evidence.Period) evidence.Evidence {
+	e := evidence.Evidence{
+		Kind: k, Collector: c.Name(), CollectedAt: c.deps.Now().UTC(), Window: p,
+		Provenance: evidence.Provenance{
+			System: "git", Principal: "none: reads files, no credential is used", Tool: c.deps.Tool,
+			Origin: evidence.OriginLive, Clock: c.deps.Clock, Requests: []evidence.Request{},
+		},
+	}
+	if c.config.Sample {
+		e.Provenance.Origin = evidence.OriginSample
+	}
+	for i, r := range c.config.Repositories {
+		if i > 0 {
+			e.Provenance.Account += ", "
+		}
+		e.Provenance.Account += r.Name
+	}
+	return e
+}
+
+func add(e *evidence.Evidence, req evidence.Request, raw string, body []byte, gaps []evidence.Gap) {
+	if req.Error == "" {
+		e.Raw = append(e.Raw, evidence.RawReply{Name: raw, Body: body})
+		req.ReplySHA256 = evidence.SHA256Hex(body)
+	}
+	e.Provenance.Requests = append(e.Provenance.Requests, req)
+	e.Completeness.Gaps = append(e.Completeness.Gaps, gaps...)
+}
+
+func finish(e *evidence.Evidence) {
+	slices.SortFunc(e.Population.Items, func(a, b evidence.Item) int { return strings.Compare(a.ID, b.ID) })
+	e.Completeness.State = evidence.Complete
+	if len(e.Completeness.Gaps) > 0 {
+		e.Completeness.State = evidence.Incomplete
+	}
+	e.Completeness.Basis = "read-to-end"
+	e.Completeness.Got = len(e.Population.Items)
+	if e.Kind == KindCommits {
+		e.Completeness.Note = "every commit that the branch reaches was read; those of the window are taken by committer time, " +
+			"and those dated before the window that stand upon commits of the window are taken too"
+	}
+}

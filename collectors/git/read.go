@@ -1,0 +1,248 @@
+package git
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	gogit "github.com/go-git/go-git/v5"
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/object"
+
+	"trustpack/evidence"
+)
+
+// reading is what came of one clone.
+type reading struct {
+	commits    []evidence.Item
+	repository evidence.Item
+	objects    []byte // commit objects of the window in the form of git cat-file --batch
+	refs       []byte
+	request    evidence.Request
+	gaps       []evidence.Gap
+}
+
+func (r *reading) gap(what, format string, args ...any) {
+	r.gaps = append(r.gaps, evidence.Gap{What: what, Reason: fmt.Sprintf(format, args...)})
+}
+
+func (c *Collector) read(ctx context.Context, i int, p evidence.Period) reading {
+	cfg := c.config.Repositories[i]
+	out := reading{request: evidence.Request{
+		Method: "read", Target: "git repository " + cfg.Name, StartedAt: c.deps.Now().UTC(),
+		Parameters: map[string]string{"branch": cfg.Branch, "window": p.String()},
+	}}
+	fail := func(err error) reading {
+		out.request.Error = err.Error()
+		out.request.EndedAt = c.deps.Now().UTC()
+		out.gap("repository "+cfg.Name, "%s", err)
+		return out
+	}
+	repo, err := gogit.PlainOpenWithOptions(cfg.Path, &gogit.PlainOpenOptions{EnableDotGitCommonDir: true})
+	if err != nil {
+		return fail(fmt.Errorf("opening the clone: %w", err))
+	}
+	head, ref, err := branchHead(repo, cfg.Branch)
+	if err != nil {
+		return fail(err)
+	}
+	out.request.Parameters["head"] = head.String()
+	shallow, err := repo.Storer.Shallow()
+	if err != nil {
+		return fail(fmt.Errorf("reading the list of shallow commits: %w", err))
+	}
+	h, err := readHistory(ctx, repo.Storer, head, shallow)
+	if err != nil {
+		return fail(err)
+	}
+	if len(shallow) > 0 {
+		out.gap("repository "+cfg.Name+": history below "+shortList(shallow),
+			"the clone is shallow; fetch the rest with git fetch --unshallow")
+	}
+	for _, m := range h.missing {
+		out.gap("repository "+cfg.Name+": commit "+m.String()+" and what it stands upon",
+			"the object is not in the clone (a partial clone, or damage)")
+	}
+	var objects bytes.Buffer
+	for _, n := range h.window(p) {
+		if ctx.Err() != nil {
+			return out
+		}
+		item, err := c.commit(ctx, repo, i, h.nodes[n], &objects)
+		if err != nil {
+			out.gap("repository "+cfg.Name+": commit "+h.nodes[n].hash.String(), "%s", err)
+		}
+		if item.ID != "" {
+			out.commits = append(out.commits, item)
+		}
+	}
+	out.objects = objects.Bytes()
+	out.refs = refsFile(head, ref, shallow)
+	out.repository = evidence.Item{ID: cfg.Name, Attributes: map[string]any{
+		"head": head.String(), "branch": cfg.Branch, "shallow": len(shallow) > 0,
+		"commits_in_window": len(out.commits), "commits": len(h.nodes),
+		"root_commits": plain(h.roots()),
+	}}
+	out.request.EndedAt = c.deps.Now().UTC()
+	return out
+}
+
+// branchHead finds the branch: local first, then as origin had it.
+func branchHead(repo *gogit.Repository, branch string) (plumbing.Hash, plumbing.ReferenceName, error) {
+	for _, name := range []plumbing.ReferenceName{
+		plumbing.NewBranchReferenceName(branch), plumbing.NewRemoteReferenceName("origin", branch),
+	} {
+		ref, err := repo.Reference(name, true)
+		if err == nil {
+			return ref.Hash(), name, nil
+		}
+		if !errors.Is(err, plumbing.ErrReferenceNotFound) {
+			return plumbing.ZeroHash, "", fmt.Errorf("reading %s: %w", name, err)
+		}
+	}
+	return plumbing.ZeroHash, "", fmt.Errorf("the clone has no branch %q, neither its own nor origin's", branch)
+}
+
+// refsFile writes what the reading started from: the branch as git show-ref
+// prints it, and the shallow commits, one a line.
+func refsFile(head plumbing.Hash, ref plumbing.ReferenceName, shallow []plumbing.Hash) []byte {
+	out := fmt.Appendf(nil, "%s %s\n", head, ref)
+	for _, s := range shallow {
+		out = fmt.Appendf(out, "%s shallow\n", s)
+	}
+	return out
+}
+
+// commit makes the item of one commit and appends its object to objects. An
+// error beside an item says what is wrong with the item.
+func (c *Collector) commit(ctx context.Context, repo *gogit.Repository, i int, n node, objects *bytes.Buffer) (evidence.Item, error) {
+	encoded, err := repo.Storer.EncodedObject(plumbing.CommitObject, n.hash)
+	if err != nil {
+		return evidence.Item{}, fmt.Errorf("reading the object: %w", err)
+	}
+	commit, err := object.DecodeCommit(repo.Storer, encoded)
+	if err != nil {
+		return evidence.Item{}, fmt.Errorf("decoding the object: %w", err)
+	}
+	if err := appendObject(objects, encoded); err != nil {
+		return evidence.Item{}, fmt.Errorf("reading the object: %w", err)
+	}
+	trailers := parseTrailers(commit.Message)
+	subject, _, _ := strings.Cut(commit.Message, "\n")
+	how := "single-parent"
+	if len(commit.ParentHashes) > 1 {
+		how = "merge"
+	}
+	paths, pathErr := changedPaths(ctx, commit)
+	if pathErr != nil {
+		pathErr = fmt.Errorf("reading the paths it changes: %w", pathErr)
+	}
+	sig, sigErr := c.keys.check(commit)
+	if sigErr != nil {
+		sigErr = fmt.Errorf("reading the signature: %w", sigErr)
+	}
+	sensitive := matching(c.sensitive[i], paths)
+	attrs := map[string]any{
+		"repository": c.config.Repositories[i].Name, "branch": c.config.Repositories[i].Branch,
+		"author_name": commit.Author.Name, "author_email": commit.Author.Email,
+		"committer_name": commit.Committer.Name, "committer_email": commit.Committer.Email,
+		"authored_at": stamp(commit.Author.When), "committed_at": stamp(commit.Committer.When),
+		"dated_before_parents": n.backdated, "parents": plain(hashes(commit.ParentHashes)),
+		"first_parent": n.firstParent, "how": how, "subject": subject,
+		"co_authors": plain(coAuthors(trailers)), "trailers": trailers.plain(),
+		"signature": map[string]any{"kind": sig.kind, "status": sig.status, "signer": sig.signer, "detail": sig.detail},
+		"paths":     plain(paths), "sensitive_paths": plain(sensitive),
+	}
+	return evidence.Item{ID: n.hash.String(), Attributes: attrs}, errors.Join(pathErr, sigErr)
+}
+
+// changedPaths lists what differs from the first parent's tree, sorted; for a
+// merge that is what the merge brought onto the branch.
+func changedPaths(ctx context.Context, commit *object.Commit) ([]string, error) {
+	tree, err := commit.Tree()
+	if err != nil {
+		return nil, err
+	}
+	var before *object.Tree
+	if len(commit.ParentHashes) > 0 {
+		parent, err := commit.Parent(0)
+		if err != nil {
+			return nil, fmt.Errorf("its parent: %w", err)
+		}
+		if before, err = parent.Tree(); err != nil {
+			return nil, err
+		}
+	}
+	changes, err := object.DiffTreeContext(ctx, before, tree)
+	if err != nil {
+		return nil, err
+	}
+	var paths []string
+	for _, ch := range changes {
+		for _, name := range []string{ch.From.Name, ch.To.Name} {
+			if name != "" {
+				paths = append(paths, name)
+			}
+		}
+	}
+	slices.Sort(paths)
+	return slices.Compact(paths), nil
+}
+
+// appendObject writes "<sha> commit <size>", the object, and a line feed.
+func appendObject(w *bytes.Buffer, o plumbing.EncodedObject) error {
+	r, err := o.Reader()
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "%s %s %d\n", o.Hash(), o.Type(), o.Size())
+	_, err = io.Copy(w, r)
+	w.WriteByte('\n')
+	return errors.Join(err, r.Close())
+}
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+func hashes(hs []plumbing.Hash) []string {
+	var out []string
+	for _, h := range hs {
+		out = append(out, h.String())
+	}
+	return out
+}
+
+func shortList(hs []plumbing.Hash) string {
+	all := hashes(hs)
+	slices.Sort(all)
+	if len(all) > 3 {
+		return fmt.Sprintf("%s and %d more", strings.Join(all[:3], ", "), len(all)-3)
+	}
+	return strings.Join(all, ", ")
+}
+
+// plain makes a list of strings the list that an item holds, never nil.
+func plain(ss []string) []any {
+	out := make([]any, len(ss))
+	for i, s := range ss {
+		out[i] = s
+	}
+	return out
+}
+
+func slashed(p string) string { return strings.TrimRight(filepath.ToSlash(p), "/") }
+
+// fileName makes a repository's name fit for a file.
+func fileName(name string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '-' || r == '.' || r == '_' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' {
+			return r
+		}
+		return '_'
+	}, name)
+}
