@@ -1,0 +1,273 @@
+// Package locker keeps collected evidence. Bytes are stored by their SHA-256;
+// each collection is appended to the `evidence` log of the locker's own
+// ledger the moment it is made, which is what proves when it was known. The
+// log is the index: what it does not name is not evidence.
+//
+// After a crash there may be blobs that no entry names; they are harmless and
+// are found again by their digest. There is never an entry whose blobs were
+// not durable before it.
+package locker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"trustpack/evidence"
+	"trustpack/internal/durable"
+	"trustpack/ledger"
+)
+
+// LogName is the log in which collections and packs are entered.
+const LogName = "evidence"
+
+// Types of the log's entries.
+const (
+	EntryCollected = "evidence.collected"
+	EntryPackBuilt = "pack.built"
+)
+
+// Collected is the log entry of one collection. ID is the digest of the
+// record, and so commits to the population and to every raw reply.
+type Collected struct {
+	Type         string                     `json:"type"`
+	Time         time.Time                  `json:"time"` // when it was entered, which follows CollectedAt
+	ID           string                     `json:"id"`
+	Kind         evidence.Kind              `json:"kind"`
+	Collector    string                     `json:"collector"`
+	CollectedAt  time.Time                  `json:"collected_at"`
+	Window       evidence.Period            `json:"window"`
+	Items        int                        `json:"items"`
+	Completeness evidence.CompletenessState `json:"completeness"`
+	Origin       evidence.Origin            `json:"origin"`
+	Clock        evidence.Clock             `json:"clock"`
+
+	Index int64 `json:"-"` // in the evidence log
+}
+
+// PackBuilt is the log entry of a finished pack.
+type PackBuilt struct {
+	Type     string          `json:"type"`
+	Time     time.Time       `json:"time"` // as of the evidence in it
+	Period   evidence.Period `json:"period"`
+	Sequence int             `json:"sequence"`
+	PackJSON string          `json:"pack_json_sha256"`
+	SHA256   string          `json:"sha256"` // of the archive
+
+	Index int64 `json:"-"`
+}
+
+// Options say how a locker is opened.
+type Options struct {
+	Instance string           // the log's origin is Instance + "/evidence"
+	Seed     []byte           // signs checkpoints; nil opens to read only
+	Labels   []string         // signed extension lines of each checkpoint, see ledger.Options.Extensions
+	Now      func() time.Time // time.Now where nil
+}
+
+// Locker is an open evidence store.
+type Locker struct {
+	dir    string
+	ledger *ledger.Ledger
+	now    func() time.Time
+}
+
+// Open opens the locker in dir, making it where there is none and Seed is
+// given. Only one process may have it open to write.
+func Open(dir string, o Options) (*Locker, error) {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	lo := ledger.Options{Instance: o.Instance, Seed: o.Seed, Extensions: o.Labels, Now: o.Now}
+	open := ledger.Open
+	if o.Seed == nil {
+		open = ledger.OpenReadOnly
+	} else if err := durable.MkdirIn(durable.Disk{}, filepath.Join(dir, "blobs"), 0o700); err != nil {
+		return nil, fmt.Errorf("making evidence locker: %w", err)
+	}
+	led, err := open(filepath.Join(dir, "ledger"), lo)
+	if err != nil {
+		return nil, fmt.Errorf("opening evidence locker %s: %w", dir, err)
+	}
+	return &Locker{dir: dir, ledger: led, now: o.Now}, nil
+}
+
+// Close lets the locker go.
+func (l *Locker) Close() error { return l.ledger.Close() }
+
+// Ledger is the ledger that holds the evidence log.
+func (l *Locker) Ledger() *ledger.Ledger { return l.ledger }
+
+// Put keeps one collection and enters it in the log. When it returns without
+// an error, both are durable.
+func (l *Locker) Put(ctx context.Context, e evidence.Evidence) (Collected, error) {
+	_, record, id, err := evidence.RecordOf(e)
+	if err != nil {
+		return Collected{}, fmt.Errorf("keeping evidence: %w", err)
+	}
+	lines, err := e.Population.Lines()
+	if err != nil {
+		return Collected{}, fmt.Errorf("keeping evidence: %w", err)
+	}
+	blobs := [][]byte{record, lines}
+	for _, r := range e.Raw {
+		blobs = append(blobs, r.Body)
+	}
+	for _, b := range blobs {
+		if err := l.putBlob(b); err != nil {
+			return Collected{}, err
+		}
+	}
+	entry := Collected{
+		Type: EntryCollected, Time: l.now().UTC(), ID: id, Kind: e.Kind, Collector: e.Collector,
+		CollectedAt: e.CollectedAt.UTC(), Window: e.Window, Items: len(e.Population.Items),
+		Completeness: e.Completeness.State, Origin: e.Provenance.Origin, Clock: e.Provenance.Clock,
+	}
+	entry.Index, err = l.enter(ctx, entry)
+	return entry, err
+}
+
+// PutPack enters a finished pack in the log, once: a pack that is built again
+// to the same bytes is not entered again.
+func (l *Locker) PutPack(ctx context.Context, p PackBuilt) (PackBuilt, error) {
+	_, packs, err := l.Index()
+	if err != nil {
+		return PackBuilt{}, err
+	}
+	for _, old := range packs {
+		if old.SHA256 == p.SHA256 {
+			return old, nil
+		}
+	}
+	p.Type = EntryPackBuilt
+	p.Index, err = l.enter(ctx, p)
+	return p, err
+}
+
+func (l *Locker) enter(ctx context.Context, entry any) (int64, error) {
+	data, err := evidence.CanonicalJSON(entry)
+	if err != nil {
+		return 0, fmt.Errorf("entering evidence in the log: %w", err)
+	}
+	at, err := l.ledger.Append(ctx, ledger.Entry{Log: LogName, Data: data})
+	if err != nil {
+		return 0, fmt.Errorf("entering evidence in the log: %w", err)
+	}
+	return at[0].Index, nil
+}
+
+// Index reads the log: every collection and every pack, in the order in which
+// they were entered.
+func (l *Locker) Index() ([]Collected, []PackBuilt, error) {
+	var collected []Collected
+	var packs []PackBuilt
+	index := int64(-1)
+	for data, err := range l.ledger.Entries(LogName, 0, l.ledger.Size(LogName)) {
+		if err != nil {
+			return nil, nil, fmt.Errorf("reading evidence log: %w", err)
+		}
+		index++
+		var head struct {
+			Type string `json:"type"`
+		}
+		if err := json.Unmarshal(data, &head); err != nil {
+			return nil, nil, fmt.Errorf("reading evidence log: entry %d: %w", index, err)
+		}
+		switch head.Type {
+		case EntryCollected:
+			var c Collected
+			if err := json.Unmarshal(data, &c); err != nil {
+				return nil, nil, fmt.Errorf("reading evidence log: entry %d: %w", index, err)
+			}
+			c.Index = index
+			collected = append(collected, c)
+		case EntryPackBuilt:
+			var p PackBuilt
+			if err := json.Unmarshal(data, &p); err != nil {
+				return nil, nil, fmt.Errorf("reading evidence log: entry %d: %w", index, err)
+			}
+			p.Index = index
+			packs = append(packs, p)
+		}
+	}
+	return collected, packs, nil
+}
+
+// Get reads the evidence with this ID (the record's digest) and checks every
+// byte of it against the digests that the record commits to.
+func (l *Locker) Get(id string) (evidence.Collected, error) {
+	data, err := l.blob(id)
+	if err != nil {
+		return evidence.Collected{}, fmt.Errorf("reading evidence %s: %w", id, err)
+	}
+	var rec evidence.Record
+	if err := json.Unmarshal(data, &rec); err != nil {
+		return evidence.Collected{}, fmt.Errorf("reading evidence %s: %w", id, err)
+	}
+	lines, err := l.blob(rec.PopulationSHA256)
+	if err != nil {
+		return evidence.Collected{}, fmt.Errorf("reading evidence %s: population: %w", id, err)
+	}
+	e := rec.Evidence
+	if e.Population, err = evidence.ParsePopulation(lines); err != nil {
+		return evidence.Collected{}, fmt.Errorf("reading evidence %s: %w", id, err)
+	}
+	for _, f := range rec.RawFiles {
+		body, err := l.blob(f.SHA256)
+		if err != nil {
+			return evidence.Collected{}, fmt.Errorf("reading evidence %s: reply %s: %w", id, f.Name, err)
+		}
+		e.Raw = append(e.Raw, evidence.RawReply{Name: f.Name, Body: body})
+	}
+	return evidence.Collected{ID: id, Evidence: e}, nil
+}
+
+// ErrNotFound says that the locker has no such evidence.
+var ErrNotFound = errors.New("not in the locker")
+
+func (l *Locker) path(digest string) string {
+	return filepath.Join(l.dir, "blobs", digest[:2], digest)
+}
+
+func (l *Locker) putBlob(b []byte) error {
+	digest := evidence.SHA256Hex(b)
+	path := l.path(digest)
+	// A blob that is there is kept only if it is whole: an earlier damage must
+	// not be cited by a new entry.
+	if have, err := os.ReadFile(path); err == nil && evidence.SHA256Hex(have) == digest {
+		return durable.Disk{}.SyncDir(filepath.Dir(path)) // whoever wrote it may have died before this
+	}
+	if err := durable.MkdirIn(durable.Disk{}, filepath.Dir(path), 0o700); err != nil {
+		return fmt.Errorf("keeping evidence: %w", err)
+	}
+	if err := durable.WriteFile(path, b, 0o600); err != nil {
+		return fmt.Errorf("keeping evidence: %w", err)
+	}
+	return nil
+}
+
+func (l *Locker) blob(digest string) ([]byte, error) {
+	if len(digest) != 64 {
+		return nil, fmt.Errorf("%q is no SHA-256 digest: %w", digest, ErrNotFound)
+	}
+	for _, c := range digest {
+		if !('0' <= c && c <= '9' || 'a' <= c && c <= 'f') {
+			return nil, fmt.Errorf("%q is no SHA-256 digest: %w", digest, ErrNotFound)
+		}
+	}
+	b, err := os.ReadFile(l.path(digest))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, ErrNotFound
+	}
+	if err != nil {
+		return nil, err
+	}
+	if got := evidence.SHA256Hex(b); got != digest {
+		return nil, fmt.Errorf("its bytes have changed on disk: sha256 is %s", got)
+	}
+	return b, nil
+}

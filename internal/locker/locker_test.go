@@ -1,0 +1,178 @@
+package locker
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"trustpack/evidence"
+)
+
+var quarter = evidence.Period{From: time.Date(2026, 7, 1, 0, 0, 0, 0, time.UTC), To: time.Date(2026, 10, 1, 0, 0, 0, 0, time.UTC)}
+
+func open(t *testing.T, dir string) *Locker {
+	t.Helper()
+	seed := []byte(strings.Repeat("k", 32))
+	l, err := Open(dir, Options{Instance: "example.com/test", Seed: seed, Now: func() time.Time { return quarter.From.AddDate(0, 1, 0) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return l
+}
+
+func sample(id string) evidence.Evidence {
+	return evidence.Evidence{
+		Kind: "test.things", Collector: "test", CollectedAt: quarter.From.AddDate(0, 1, 0), Window: quarter,
+		Completeness: evidence.Completeness{State: evidence.Complete, Got: 1},
+		Population:   evidence.Population{Items: []evidence.Item{{ID: id, Attributes: map[string]any{"n": 3.0, "list": []any{"a"}}}}},
+		Raw:          []evidence.RawReply{{Name: "reply.json", Body: []byte(`{"id":"` + id + `"}`)}},
+	}
+}
+
+func put(t *testing.T, l *Locker, e evidence.Evidence) Collected {
+	t.Helper()
+	c, err := l.Put(context.Background(), e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestPutIsLoggedAndReadBackTheSame(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, dir)
+	first, second := put(t, l, sample("a")), put(t, l, sample("b"))
+	if first.Index != 0 || second.Index != 1 {
+		t.Errorf("log indexes are %d and %d, want 0 and 1", first.Index, second.Index)
+	}
+	index, packs, err := l.Index()
+	if err != nil || len(index) != 2 || len(packs) != 0 || index[1] != second {
+		t.Fatalf("Index() = %+v, %v, %v", index, packs, err)
+	}
+	got, err := l.Get(first.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, id, err := evidence.RecordOf(got.Evidence); err != nil || id != first.ID {
+		t.Errorf("what is read back has the ID %s (%v), want %s", id, err, first.ID)
+	}
+	if string(got.Raw[0].Body) != `{"id":"a"}` {
+		t.Errorf("raw reply is %s", got.Raw[0].Body)
+	}
+}
+
+func TestGetRefusesChangedBytes(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, dir)
+	c := put(t, l, sample("a"))
+	changed := 0
+	err := filepath.WalkDir(filepath.Join(dir, "blobs"), func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		old, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(path, append([]byte("x"), old[1:]...), 0o600); err != nil {
+			return err
+		}
+		if _, err := l.Get(c.ID); err == nil || !strings.Contains(err.Error(), "changed on disk") {
+			t.Errorf("Get after %s was changed: %v", filepath.Base(path), err)
+		}
+		changed++
+		return os.WriteFile(path, old, 0o600)
+	})
+	if err != nil || changed != 3 {
+		t.Errorf("changed %d blobs (%v), want record, population and reply", changed, err)
+	}
+	if _, err := l.Get(c.ID); err != nil {
+		t.Errorf("after all was put back: %v", err)
+	}
+}
+
+func TestGetUnknown(t *testing.T) {
+	l := open(t, t.TempDir())
+	for _, id := range []string{"", "abc", strings.Repeat("0", 64), strings.Repeat("../", 21) + "x"} {
+		if _, err := l.Get(id); !errors.Is(err, ErrNotFound) {
+			t.Errorf("Get(%q) = %v, want ErrNotFound", id, err)
+		}
+	}
+}
+
+func TestPutMendsADamagedBlob(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, dir)
+	c := put(t, l, sample("a"))
+	path := l.path(c.ID)
+	if err := os.WriteFile(path, []byte("damage"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	put(t, l, sample("a"))
+	if _, err := l.Get(c.ID); err != nil {
+		t.Errorf("after the same evidence was put again: %v", err)
+	}
+}
+
+func TestExcerptStandsStillWhileTheLogGrows(t *testing.T) {
+	l := open(t, t.TempDir())
+	entries := []Collected{put(t, l, sample("a")), put(t, l, sample("b"))}
+	if _, err := l.Excerpt(entries, quarter); err == nil {
+		t.Error("an excerpt without a checkpoint must be refused")
+	}
+	if _, err := l.Ledger().Checkpoint(LogName); err != nil {
+		t.Fatal(err)
+	}
+	first, err := l.Excerpt(entries, quarter)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Verify(first.VerifierKey); err != nil || len(first.Records) != 2 {
+		t.Errorf("%d records, %v", len(first.Records), err)
+	}
+	p := PackBuilt{Period: quarter, Sequence: 1, SHA256: "aa", PackJSON: "bb"}
+	for range 2 {
+		if _, err := l.PutPack(context.Background(), p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, packs, err := l.Index(); err != nil || len(packs) != 1 {
+		t.Errorf("the same pack was entered %d times (%v), want once", len(packs), err)
+	}
+	if _, err := l.Ledger().Checkpoint(LogName); err != nil {
+		t.Fatal(err)
+	}
+	again, err := l.Excerpt(entries, quarter)
+	if err != nil || again.Checkpoint != first.Checkpoint {
+		t.Errorf("the excerpt moved with the log: %v", err)
+	}
+}
+
+func TestOpenForReadingNeedsNoKeyAndWritesNothing(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, dir)
+	c := put(t, l, sample("a"))
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r, err := Open(dir, Options{Instance: "example.com/test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if _, err := r.Get(c.ID); err != nil {
+		t.Error(err)
+	}
+	if _, err := r.Put(context.Background(), sample("b")); err == nil {
+		t.Error("a locker that is opened to read took evidence in")
+	}
+}
