@@ -112,6 +112,17 @@ func (m member) say(name string) string {
 	return valueText(v)
 }
 
+// onOff is a truth value for a sentence.
+func onOff(v any) string {
+	switch v {
+	case true:
+		return "on"
+	case false:
+		return "off"
+	}
+	return "not stated"
+}
+
 func (s seen) boundary() []part {
 	return []part{
 		s.collect("Ingest endpoints", []evidence.Kind{"telemetry.config"}, func(_ evidence.Kind, m member) []entry {
@@ -141,7 +152,7 @@ func (s seen) boundary() []part {
 		}),
 		s.accounts(),
 		s.collect("Storage buckets", []evidence.Kind{"aws.buckets"}, func(_ evidence.Kind, m member) []entry {
-			return []entry{{m.ID, fmt.Sprintf("%s, encryption %s, versioning %s, Object Lock %s", m.say("region"), m.say("encryption"), m.say("versioning"), m.say("object_lock"))}}
+			return []entry{{m.ID, fmt.Sprintf("%s, encryption %s, versioning %s, Object Lock %s", m.say("region"), m.say("encryption"), m.say("versioning"), onOff(m.Attributes["object_lock"]))}}
 		}),
 		s.collect("Log groups and trails", []evidence.Kind{"aws.log-groups", "aws.trails"}, func(k evidence.Kind, m member) []entry {
 			if k == "aws.trails" {

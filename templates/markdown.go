@@ -47,6 +47,7 @@ func codeMarkdown(s string) string {
 func markdownHTML(text string) string {
 	var b strings.Builder
 	lines := strings.Split(text, "\n")
+	heading := ""
 	for i := 0; i < len(lines); {
 		prefix := blockPrefix(lines[i])
 		n := 1
@@ -60,7 +61,7 @@ func markdownHTML(text string) string {
 		case "- ":
 			b.WriteString("<ul>\n")
 			for _, l := range block {
-				b.WriteString("<li>" + inlineHTML(l[2:]) + "</li>\n")
+				b.WriteString("<li" + verdictClass(l[2:]) + ">" + inlineHTML(l[2:]) + "</li>\n")
 			}
 			b.WriteString("</ul>\n")
 		case "> ":
@@ -70,15 +71,27 @@ func markdownHTML(text string) string {
 			}
 			b.WriteString("</blockquote>\n")
 		case "|":
-			tableHTML(&b, block)
+			tableHTML(&b, heading, block)
 		case "p":
 			b.WriteString("<p>" + inlineHTML(strings.Join(block, " ")) + "</p>\n")
 		default:
 			level := string(rune('0' + len(prefix) - 1))
+			heading = unescapeMarkdown(block[0][len(prefix):])
 			b.WriteString("<h" + level + ">" + inlineHTML(block[0][len(prefix):]) + "</h" + level + ">\n")
 		}
 	}
 	return b.String()
+}
+
+// verdictClass is the class of a list entry that begins with the mark of an
+// outcome, as claims do.
+func verdictClass(entry string) string {
+	for _, o := range outcomes() {
+		if strings.HasPrefix(entry, outcomeMark(o)+" **") {
+			return ` class="claim ` + string(o) + `"`
+		}
+	}
+	return ""
 }
 
 // blockPrefix tells what kind of block a line belongs to: "", "# " to "### ",
@@ -95,9 +108,10 @@ func blockPrefix(l string) string {
 	return "p"
 }
 
-// tableHTML renders a table whose second row is the ruler.
-func tableHTML(b *strings.Builder, rows []string) {
-	b.WriteString("<div class=\"scroll\" role=\"region\" aria-label=\"Table\" tabindex=\"0\"><table>\n")
+// tableHTML renders a table whose second row is the ruler, named after the
+// heading that it stands under.
+func tableHTML(b *strings.Builder, heading string, rows []string) {
+	b.WriteString(`<div class="scroll" role="region" aria-label="Table: ` + html.EscapeString(heading) + `" tabindex="0"><table>` + "\n")
 	for i, r := range rows {
 		if i == 1 {
 			continue
@@ -116,8 +130,7 @@ func tableHTML(b *strings.Builder, rows []string) {
 			b.WriteString(open + inlineHTML(c) + end)
 		}
 		b.WriteString("</tr>")
-		switch i {
-		case 0:
+		if i == 0 {
 			b.WriteString("</thead>\n<tbody>")
 		}
 		b.WriteString("\n")

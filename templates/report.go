@@ -36,7 +36,7 @@ func Report(w io.Writer, v View) error {
 	if err := v.check(); err != nil {
 		return fmt.Errorf("writing report: %w", err)
 	}
-	if err := renderHTML(w, reportTemplate, newReport(v)); err != nil {
+	if err := renderHTML(w, reportTemplate, v.banner(), newReport(v)); err != nil {
 		return fmt.Errorf("writing report: %w", err)
 	}
 	return nil
@@ -45,10 +45,14 @@ func Report(w io.Writer, v View) error {
 // renderHTML executes one of our HTML templates. Every hidden character of the
 // whole document is made visible here, at one place, so that no field can be
 // forgotten; the templates' own line ends and tabs stay.
-func renderHTML(w io.Writer, text string, data any) error {
-	sum := sha256.Sum256([]byte(styleSheet))
+func renderHTML(w io.Writer, text string, warn banner, data any) error {
+	style := styleSheet
+	if warn.Short != "" { // a sample says so on every printed page
+		style += fmt.Sprintf("@page { @top-center { content: %q; font: bold 9pt sans-serif; } }\n", warn.Short)
+	}
+	sum := sha256.Sum256([]byte(style))
 	t, err := template.New("page").Funcs(template.FuncMap{
-		"css":        func() template.CSS { return template.CSS(styleSheet) },
+		"css":        func() template.CSS { return template.CSS(style) },
 		"cssHash":    func() string { return base64.StdEncoding.EncodeToString(sum[:]) },
 		"line":       func(s any) string { return line(fmt.Sprint(s)) },
 		"paragraphs": paragraphs,

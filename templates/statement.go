@@ -56,7 +56,7 @@ func writeStatementHTML(w io.Writer, name string, v View) error {
 		Banner banner
 		Body   template.HTML
 	}{unescapeMarkdown(title), v.banner(), template.HTML(markdownHTML(text))}
-	if err := renderHTML(w, statementPage, data); err != nil {
+	if err := renderHTML(w, statementPage, data.Banner, data); err != nil {
 		return fmt.Errorf("writing statement %s: %w", name, err)
 	}
 	return nil
