@@ -119,7 +119,7 @@ func (t *tree) flush(fsys durable.FS) error {
 			return err
 		}
 		if _, err := p.file.WriteAt(waiting, at); err != nil {
-			return fmt.Errorf("writing %s: %w", p.path, err)
+			return fmt.Errorf("writing %s: %w", p.name, err)
 		}
 		t.mu.Lock()
 		p.flushed += int64(len(waiting))
@@ -153,7 +153,7 @@ func (t *tree) sync(fsys durable.FS) error {
 			continue
 		}
 		if err := p.file.Sync(); err != nil {
-			return fmt.Errorf("syncing %s: %w", p.path, err)
+			return fmt.Errorf("syncing %s: %w", p.name, err)
 		}
 	}
 	if !t.newFiles {
@@ -228,10 +228,10 @@ func (t *tree) take(fsys durable.FS) error {
 	}
 	there := map[string]bool{}
 	for _, e := range entries {
-		there[filepath.Join(t.dir, e.Name())] = true
+		there[filepath.Join(logsDir, t.name, e.Name())] = true
 	}
 	for _, p := range t.packs() {
-		if !there[p.path] {
+		if !there[p.name] {
 			continue
 		}
 		if err := p.close(); err != nil {
@@ -241,7 +241,7 @@ func (t *tree) take(fsys durable.FS) error {
 			return err
 		}
 		if err := p.file.Truncate(p.flushed); err != nil {
-			return fmt.Errorf("cutting %s: %w", p.path, err)
+			return fmt.Errorf("cutting %s: %w", p.name, err)
 		}
 	}
 	return nil

@@ -53,6 +53,7 @@ type Ledger struct {
 	segmentBytes int64
 	lock         *durable.Lock
 	recovery     Recovery
+	seen         func(run) error // where set, gets the runs that replay passes over
 
 	mu     sync.RWMutex // guards logs and closed
 	logs   map[string]*tree

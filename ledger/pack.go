@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"trustpack/internal/durable"
 )
@@ -16,7 +17,8 @@ import (
 // goroutine at a time (the tree's flushing lock) moves bytes to the file.
 // What lies below flushed never changes again.
 type pack struct {
-	path    string
+	dir     string       // the ledger's
+	name    string       // path within it
 	file    durable.File // nil until something is read from or written to it
 	flushed int64        // bytes in the file
 	tail    []byte       // the bytes after those
@@ -28,7 +30,7 @@ func (p *pack) size() int64 { return p.flushed + int64(len(p.tail)) }
 // memory only: what must come from the file is read by the function returned.
 func (p *pack) readAt(b []byte, off int64) (func() error, error) {
 	if off < 0 || off+int64(len(b)) > p.size() {
-		return nil, fmt.Errorf("reading %s: bytes %d to %d are beyond its %d", p.path, off, off+int64(len(b)), p.size())
+		return nil, fmt.Errorf("reading %s: bytes %d to %d are beyond its %d", p.name, off, off+int64(len(b)), p.size())
 	}
 	fromFile := 0
 	if off < p.flushed {
@@ -41,7 +43,7 @@ func (p *pack) readAt(b []byte, off int64) (func() error, error) {
 	file := p.file
 	return func() error {
 		if n, err := file.ReadAt(b[:fromFile], off); err != nil && (err != io.EOF || n != fromFile) {
-			return fmt.Errorf("reading %s: %w", p.path, err)
+			return fmt.Errorf("reading %s: %w", p.name, err)
 		}
 		return nil
 	}, nil
@@ -50,19 +52,19 @@ func (p *pack) readAt(b []byte, off int64) (func() error, error) {
 // open opens the file, which must hold at least the flushed bytes; one that
 // was never written need not exist while it is only read.
 func (p *pack) open(fsys durable.FS, flag int) error {
-	f, err := fsys.OpenFile(p.path, flag, 0o600)
+	f, err := fsys.OpenFile(filepath.Join(p.dir, p.name), flag, 0o600)
 	if errors.Is(err, fs.ErrNotExist) && p.flushed == 0 {
 		return nil
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		return &DamageError{File: p.path, Offset: 0, Reason: fmt.Sprintf("it is missing, and should hold %d bytes", p.flushed)}
+		return &DamageError{File: p.name, Offset: 0, Reason: fmt.Sprintf("it is missing, and should hold %d bytes", p.flushed)}
 	}
 	if err != nil {
 		return err
 	}
 	size, err := f.Size()
 	if err == nil && size < p.flushed {
-		err = &DamageError{File: p.path, Offset: size, Reason: fmt.Sprintf("it ends here, and should hold %d bytes", p.flushed)}
+		err = &DamageError{File: p.name, Offset: size, Reason: fmt.Sprintf("it ends here, and should hold %d bytes", p.flushed)}
 	}
 	if err != nil {
 		return errors.Join(err, f.Close())
@@ -77,7 +79,7 @@ func (p *pack) create(fsys durable.FS) (made bool, err error) {
 	if p.file != nil {
 		return false, nil
 	}
-	f, err := fsys.OpenFile(p.path, os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := fsys.OpenFile(filepath.Join(p.dir, p.name), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return false, err
 	}

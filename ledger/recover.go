@@ -16,10 +16,19 @@ type journalEnd struct {
 	segment uint64 // the highest there is; 0 for a new ledger
 }
 
-// load reads the ledger into memory: each log as its files durably hold it,
-// then what the journal has beyond that, then the checkpoints, which must
-// agree. It writes nothing.
+// load reads the ledger into memory and holds each log to its last checkpoint.
+// It writes nothing.
 func (l *Ledger) load() (journalEnd, error) {
+	end, err := l.loadTrees()
+	if err != nil {
+		return journalEnd{}, err
+	}
+	return end, l.loadCheckpoints()
+}
+
+// loadTrees reads each log as its files durably hold it, then what the journal
+// has beyond that.
+func (l *Ledger) loadTrees() (journalEnd, error) {
 	point, err := readPoint(l.fsys, l.dir)
 	if err != nil {
 		return journalEnd{}, err
@@ -34,14 +43,7 @@ func (l *Ledger) load() (journalEnd, error) {
 			return journalEnd{}, err
 		}
 	}
-	end, err := l.replay(point)
-	if err != nil {
-		return journalEnd{}, err
-	}
-	if err := l.loadCheckpoints(); err != nil {
-		return journalEnd{}, err
-	}
-	return end, nil
+	return l.replay(point)
 }
 
 // replay reads the journal's segments from the flush point's on and takes in
@@ -119,7 +121,10 @@ func (l *Ledger) replaySegment(number, after uint64) (segmentScan, error) {
 	}
 	s, err := scanSegment(b, func(g group) error {
 		if g.number <= after {
-			return nil
+			if l.seen == nil {
+				return nil
+			}
+			return parseRuns(g.body, l.seen)
 		}
 		l.recovery.Groups++
 		return parseRuns(g.body, l.replayRun)

@@ -3,7 +3,6 @@ package ledger
 import (
 	"encoding/binary"
 	"fmt"
-	"math/bits"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -25,8 +24,9 @@ const (
 // anew when they are needed. entries holds the entry bundles one after the
 // other, and entries.idx the offset (u64) at which each full bundle ends.
 type tree struct {
-	name string
-	dir  string
+	name   string
+	ledger string // directory of the ledger
+	dir    string // directory of the log
 
 	// next is the index of the next entry to sequence. The committer owns it.
 	next int64
@@ -36,7 +36,7 @@ type tree struct {
 	flushing sync.Mutex
 	mu       sync.RWMutex
 	length   atomic.Int64 // entries; written under mu
-	frontier []tlog.Hash  // roots of the full subtrees, largest first, of length's one bits
+	frontier frontier
 	entries  pack
 	index    pack
 	levels   []*pack
@@ -49,15 +49,20 @@ type tree struct {
 }
 
 func newTree(dir, name string) *tree {
-	t := &tree{name: name, dir: filepath.Join(dir, logsDir, name)}
-	t.entries.path = filepath.Join(t.dir, "entries")
-	t.index.path = filepath.Join(t.dir, "entries.idx")
+	t := &tree{name: name, ledger: dir, dir: filepath.Join(dir, logsDir, name)}
+	t.entries = t.pack("entries")
+	t.index = t.pack("entries.idx")
 	return t
+}
+
+func (t *tree) pack(file string) pack {
+	return pack{dir: t.ledger, name: filepath.Join(logsDir, t.name, file)}
 }
 
 func (t *tree) level(l int) *pack {
 	for len(t.levels) <= l {
-		t.levels = append(t.levels, &pack{path: filepath.Join(t.dir, "level-"+strconv.Itoa(len(t.levels)))})
+		p := t.pack("level-" + strconv.Itoa(len(t.levels)))
+		t.levels = append(t.levels, &p)
 	}
 	return t.levels[l]
 }
@@ -79,7 +84,7 @@ func (t *tree) add(bundle []byte, leaves []tlog.Hash) int {
 		size := 2 + int(binary.BigEndian.Uint16(bundle))
 		t.entries.tail = append(t.entries.tail, bundle[:size]...)
 		bundle = bundle[size:]
-		t.push(n, leaf)
+		t.frontier.push(n, leaf, t.keep)
 		n++
 		if n%tileWidth == 0 {
 			t.index.tail = binary.BigEndian.AppendUint64(t.index.tail, uint64(t.entries.size()))
@@ -87,23 +92,6 @@ func (t *tree) add(bundle []byte, leaves []tlog.Hash) int {
 	}
 	t.length.Store(n)
 	return len(t.entries.tail) + len(t.level(0).tail)
-}
-
-// push makes leaf the n-th of the tree: it ends as many subtrees as n has
-// trailing one bits.
-func (t *tree) push(n int64, leaf tlog.Hash) {
-	t.keep(0, leaf)
-	ended := bits.TrailingZeros64(uint64(n + 1))
-	h := leaf
-	for level := 1; level <= ended; level++ {
-		last := len(t.frontier) - 1
-		h = tlog.NodeHash(t.frontier[last], h)
-		t.frontier = t.frontier[:last]
-		if level%tileHeight == 0 {
-			t.keep(level/tileHeight, h)
-		}
-	}
-	t.frontier = append(t.frontier, h)
 }
 
 func (t *tree) keep(level int, h tlog.Hash) {
@@ -115,15 +103,7 @@ func (t *tree) keep(level int, h tlog.Hash) {
 func (t *tree) head() (int64, tlog.Hash) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	if len(t.frontier) == 0 {
-		return 0, emptyRoot()
-	}
-	last := len(t.frontier) - 1
-	root := t.frontier[last]
-	for i := last - 1; i >= 0; i-- {
-		root = tlog.NodeHash(t.frontier[i], root)
-	}
-	return t.length.Load(), root
+	return t.length.Load(), t.frontier.root()
 }
 
 // rootAt is the root of the tree of the first size entries, from the hashes
@@ -243,8 +223,11 @@ func (t *tree) bundle(number, size int64) ([]byte, error) {
 		}
 		t.mu.RUnlock()
 	}
-	if end < start || end-start > tileWidth*(2+maxEntry) {
-		return nil, &DamageError{File: t.index.path, Offset: number * 8, Reason: fmt.Sprintf("bundle %d cannot begin at %d and end at %d", number, start, end)}
+	t.mu.RLock()
+	there := t.entries.size()
+	t.mu.RUnlock()
+	if end < start || end-start > tileWidth*(2+maxEntry) || end > there {
+		return nil, &DamageError{File: t.index.name, Offset: number * 8, Reason: fmt.Sprintf("bundle %d cannot begin at %d and end at %d", number, start, end)}
 	}
 	b := make([]byte, end-start)
 	t.mu.RLock()
