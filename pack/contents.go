@@ -1,0 +1,155 @@
+package pack
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"trustpack/evidence"
+)
+
+// maxRead bounds a file that is read whole rather than streamed.
+const maxRead = 256 << 20
+
+// collection is one evidence.json of the manifest, with what stands beside it.
+type collection struct {
+	line       Line
+	dir        string
+	population bool
+	raws       int
+}
+
+// Contents is an opened pack. From Open, nothing in it has been verified; the
+// hooks of VerifyOptions get one whose files have been hashed against the
+// manifest.
+type Contents struct {
+	a        *archive
+	packJSON []byte
+	root     Root
+
+	collections []collection
+	controls    []string // paths of control.json, sorted
+	catalog     []string
+	logs        []LogHead
+	derived     []Line // files that the manifest calls derived
+	stages      map[evidence.Stage]Totals
+}
+
+// Root is what pack.json says.
+func (c *Contents) Root() Root { return c.root }
+
+// Paths lists the entries of the archive in order.
+func (c *Contents) Paths() []string {
+	out := make([]string, len(c.a.files))
+	for i, f := range c.a.files {
+		out[i] = f.name
+	}
+	return out
+}
+
+// Read gives the content of a file of the manifest and demands that it has
+// the digest that the manifest gives.
+func (c *Contents) Read(path string) ([]byte, error) {
+	data, err := c.a.read(path, maxRead)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", path, err)
+	}
+	if f := c.a.files[c.a.index[path]]; !f.listed || sha256.Sum256(data) != f.want {
+		return nil, fmt.Errorf("reading %s: it is not what the manifest says", path)
+	}
+	return data, nil
+}
+
+func (c *Contents) readJSON(path string, into any) error {
+	data, err := c.Read(path)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(data, into); err != nil {
+		return fmt.Errorf("reading %s: %w", path, err)
+	}
+	return nil
+}
+
+// Catalog gives the files of the control catalog by their path in it.
+func (c *Contents) Catalog() (map[string][]byte, error) {
+	out := map[string][]byte{}
+	for _, path := range c.catalog {
+		data, err := c.Read(path)
+		if err != nil {
+			return nil, err
+		}
+		out[strings.TrimPrefix(path, catalogDir)] = data
+	}
+	return out, nil
+}
+
+// Controls gives the controls in the order of their folders.
+func (c *Contents) Controls() ([]evidence.Control, error) {
+	var out []evidence.Control
+	for _, path := range c.controls {
+		var control evidence.Control
+		if err := c.readJSON(path, &control); err != nil {
+			return nil, err
+		}
+		out = append(out, control)
+	}
+	return out, nil
+}
+
+// Findings gives the findings in the order of their controls' folders.
+func (c *Contents) Findings() ([]evidence.Finding, error) {
+	var out []evidence.Finding
+	for _, path := range c.controls {
+		var findings []evidence.Finding
+		if err := c.readJSON(strings.TrimSuffix(path, controlFile)+findingsFile, &findings); err != nil {
+			return nil, err
+		}
+		out = append(out, findings...)
+	}
+	return out, nil
+}
+
+// Evidence gives the collections with their populations, without raw replies.
+func (c *Contents) Evidence() ([]evidence.Collected, error) {
+	var out []evidence.Collected
+	for _, col := range c.collections {
+		var rec evidence.Record
+		if err := c.readJSON(col.line.Path, &rec); err != nil {
+			return nil, err
+		}
+		lines, err := c.Read(col.dir + populationFile)
+		if err != nil {
+			return nil, err
+		}
+		e := rec.Evidence
+		if e.Population, err = evidence.ParsePopulation(lines); err != nil {
+			return nil, fmt.Errorf("%s: %w", col.dir+populationFile, err)
+		}
+		out = append(out, evidence.Collected{ID: col.line.Provenance, Evidence: e})
+	}
+	return out, nil
+}
+
+// Open reads the structure of a pack, to look into it. It refuses an archive
+// that is not in the one form, but verifies no signature and no file: that is
+// Verify's work.
+func Open(r io.ReaderAt, size int64, limits Limits) (*Contents, error) {
+	v := newVerifier(r, size, VerifyOptions{Limits: limits})
+	if v.scan() && v.readRoot() {
+		v.readManifest()
+	}
+	if v.ioErr.err != nil {
+		return nil, fmt.Errorf("opening pack: %w", v.ioErr.err)
+	}
+	for _, id := range CheckIDs() {
+		if failures := v.res.failures[id]; len(failures) > 0 {
+			f := failures[0]
+			return nil, fmt.Errorf("opening pack: %w", errors.New(joinNonEmpty(": ", f.ID, f.Path, f.Actual)))
+		}
+	}
+	return &v.c, nil
+}

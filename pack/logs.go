@@ -1,0 +1,194 @@
+package pack
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"golang.org/x/mod/sumdb/tlog"
+
+	"trustpack/evidence"
+	"trustpack/ledger"
+)
+
+const (
+	checkpointFile  = "checkpoint"
+	previousFile    = "checkpoint.prev"
+	consistencyFile = "consistency.json"
+	historyFile     = "checkpoints.jsonl"
+	proofsDir       = "proofs/"
+	proofSuffix     = ".tlog-proof"
+	entriesDir      = "entries/"
+	entrySuffix     = ".entry"
+
+	sampleExtension    = "sample=true"
+	simulatedExtension = "clock=simulated"
+)
+
+func hashText(h tlog.Hash) string { return base64.StdEncoding.EncodeToString(h[:]) }
+
+// parseHashes reads the base64 hashes of a consistency proof.
+func parseHashes(texts []string) ([]tlog.Hash, error) {
+	out := make([]tlog.Hash, len(texts))
+	for i, s := range texts {
+		b, err := strictBase64(s)
+		if err != nil || len(b) != tlog.HashSize {
+			return nil, fmt.Errorf("hash %d is not 32 bytes in canonical base64", i)
+		}
+		copy(out[i][:], b)
+	}
+	return out, nil
+}
+
+// unverifiedCheckpoint reads the checkpoint of a signed note without asking
+// who signed it.
+func unverifiedCheckpoint(note []byte) (ledger.Checkpoint, error) {
+	i := bytes.LastIndex(note, []byte("\n\n"))
+	if i < 0 {
+		return ledger.Checkpoint{}, errors.New("reading checkpoint: it is no signed note: no empty line before the signatures")
+	}
+	return ledger.ParseCheckpoint(string(note[:i+1]))
+}
+
+// labels reports whether a checkpoint's signed extension lines call the log
+// sample data, or its times simulated.
+func labels(c ledger.Checkpoint) (sample, simulated bool) {
+	for _, line := range c.Extensions {
+		for word := range strings.FieldsSeq(line) {
+			sample = sample || word == sampleExtension
+			simulated = simulated || word == simulatedExtension
+		}
+	}
+	return sample, simulated
+}
+
+// logHeads gives the head of each log, in the order of Logs.
+func (c Content) logHeads() ([]LogHead, error) {
+	var out []LogHead
+	for _, e := range c.Logs {
+		head, err := unverifiedCheckpoint([]byte(e.Checkpoint))
+		if err != nil {
+			return nil, fmt.Errorf("log %s: %w", e.Origin, err)
+		}
+		var previous *ledger.Checkpoint
+		if e.Previous != "" {
+			p, err := unverifiedCheckpoint([]byte(e.Previous))
+			if err != nil {
+				return nil, fmt.Errorf("log %s: %w", e.Origin, err)
+			}
+			previous = &p
+		}
+		out = append(out, headOf(head, previous))
+	}
+	return out, nil
+}
+
+// collectedID gives the evidence ID that an entry of an evidence log records,
+// or "" where the entry records something else.
+func collectedID(entry []byte) string {
+	var v struct {
+		Type string `json:"type"`
+		ID   string `json:"id"`
+	}
+	if json.Unmarshal(entry, &v) != nil || v.Type != collectedEntry || checkID(v.ID) != nil {
+		return ""
+	}
+	return v.ID
+}
+
+// loggedEvidence gives the evidence IDs whose entries are among the excerpts'
+// records.
+func (c Content) loggedEvidence() map[string]bool {
+	out := map[string]bool{}
+	for _, e := range c.Logs {
+		if !strings.HasSuffix(e.Origin, evidenceLogSuffix) {
+			continue
+		}
+		for _, r := range e.Records {
+			if id := collectedID(r.Entry); id != "" {
+				out[id] = true
+			}
+		}
+	}
+	return out
+}
+
+// addLogs adds each excerpt, having verified it under the key it names.
+func (b *builder) addLogs() error {
+	heads, err := b.c.logHeads()
+	if err != nil {
+		return err
+	}
+	var lines []byte
+	for i, e := range b.c.Logs {
+		if err := e.Verify(e.VerifierKey); err != nil {
+			return err
+		}
+		head, err := unverifiedCheckpoint([]byte(e.Checkpoint))
+		if err != nil {
+			return err
+		}
+		if sample, simulated := labels(head); sample && !b.c.Sample || simulated && b.c.Clock != evidence.ClockSimulated {
+			return fmt.Errorf("log %s: its checkpoint says %q, but the pack does not", e.Origin, head.Extensions)
+		}
+		if err := b.addLog(e); err != nil {
+			return fmt.Errorf("log %s: %w", e.Origin, err)
+		}
+		line, err := evidence.CanonicalJSON(heads[i])
+		if err != nil {
+			return err
+		}
+		lines = append(append(lines, line...), '\n')
+	}
+	if len(b.c.Logs) == 0 {
+		return nil
+	}
+	return b.add(Line{Path: logsName, MediaType: typeJSONL, Kind: kindLog}, lines)
+}
+
+func (b *builder) addLog(e ledger.Excerpt) error {
+	dir := logPath(e.Origin)
+	add := func(name, media string, body []byte) error {
+		return b.add(Line{Path: dir + name, MediaType: media, Kind: kindLog}, body)
+	}
+	if e.Previous != "" {
+		if err := add(previousFile, typeText, []byte(e.Previous)); err != nil {
+			return err
+		}
+	}
+	if err := add(checkpointFile, typeText, []byte(e.Checkpoint)); err != nil {
+		return err
+	}
+	consistency := e.Consistency
+	if consistency == nil {
+		consistency = []string{}
+	}
+	if err := b.addJSON(Line{Path: dir + consistencyFile, Kind: kindLog}, consistency); err != nil {
+		return err
+	}
+	var history []byte
+	for _, step := range e.History {
+		line, err := evidence.CanonicalJSON(step)
+		if err != nil {
+			return err
+		}
+		history = append(append(history, line...), '\n')
+	}
+	if err := add(historyFile, typeJSONL, history); err != nil {
+		return err
+	}
+	for _, r := range e.Records {
+		index := strconv.FormatInt(r.Index, 10)
+		if err := add(proofsDir+index+proofSuffix, typeText, []byte(r.Proof)); err != nil {
+			return err
+		}
+		if err := add(entriesDir+index+entrySuffix, typeBinary, r.Entry); err != nil {
+			return err
+		}
+	}
+	return nil
+}

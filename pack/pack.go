@@ -1,0 +1,56 @@
+// Package pack makes and verifies the signed evidence pack: one zip file that
+// opens with any unzip, is checked with standard tools, and verifies offline
+// for years against nothing but a public key that reached the verifier by
+// another way. FORMAT.md is its specification.
+//
+// The verifier is kept small on purpose: it reaches the standard library,
+// x/crypto/ssh and x/mod's transparency log code, and no network.
+package pack
+
+import (
+	"trustpack/evidence"
+	"trustpack/ledger"
+)
+
+// Content is what a pack is built from. The same content and key give the
+// same bytes.
+type Content struct {
+	Organisation, System, Tool string // one line each
+	Period                     evidence.Period
+	Sequence                   int    // 1 for an organisation's first pack
+	Previous                   string // hex SHA-256 of the previous pack's pack.json (Built.PackJSONSHA256); empty for the first
+
+	Sample bool           // recorded sample data is among the evidence
+	Clock  evidence.Clock // ClockSimulated where any time is simulated
+
+	CatalogSHA256 string
+	CatalogFiles  map[string][]byte // by path within the catalog
+
+	Controls []evidence.Control
+	Findings []evidence.Finding
+	Evidence []evidence.Collected
+	Extra    []File           // reports, statements, workbook
+	Logs     []ledger.Excerpt // with the evidence.collected entries of Evidence among the records
+	Secret   []byte           // at least 16 bytes, kept by the vendor; salts the manifest's lines
+}
+
+// File is a file of the pack's data/ that Build does not make itself.
+type File struct {
+	Path        string // under data/, and not where Build puts its own
+	MediaType   string
+	Stage       evidence.Stage
+	Controls    []string
+	Kind        string
+	DerivedFrom []string
+	Body        []byte
+}
+
+// Built says what Build has written.
+type Built struct {
+	PackJSONSHA256 string // hex; the next pack's Previous
+	TreeRoot       string // hex
+	Files          int64  // that the manifest lists
+	Entries        int    // of the archive
+	Bytes          int64  // of the archive
+	Fingerprint    string // OpenSSH's, of the key that signed
+}

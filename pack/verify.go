@@ -1,0 +1,204 @@
+package pack
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"trustpack/evidence"
+)
+
+// VerifyOptions are the anchors of a verification, all from outside the pack,
+// and what it may cost.
+type VerifyOptions struct {
+	Name         string                 // of the pack, for the report
+	Keys         []PublicKey            // the vendor's; without one the verdict is inconclusive at best
+	Signers      map[string][]PublicKey // further keys by role: "reviewer", "auditor"
+	RequireRoles []string               // beyond those that pack.json requires
+	LogKeys      []string               // verifier keys of logs, "<origin>+<hash>+<base64>"
+	Limits       Limits
+
+	// Reevaluate judges the pack's evidence again by the pack's own catalog;
+	// the outcomes must be those of the pack. nil: said to be unchecked.
+	Reevaluate func(*Contents) ([]evidence.Finding, error)
+	// Regenerate makes derived files (reports, workbook) again, by path; each
+	// must be the pack's byte for byte. nil, or a path left out: said to be
+	// unchecked.
+	Regenerate func(*Contents) (map[string][]byte, error)
+}
+
+// verifier carries one verification.
+type verifier struct {
+	o      VerifyOptions
+	r      io.ReaderAt
+	size   int64
+	ioErr  *ioWatch
+	res    *results
+	c      Contents
+	report Report
+
+	packSHA256 string
+	payload    payloadSums
+	signedBy   map[string][]PublicKey // by role, keys whose signature held
+	logKeys    map[string]string      // by origin
+}
+
+// ioWatch remembers the first error of the medium, which is no fault of the
+// pack's.
+type ioWatch struct {
+	r   io.ReaderAt
+	err error
+}
+
+func (w *ioWatch) ReadAt(p []byte, off int64) (int, error) {
+	n, err := w.r.ReadAt(p, off)
+	if err != nil && !errors.Is(err, io.EOF) && w.err == nil {
+		w.err = err
+	}
+	return n, err
+}
+
+func newVerifier(r io.ReaderAt, size int64, o VerifyOptions) *verifier {
+	watch := &ioWatch{r: r}
+	return &verifier{
+		o: o, r: watch, size: size, ioErr: watch, res: newResults(), report: Report{Pack: clean(o.Name)},
+		signedBy: map[string][]PublicKey{}, logKeys: map[string]string{}, c: Contents{stages: map[evidence.Stage]Totals{}},
+	}
+}
+
+// Verify checks the pack in r, of size bytes, against the anchors in o. It
+// reports every failure that it can reach, reads each file in a stream, and
+// believes nothing that the pack says of itself.
+func Verify(r io.ReaderAt, size int64, o VerifyOptions) Report {
+	v := newVerifier(r, size, o)
+	if v.checkOptions() && v.scan() {
+		haveRoot := v.readRoot()
+		v.checkSignatures()
+		v.checkRoles(haveRoot)
+		haveManifest := haveRoot && v.readManifest()
+		v.hashFiles(haveManifest)
+		if haveManifest {
+			v.checkBagit()
+			v.checkLogs()
+			v.checkEvidence()
+			v.checkFindings()
+			v.checkAgain()
+		}
+	}
+	v.res.skip(checkTime, "", "no RFC 3161 timestamp: the time of signing rests on the vendor's word")
+	v.res.skip(checkWitness, "", "no witness has cosigned the logs' checkpoints")
+	v.res.skip(checkChain, "", "not compared with an earlier pack: sequence and previous are the vendor's word")
+	return v.conclude()
+}
+
+// checkOptions refuses anchors that make no sense.
+func (v *verifier) checkOptions() bool {
+	bad := func(format string, args ...any) { v.res.fail(checkOptions, "", "", fmt.Sprintf(format, args...)) }
+	for _, role := range v.o.RequireRoles {
+		if PredicateType(role) == "" {
+			bad("role %q: want one of %s", role, strings.Join(roles(), ", "))
+		}
+	}
+	for role, keys := range v.o.Signers {
+		if PredicateType(role) == "" {
+			bad("role %q: want one of %s", role, strings.Join(roles(), ", "))
+		}
+		if slices.ContainsFunc(keys, PublicKey.IsZero) {
+			bad("an empty key for role %s", role)
+		}
+	}
+	if slices.ContainsFunc(v.o.Keys, PublicKey.IsZero) {
+		bad("an empty key for the vendor")
+	}
+	for _, vkey := range v.o.LogKeys {
+		verifier, err := note.NewVerifier(strings.TrimSpace(vkey))
+		if err != nil {
+			bad("log key %q: %v: want <origin>+<hash>+<base64>", vkey, err)
+			continue
+		}
+		v.logKeys[verifier.Name()] = strings.TrimSpace(vkey)
+	}
+	if v.res.failed() {
+		return false
+	}
+	if keys := v.pinned(roleVendor); len(keys) > 0 {
+		v.res.pass(checkKeys, fmt.Sprintf("%d pinned for the vendor, %s", len(keys), keys[0].Fingerprint()))
+	} else {
+		v.res.skip(checkKeys, "", "no key of the vendor was given (--key): who made this pack cannot be told")
+	}
+	return true
+}
+
+// pinned gives the keys that were given for a role.
+func (v *verifier) pinned(role string) []PublicKey {
+	keys := slices.Clone(v.o.Signers[role])
+	if role == roleVendor {
+		keys = append(slices.Clone(v.o.Keys), keys...)
+	}
+	return keys
+}
+
+// scan reads the archive's structure.
+func (v *verifier) scan() bool {
+	a, err := scan(v.r, v.size, v.o.Limits, func(p scanProblem) {
+		v.res.fail(p.check, p.path, p.expected, p.actual)
+	})
+	if err != nil {
+		v.res.fail(checkLayout, "", "one contiguous archive of stored files", err.Error())
+		return false
+	}
+	v.c.a = a
+	v.res.pass(checkNames, "plain, distinct, in order")
+	return true
+}
+
+// readRoot reads pack.json.
+func (v *verifier) readRoot() bool {
+	data, err := v.c.a.read(packJSONName, 1<<20)
+	if err != nil {
+		v.res.fail(checkPackJSON, packJSONName, "the signed root", err.Error())
+		return false
+	}
+	v.c.packJSON, v.packSHA256 = data, evidence.SHA256Hex(data)
+	v.report.PackJSONSHA256 = v.packSHA256
+	root, err := parseRoot(data)
+	v.c.root = root
+	if root.Format == packFormat {
+		r := &v.report
+		r.Organisation, r.System, r.Period = clean(root.Organisation), clean(root.System), clean(root.Period.String())
+		r.Sequence, r.Sample, r.Clock = root.Sequence, root.Sample, evidence.Clock(clean(string(root.Clock)))
+	}
+	if err != nil {
+		v.res.fail(checkPackJSON, packJSONName, "strict canonical JSON of "+packFormat, err.Error())
+		return false
+	}
+	v.res.pass(checkPackJSON, "SHA-256 "+v.packSHA256)
+	return true
+}
+
+// conclude makes the report.
+func (v *verifier) conclude() Report {
+	r := v.report
+	r.Checks = v.res.list()
+	switch {
+	case v.ioErr.err != nil:
+		r.Verdict, r.Exit = VerdictError, 2
+		r.Checks = append(r.Checks, Check{ID: checkOptions, Status: Failed, Actual: clean("reading the pack: " + v.ioErr.err.Error())})
+	case len(v.res.failures[checkOptions]) > 0:
+		r.Verdict, r.Exit = VerdictError, 2
+	case v.res.failed():
+		r.Verdict, r.Exit = VerdictFailed, 1
+	case slices.ContainsFunc(requiredChecks(), func(id string) bool { return !v.res.ok(id) }):
+		r.Verdict, r.Exit = VerdictInconclusive, 3
+	default:
+		r.Verdict, r.Exit = VerdictOK, 0
+	}
+	return r
+}
+
+func hex32(sum [32]byte) string { return hex.EncodeToString(sum[:]) }

@@ -1,0 +1,137 @@
+package pack
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"math"
+)
+
+// The archive is the plainest zip there is (PKWARE APPNOTE 6.3.10): stored
+// entries, one fixed time, no extra fields but zip64 where an offset needs
+// it, no comments, no data descriptors. Writer and reader share the encoders
+// below: the reader demands the very bytes that the writer would have written.
+const (
+	localSignature    = 0x04034b50
+	centralSignature  = 0x02014b50
+	endSignature      = 0x06054b50
+	end64Signature    = 0x06064b50
+	locator64         = 0x07064b50
+	localHeaderSize   = 30
+	centralHeaderSize = 46
+	endSize           = 22
+	end64Size         = 56
+	locator64Size     = 20
+	zipVersion        = 20
+	zipVersion64      = 45
+	madeByUnix        = 3<<8 | zipVersion
+	fixedDate         = 1<<5 | 1 // 1980-01-01; the time is 0
+	regularFile       = 0o100644 << 16
+	maxFileSize       = math.MaxUint32 - 1
+)
+
+// entry is one stored file of the archive.
+type entry struct {
+	name   string
+	crc    uint32
+	size   int64
+	offset int64 // of the local header
+}
+
+func (e entry) bodyOffset() int64 { return e.offset + localHeaderSize + int64(len(e.name)) }
+func (e entry) end() int64        { return e.bodyOffset() + e.size }
+
+// fields appends little-endian fields of the given types.
+func fields(b []byte, values ...any) []byte {
+	for _, v := range values {
+		switch v := v.(type) {
+		case uint16:
+			b = binary.LittleEndian.AppendUint16(b, v)
+		case uint32:
+			b = binary.LittleEndian.AppendUint32(b, v)
+		case uint64:
+			b = binary.LittleEndian.AppendUint64(b, v)
+		}
+	}
+	return b
+}
+
+func (e entry) localHeader() []byte {
+	b := fields(make([]byte, 0, localHeaderSize+len(e.name)),
+		uint32(localSignature), uint16(zipVersion), uint16(0), uint16(0), // flags, method: store
+		uint16(0), uint16(fixedDate), e.crc, uint32(e.size), uint32(e.size), uint16(len(e.name)), uint16(0))
+	return append(b, e.name...)
+}
+
+func (e entry) centralHeader() []byte {
+	version, offset, extra := uint16(zipVersion), uint32(math.MaxUint32), []byte(nil)
+	if e.offset >= math.MaxUint32 {
+		version = zipVersion64
+		extra = fields(nil, uint16(1), uint16(8), uint64(e.offset))
+	} else {
+		offset = uint32(e.offset)
+	}
+	b := fields(make([]byte, 0, centralHeaderSize+len(e.name)+len(extra)),
+		uint32(centralSignature), uint16(madeByUnix), version, uint16(0), uint16(0),
+		uint16(0), uint16(fixedDate), e.crc, uint32(e.size), uint32(e.size),
+		uint16(len(e.name)), uint16(len(extra)), uint16(0), uint16(0), uint16(0), uint32(regularFile), offset)
+	b = append(b, e.name...)
+	return append(b, extra...)
+}
+
+// endRecords gives what follows the central directory: the end record, with
+// the zip64 records before it where a figure does not fit.
+func endRecords(count, dirOffset, dirSize int64) []byte {
+	var b []byte
+	if count >= math.MaxUint16 || dirOffset >= math.MaxUint32 || dirSize >= math.MaxUint32 {
+		b = fields(b, uint32(end64Signature), uint64(end64Size-12), uint16(madeByUnix&^0xff|zipVersion64), uint16(zipVersion64),
+			uint32(0), uint32(0), uint64(count), uint64(count), uint64(dirSize), uint64(dirOffset))
+		b = fields(b, uint32(locator64), uint32(0), uint64(dirOffset+dirSize), uint32(1))
+	}
+	n := uint16(min(count, math.MaxUint16))
+	return fields(b, uint32(endSignature), uint16(0), uint16(0), n, n,
+		uint32(min(dirSize, math.MaxUint32)), uint32(min(dirOffset, math.MaxUint32)), uint16(0))
+}
+
+// zipWriter writes entries in the order they are given. It keeps no body.
+type zipWriter struct {
+	w       io.Writer
+	offset  int64
+	entries []entry
+}
+
+func (z *zipWriter) write(b []byte) error {
+	n, err := z.w.Write(b)
+	z.offset += int64(n)
+	return err
+}
+
+// add writes one file whose CRC-32 is crc.
+func (z *zipWriter) add(name string, crc uint32, body []byte) error {
+	if int64(len(body)) > maxFileSize {
+		return fmt.Errorf("writing %s: %d bytes, more than a pack's file may have", name, len(body))
+	}
+	e := entry{name: name, crc: crc, size: int64(len(body)), offset: z.offset}
+	if err := z.write(e.localHeader()); err != nil {
+		return fmt.Errorf("writing %s: %w", name, err)
+	}
+	if err := z.write(body); err != nil {
+		return fmt.Errorf("writing %s: %w", name, err)
+	}
+	z.entries = append(z.entries, e)
+	return nil
+}
+
+// close writes the central directory and the end records.
+func (z *zipWriter) close() error {
+	start := z.offset
+	for _, e := range z.entries {
+		if err := z.write(e.centralHeader()); err != nil {
+			return fmt.Errorf("writing the archive's directory: %w", err)
+		}
+	}
+	if err := z.write(endRecords(int64(len(z.entries)), start, z.offset-start)); err != nil {
+		return fmt.Errorf("writing the archive's end: %w", err)
+	}
+	return nil
+}
