@@ -129,6 +129,15 @@ func TestReportShowsEverything(t *testing.T) {
 	}
 	tiles := textOf(byID(t, doc, "summary").Parent)
 	has(t, "the summary", tiles, "6 ✓ Met", "4 ✕ Exception", "2 ? Not available", "1 – Not applicable", "1 ! Error", "7 exceptions")
+	var order []string
+	for _, th := range all(byID(t, doc, "criteria").Parent, "th") {
+		if strings.HasPrefix(attribute(th, "id"), "criterion-") {
+			order = append(order, textOf(th))
+		}
+	}
+	if got, want := strings.Join(order, " "), "CC6.1 CC6.2 CC6.3 CC6.6 CC6.7 CC7.2 CC7.3 CC7.4 CC8.1 A1.1 A1.2 C1.2 PI1.2 PI1.3 PI1.4"; got != want {
+		t.Errorf("criteria are in the order %s, want %s", got, want)
+	}
 	rest := textOf(byID(t, doc, "not-assessed").Parent)
 	has(t, "what was not assessed", rest, "TR-04", "AU-05", "AU-08", "PR-03", "The trail is logging", "telemetry.throttling", "documents.access-reviews", "region eu-west-1", "aws.buckets")
 }
@@ -257,7 +266,11 @@ func TestReportCountsLongLists(t *testing.T) {
 			}
 		}
 	}
-	card := article(t, parsed(t, written(t, Report, v)), "PR-07")
+	doc := parsed(t, written(t, Report, v))
+	if got := textOf(article(t, doc, "PR-08")); strings.Contains(got, "not shown here") {
+		t.Error("a short list says that some of it isn't shown")
+	}
+	card := article(t, doc, "PR-07")
 	rows := 0
 	for _, table := range all(card, "table") {
 		if attribute(table, "class") == "exceptions" {
@@ -279,6 +292,7 @@ func TestReportNeverPassesWhatIsAbsent(t *testing.T) {
 	doc := parsed(t, written(t, Report, v))
 	has(t, "ID-01", textOf(article(t, doc, "ID-01")), "Not available", "No finding was made", "rests on no evidence")
 	has(t, "an unknown outcome", textOf(article(t, doc, v.Findings[0].Control)), "Error.")
+	has(t, "the summary", textOf(byID(t, doc, "summary").Parent), "2 ! Error", "4 ✓ Met")
 	has(t, "a finding without a control", textOf(article(t, doc, "XX-99")), "of another catalog", "Not in the catalog")
 	has(t, "a citation without a record", textOf(article(t, doc, "PR-06")), "its record is not part of this document")
 }

@@ -16,6 +16,8 @@ const (
 	minWidth     = 9.0
 	maxWidth     = 60.0
 	measuredRows = 200 // rows that column widths are taken from
+	lineHeight   = 15.0
+	maxLines     = 12 // a taller cell is cut on the sheet; its whole text is still in it
 )
 
 // book writes tables as sheets, in the order in which they are added.
@@ -24,8 +26,9 @@ type book struct {
 	used    map[string]bool // lower-case names of sheets
 	sheets  int
 	maxRows int
+	warning string // printed on every page; one of our own words, so without the & of a header's codes
 
-	text, number, head, alarm int // style IDs
+	text, number, left, head, alarm int // style IDs
 }
 
 // textFormat is the built-in number format "@": what stands in the cell is
@@ -44,9 +47,10 @@ func (b *book) styles() (err error) {
 	top := &excelize.Alignment{Vertical: "top", WrapText: true}
 	b.text = style(excelize.Style{NumFmt: textFormat, Alignment: top})
 	b.number = style(excelize.Style{Alignment: &excelize.Alignment{Vertical: "top", Horizontal: "right"}})
-	b.head = style(excelize.Style{NumFmt: textFormat, Alignment: top, Font: &excelize.Font{Bold: true, Color: "FFFFFF"},
+	b.left = style(excelize.Style{Alignment: &excelize.Alignment{Vertical: "top", Horizontal: "left"}})
+	b.head = style(excelize.Style{NumFmt: textFormat, Alignment: top, Font: &excelize.Font{Bold: true, Color: "FFFFFF", Family: "Calibri", Size: 11},
 		Fill: excelize.Fill{Type: "pattern", Pattern: 1, Color: []string{"24404F"}}})
-	b.alarm = style(excelize.Style{NumFmt: textFormat, Alignment: &excelize.Alignment{Vertical: "center"}, Font: &excelize.Font{Bold: true, Color: "1A1500"},
+	b.alarm = style(excelize.Style{NumFmt: textFormat, Alignment: &excelize.Alignment{Vertical: "center"}, Font: &excelize.Font{Bold: true, Color: "1A1500", Family: "Calibri", Size: 11},
 		Fill: excelize.Fill{Type: "pattern", Pattern: 1, Color: []string{"FFD83D"}}})
 	if err != nil {
 		return fmt.Errorf("making styles: %w", err)
@@ -94,6 +98,8 @@ type sheet struct {
 	header int // row of the header
 	cols   int
 	row    int // last row written
+	widths []float64
+	number int // style of numbers
 }
 
 func (b *book) open(t table, part int) (*sheet, error) {
@@ -106,15 +112,22 @@ func (b *book) open(t table, part int) (*sheet, error) {
 		return nil, err
 	}
 	b.sheets++
+	if err := b.page(name); err != nil {
+		return nil, err
+	}
 	stream, err := b.file.NewStreamWriter(name)
 	if err != nil {
 		return nil, err
 	}
-	s := &sheet{book: b, name: name, stream: stream, header: 1, cols: len(t.header)}
+	s := &sheet{book: b, name: name, stream: stream, header: 1, cols: len(t.header), number: b.number}
+	if t.left {
+		s.number = b.left
+	}
 	if t.banner != "" {
 		s.header = 2
 	}
-	for i, w := range widths(t) {
+	s.widths = widths(t)
+	for i, w := range s.widths {
 		if err := stream.SetColWidth(i+1, i+1, w); err != nil {
 			return nil, err
 		}
@@ -138,6 +151,20 @@ func (b *book) open(t table, part int) (*sheet, error) {
 	return s, s.put(head)
 }
 
+// page sets how a sheet is printed: landscape, as wide as the paper, with the
+// warning, the sheet's name and the page on every page. It comes before the
+// stream, which writes the sheet's properties when it begins.
+func (b *book) page(name string) error {
+	landscape, wide, high, fit := "landscape", 1, 0, true
+	if err := b.file.SetSheetProps(name, &excelize.SheetPropsOptions{FitToPage: &fit}); err != nil {
+		return err
+	}
+	if err := b.file.SetPageLayout(name, &excelize.PageLayoutOptions{Orientation: &landscape, FitToWidth: &wide, FitToHeight: &high}); err != nil {
+		return err
+	}
+	return b.file.SetHeaderFooter(name, &excelize.HeaderFooterOptions{OddHeader: "&L&A&C&B" + b.warning, OddFooter: "&C&P of &N"})
+}
+
 // banner fills the first row. It isn't merged, so that sorting and filtering
 // of the columns below it still work; the text runs on over empty cells.
 func (s *sheet) banner(text string) error {
@@ -151,11 +178,14 @@ func (s *sheet) banner(text string) error {
 
 func (s *sheet) write(values []any) error {
 	cells := make([]any, len(values))
+	lines := 1
 	for i, v := range values {
 		switch v := v.(type) {
 		case nil:
 		case string:
-			cells[i] = excelize.Cell{StyleID: s.text, Value: cellText(v)}
+			v = cellText(v)
+			cells[i] = excelize.Cell{StyleID: s.text, Value: v}
+			lines = max(lines, int(math.Ceil(float64(utf8.RuneCountInString(v))/(s.widths[i]-1))))
 		case bool:
 			cells[i] = excelize.Cell{StyleID: s.number, Value: v}
 		case float64:
@@ -173,7 +203,11 @@ func (s *sheet) write(values []any) error {
 			return fmt.Errorf("row %d, column %d: a cell can't hold a %T", s.row+1, i+1, v)
 		}
 	}
-	return s.put(cells)
+	if lines == 1 {
+		return s.put(cells)
+	}
+	// Said, since not every program measures wrapped text when it opens a file.
+	return s.put(cells, excelize.RowOpts{Height: lineHeight * float64(min(lines, maxLines))})
 }
 
 func (s *sheet) put(cells []any, opts ...excelize.RowOpts) error {

@@ -74,6 +74,7 @@ func (v View) simulated() bool {
 // banner is the warning that a sample carries, empty for the real thing.
 type banner struct {
 	Short string   // "SAMPLE DATA · SIMULATED CLOCK"
+	Brief string   // what that means, in a few words
 	Lines []string // one sentence for each reason
 }
 
@@ -89,6 +90,14 @@ func (v View) banner() banner {
 		b.Lines = append(b.Lines, "Times come from a simulated clock. They show the order of events, not when anything happened.")
 	}
 	b.Short = strings.Join(words, " · ")
+	switch {
+	case len(words) == 2:
+		b.Brief = "this is no evidence of a real system, and times are not real"
+	case v.sampled():
+		b.Brief = "this is no evidence of a real system"
+	case v.simulated():
+		b.Brief = "times are not real"
+	}
 	return b
 }
 

@@ -3,6 +3,7 @@ package templates
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -37,7 +38,7 @@ func writeWorkbook(w io.Writer, v View, maxRows int) (err error) {
 		}
 	}()
 	f.SetZipWriter(func(out io.Writer) excelize.ZipWriter { return &sortedZip{out: out} })
-	b := &book{file: f, used: map[string]bool{}, maxRows: maxRows}
+	b := &book{file: f, used: map[string]bool{}, maxRows: maxRows, warning: v.banner().Short}
 	if err := b.styles(); err != nil {
 		return err
 	}
@@ -68,6 +69,7 @@ type table struct {
 	name   string
 	banner string
 	header []string
+	left   bool               // numbers stand left, as in a list of facts
 	wide   map[string]float64 // column widths that the content alone would not give
 	rows   func(yield func([]any) bool)
 }
@@ -89,7 +91,7 @@ func warning(v View) string {
 	if b.Short == "" {
 		return ""
 	}
-	return b.Short + ". " + strings.Join(b.Lines, " ")
+	return b.Short + ": " + b.Brief
 }
 
 func summaryTable(v View, controls []judged) table {
@@ -109,7 +111,7 @@ func summaryTable(v View, controls []judged) table {
 	rows = append(rows, []any{"Exceptions in all", exceptions}, []any{"Collections of evidence", len(v.evidenceByID())},
 		[]any{"Reading outcomes", "Only Met is a pass. Not available means that evidence is missing or incomplete; not applicable that complete evidence held nothing to test."},
 		[]any{"Reading values", "An empty cell means that an item has no such field; null is a value that the source gave. Lists and objects are compact JSON. Hidden characters are shown by name, such as ␛."})
-	return table{name: "Summary", banner: warning(v), header: []string{"What", "Value"}, rows: fixed(rows),
+	return table{name: "Summary", banner: warning(v), header: []string{"What", "Value"}, rows: fixed(rows), left: true,
 		wide: map[string]float64{"What": 28, "Value": 90}}
 }
 
@@ -118,10 +120,9 @@ func controlsTable(v View, controls []judged) table {
 	for _, j := range controls {
 		f := j.Finding
 		base := []any{j.Stage.Title(), j.ID, j.Title, commas(j.Criteria), outcomeWord(f.Outcome), f.Reason}
-		tail := []any{commas(j.Missing), j.Objective, j.Guidance}
-		rows = append(rows, append(append(append([]any{}, base...), "whole control", "", outcomeWord(f.Outcome), nil, nil, nil, nil, len(f.Exceptions), f.Population), tail...))
+		rows = append(rows, slices.Concat(base, []any{"whole control", "", outcomeWord(f.Outcome), nil, nil, nil, nil, len(f.Exceptions), f.Population, commas(j.Missing), j.Objective, j.Guidance}))
 		for _, a := range f.Attributes {
-			rows = append(rows, append(append(append([]any{}, base...), a.Title, string(a.Kind), outcomeWord(a.Outcome), a.Tested, a.Passed, a.Failed, a.Errors, nil, nil), tail...))
+			rows = append(rows, slices.Concat(base, []any{a.Title, string(a.Kind), outcomeWord(a.Outcome), a.Tested, a.Passed, a.Failed, a.Errors}))
 		}
 	}
 	return table{name: "Controls", banner: warning(v), rows: fixed(rows), header: []string{"Stage", "Control", "Title", "Criteria", "Control outcome", "Control reason",
