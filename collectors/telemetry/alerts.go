@@ -124,11 +124,22 @@ func (r *run) silence(p *part, d deviceRecord, threshold time.Duration, s span, 
 	if end.IsZero() {
 		end = r.endOfSight()
 	}
-	// A device that was shut out is not silent but silenced.
+	// A device that is shut out is not silent but silenced: the silence begins
+	// when it is let in again, and ends where it is shut out.
+	out := false
 	for _, st := range states {
-		if !st.from.Before(s.from) && st.from.Before(end) && st.out {
+		switch {
+		case !st.from.After(s.from):
+			out = st.out
+		case st.from.After(end):
+		case out && !st.out:
+			s.from, out = st.from, false
+		case !out && st.out:
 			end = st.from
 		}
+	}
+	if out {
+		return
 	}
 	// What counts is the silence inside the period.
 	overdue := s.from.Add(threshold)
