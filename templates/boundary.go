@@ -63,7 +63,7 @@ func (s seen) collect(title string, kinds []evidence.Kind, from func(evidence.Ki
 			for _, g := range r.Completeness.Gaps {
 				p.Gaps = append(p.Gaps, fmt.Sprintf("%s: %s. %s", k, g.What, g.Reason))
 			}
-			if r.Completeness.State != evidence.Complete && len(r.Completeness.Gaps) == 0 {
+			if wholeness(r.Completeness) != evidence.Complete && len(r.Completeness.Gaps) == 0 {
 				p.Gaps = append(p.Gaps, fmt.Sprintf("%s is incomplete. %s", k, r.Completeness.Note))
 			}
 		}

@@ -24,6 +24,25 @@ type resting struct {
 	Record evidence.Collected
 }
 
+// State is what the record itself says of its completeness, or else what the
+// citation does.
+func (r resting) State() evidence.CompletenessState {
+	if r.Known {
+		return wholeness(r.Record.Completeness)
+	}
+	return r.Completeness
+}
+
+// wholeness is the state that a completeness record bears out: one that claims
+// to be complete and yet lists gaps, or another number than the source's own,
+// is not.
+func wholeness(c evidence.Completeness) evidence.CompletenessState {
+	if c.State == evidence.Complete && (len(c.Gaps) > 0 || c.Expected != nil && *c.Expected != c.Got) {
+		return evidence.Incomplete
+	}
+	return c.State
+}
+
 // judgedControls joins catalog and findings, in the order of stages, then IDs.
 // A control without a finding is not-available and says so; a finding without
 // a control is kept, under the stage "".
@@ -114,14 +133,19 @@ type member struct {
 
 // population joins the collections of one kind as they were judged: of
 // evidence that a finding cites, or of all where none is cited, the latest
-// collection wins for each ID; of an uncited snapshot only the latest counts.
+// collection wins for each ID; of uncited snapshots only the latest of each
+// source counts.
 // It returns the members sorted by ID and the evidence they come from.
 func population(all []evidence.Collected, cited map[string]bool) ([]member, []evidence.Collected) {
 	pick := slices.Clone(all)
 	if slices.ContainsFunc(all, func(e evidence.Collected) bool { return cited[e.ID] }) {
 		pick = slices.DeleteFunc(pick, func(e evidence.Collected) bool { return !cited[e.ID] })
-	} else if last := len(pick) - 1; last > 0 && pick[last].Snapshot {
-		pick = pick[last:]
+	} else {
+		newest := map[[3]string]string{} // by source, since all is in order of time
+		for _, e := range all {
+			newest[sourceOf(e)] = e.ID
+		}
+		pick = slices.DeleteFunc(pick, func(e evidence.Collected) bool { return e.Snapshot && newest[sourceOf(e)] != e.ID })
 	}
 	latest := map[string]member{}
 	for _, e := range pick { // in order of time, so that a later one overwrites
@@ -135,6 +159,11 @@ func population(all []evidence.Collected, cited map[string]bool) ([]member, []ev
 	}
 	slices.SortFunc(out, func(a, b member) int { return strings.Compare(a.ID, b.ID) })
 	return out, pick
+}
+
+// sourceOf is where evidence comes from: collector, system, account.
+func sourceOf(e evidence.Collected) [3]string {
+	return [3]string{e.Collector, e.Provenance.System, e.Provenance.Account}
 }
 
 // citations maps each evidence ID to the controls that rest on it, in order.

@@ -54,7 +54,7 @@ func findNotAssessed(controls []judged, index []indexed) notAssessed {
 	}
 	slices.SortFunc(n.Kinds, func(a, b missingKind) int { return naturally(string(a.Kind), string(b.Kind)) })
 	for _, x := range index {
-		if x.Completeness.State != evidence.Complete {
+		if x.State() != evidence.Complete {
 			n.Gaps = append(n.Gaps, x)
 		}
 		if len(x.CitedBy) == 0 {

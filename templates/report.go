@@ -62,6 +62,7 @@ func renderHTML(w io.Writer, text string, warn banner, data any) error {
 		"count":      count,
 		"word":       func(o any) string { return outcomeWord(evidence.Outcome(fmt.Sprint(o))) },
 		"mark":       func(o any) string { return outcomeMark(evidence.Outcome(fmt.Sprint(o))) },
+		"wholeness":  wholeness,
 		"short":      func(id string) string { return fmt.Sprintf("%.12s", id) },
 		"add":        func(a, b int) int { return a + b },
 		"join":       strings.Join,
@@ -133,6 +134,9 @@ type indexed struct {
 	Requests []evidence.Request
 	More     int // requests beyond maxRequests
 }
+
+// State is the completeness that the record bears out.
+func (x indexed) State() evidence.CompletenessState { return wholeness(x.Completeness) }
 
 func newReport(v View) report {
 	controls := v.judgedControls()

@@ -297,6 +297,25 @@ func TestReportNeverPassesWhatIsAbsent(t *testing.T) {
 	has(t, "a citation without a record", textOf(article(t, doc, "PR-06")), "its record is not part of this document")
 }
 
+// TestReportDoubtsCompleteness takes a record at its numbers, not at its word.
+func TestReportDoubtsCompleteness(t *testing.T) {
+	for name, change := range map[string]func(*evidence.Completeness){
+		"another total": func(c *evidence.Completeness) { n := c.Got + 1; c.Expected = &n },
+		"a gap":         func(c *evidence.Completeness) { c.Gaps = []evidence.Gap{{What: "page 2", Reason: "500"}} },
+	} {
+		v := exampleView(t)
+		for i := range v.Evidence {
+			if v.Evidence[i].Kind == "telemetry.books" {
+				change(&v.Evidence[i].Completeness)
+			}
+		}
+		doc := parsed(t, written(t, Report, v))
+		has(t, name+": PR-06", textOf(article(t, doc, "PR-06")), "INCOMPLETE")
+		has(t, name+": the matrix", textOf(byID(t, doc, "matrix").Parent), "telemetry.books incomplete")
+		has(t, name+": what was not assessed", textOf(byID(t, doc, "not-assessed").Parent), "telemetry.books of")
+	}
+}
+
 func TestViewsThatAreRefused(t *testing.T) {
 	twice := exampleView(t)
 	twice.Findings = append(twice.Findings, twice.Findings[0])

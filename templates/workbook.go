@@ -163,7 +163,7 @@ func evidenceTable(v View, controls []judged) table {
 			}
 		}
 		p := e.Provenance
-		rows = append(rows, []any{string(e.Kind), stamp(e.CollectedAt), e.Window.String(), e.Snapshot, len(e.Population.Items), string(e.Completeness.State),
+		rows = append(rows, []any{string(e.Kind), stamp(e.CollectedAt), e.Window.String(), e.Snapshot, len(e.Population.Items), string(wholeness(e.Completeness)),
 			e.Completeness.Basis, expected, e.Completeness.Got, strings.Join(gaps, "; "), e.Completeness.Note, p.System, p.Account, p.Principal,
 			string(p.Origin), string(p.Clock), len(p.Requests), failed, p.Tool, strings.Join(cited[e.ID], ", "), e.ID})
 	}

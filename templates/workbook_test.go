@@ -275,6 +275,8 @@ func TestPopulationJoin(t *testing.T) {
 		}
 		return c
 	}
+	other := record("other", true, 1, "c") // of another account
+	other.Provenance.Account = "222233334444"
 	show := func(all []evidence.Collected, cited ...string) string {
 		m := map[string]bool{}
 		for _, c := range cited {
@@ -293,6 +295,7 @@ func TestPopulationJoin(t *testing.T) {
 		{"events join and the latest wins", show(events), "a<one b<two c<two d<three"},
 		{"only what was judged counts", show(events, "one", "two"), "a<one b<two c<two"},
 		{"a later state replaces an earlier one", show(states), "b<two"},
+		{"but not one of another source", show(append([]evidence.Collected{other}, states...)), "b<two c<other"},
 		{"but the state that was judged counts", show(states, "one"), "a<one b<one"},
 	} {
 		if c.got != c.want {
