@@ -40,7 +40,12 @@ type checkpointStore struct {
 	last    *storedCheckpoint
 	head    Checkpoint // what last signed
 	history []DatedCheckpoint
-	length  int64 // of the history file's whole lines
+
+	// What an earlier process left can be read, and yet not be on the disk, if
+	// a sync of its failed. settled: the directory was synced since. length:
+	// of the history file as this process wrote it; 0 before it did.
+	settled bool
+	length  int64
 }
 
 // Checkpoint signs the tree of everything that is durable in the log now,
@@ -82,7 +87,7 @@ func (l *Ledger) refresh(t *tree, s *checkpointStore) error {
 	c := Checkpoint{Origin: l.Origin(t.name), Size: size, Root: root, Extensions: l.options.Extensions}
 	if s.last != nil {
 		if s.head.Text() == c.Text() {
-			return nil
+			return l.settle(t, s)
 		}
 		if err := t.agrees(s.head); err != nil {
 			return err
@@ -110,7 +115,20 @@ func (l *Ledger) refresh(t *tree, s *checkpointStore) error {
 	if err != nil {
 		return l.lose("storing the checkpoint of log "+t.name, err)
 	}
-	s.last, s.head = next, c
+	s.last, s.head, s.settled = next, c, true
+	return nil
+}
+
+// settle makes sure that a checkpoint read at the start is durable before it
+// is handed out. The caller holds s.mu.
+func (l *Ledger) settle(t *tree, s *checkpointStore) error {
+	if s.settled {
+		return nil
+	}
+	if err := l.fsys.SyncDir(t.dir); err != nil {
+		return l.lose("storing the checkpoint of log "+t.name, err)
+	}
+	s.settled = true
 	return nil
 }
 
@@ -133,8 +151,8 @@ func (t *tree) agrees(signed Checkpoint) error {
 	return nil
 }
 
-// remember appends s.last to the history if it belongs there. The caller
-// holds s.mu.
+// remember appends s.last to the history if it belongs there; the first time
+// it writes the whole file anew. The caller holds s.mu.
 func (l *Ledger) remember(t *tree, s *checkpointStore, forHistory bool) error {
 	if n := len(s.history); n > 0 {
 		kept := s.history[n-1]
@@ -142,12 +160,24 @@ func (l *Ledger) remember(t *tree, s *checkpointStore, forHistory bool) error {
 			return nil
 		}
 	}
-	line, err := json.Marshal(s.last.DatedCheckpoint)
+	history := append(s.history, s.last.DatedCheckpoint)
+	path := filepath.Join(t.dir, historyFile)
+	if s.length == 0 {
+		lines, err := historyLines(history)
+		if err == nil {
+			err = durable.WriteFileIn(l.fsys, path, lines, 0o600)
+		}
+		if err != nil {
+			return err
+		}
+		s.history, s.length = history, int64(len(lines))
+		return nil
+	}
+	line, err := historyLines(history[len(history)-1:])
 	if err != nil {
 		return err
 	}
-	line = append(line, '\n')
-	f, err := l.fsys.OpenFile(filepath.Join(t.dir, historyFile), os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := l.fsys.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return err
 	}
@@ -158,14 +188,20 @@ func (l *Ledger) remember(t *tree, s *checkpointStore, forHistory bool) error {
 	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	if s.length == 0 {
-		if err := l.fsys.SyncDir(t.dir); err != nil {
-			return err
-		}
-	}
-	s.length += int64(len(line))
-	s.history = append(s.history, s.last.DatedCheckpoint)
+	s.history, s.length = history, s.length+int64(len(line))
 	return nil
+}
+
+func historyLines(history []DatedCheckpoint) ([]byte, error) {
+	var lines []byte
+	for _, d := range history {
+		line, err := json.Marshal(d)
+		if err != nil {
+			return nil, err
+		}
+		lines = append(append(lines, line...), '\n')
+	}
+	return lines, nil
 }
 
 // Checkpoints is the history of the log's checkpoints, oldest first, ending
@@ -239,7 +275,7 @@ func (l *Ledger) loadCheckpoints() error {
 			return err
 		}
 		t.checkpoints.last, t.checkpoints.head = s.last, head
-		t.checkpoints.history, t.checkpoints.length = s.history, s.length
+		t.checkpoints.history = s.history
 	}
 	return nil
 }
@@ -282,7 +318,7 @@ func readCheckpoints(fsys durable.FS, dir string) (storedCheckpoints, Checkpoint
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return s, Checkpoint{}, err
 	}
-	for {
+	for at := int64(0); ; {
 		line, rest, whole := bytes.Cut(b, []byte("\n"))
 		if !whole {
 			return s, head, nil
@@ -293,10 +329,10 @@ func readCheckpoints(fsys durable.FS, dir string) (storedCheckpoints, Checkpoint
 			_, err = unverified(d)
 		}
 		if err != nil {
-			return s, Checkpoint{}, &DamageError{File: path, Offset: s.length, Reason: err.Error()}
+			return s, Checkpoint{}, &DamageError{File: path, Offset: at, Reason: err.Error()}
 		}
 		s.history = append(s.history, d)
-		s.length += int64(len(line)) + 1
+		at += int64(len(line)) + 1
 		b = rest
 	}
 }
@@ -305,7 +341,6 @@ func readCheckpoints(fsys durable.FS, dir string) (storedCheckpoints, Checkpoint
 type storedCheckpoints struct {
 	last    *storedCheckpoint
 	history []DatedCheckpoint
-	length  int64
 }
 
 // unverified reads the checkpoint in a dated one's note, which must say the

@@ -184,6 +184,11 @@ func (l *Ledger) takeOver(end journalEnd) error {
 			return err
 		}
 	}
+	if end.segment == 0 {
+		if err := durable.SyncAboveIn(l.fsys, l.dir); err != nil {
+			return err
+		}
+	}
 	l.journal = journal{fsys: l.fsys, dir: l.dir, last: end.last}
 	if err := l.journal.begin(end.segment + 1); err != nil {
 		return err

@@ -18,7 +18,7 @@ func (f *fsck) rederive(t *tree, heads []signedHead) (tlog.Hash, error) {
 	for ; len(heads) > 0 && heads[0].Size == 0; heads = heads[1:] {
 		f.checkHead(t, heads[0], emptyRoot())
 	}
-	entries := bufio.NewReaderSize(&entryReader{t: t}, 1<<20)
+	entries := bufio.NewReaderSize(&entryReader{t: t}, 1<<16)
 	for n := int64(1); n <= size; n++ {
 		entry, err := readEntry(entries)
 		if errors.Is(err, errBadEntry) {

@@ -129,6 +129,23 @@ func MkdirIn(fsys FS, path string, perm fs.FileMode) error {
 	return nil
 }
 
+// SyncAboveIn makes path's name durable in its directory, and that one's in
+// the one above, up to the root, as far as this process may open them: for a
+// directory found in place that an earlier process may have made and crashed
+// before it was synced.
+func SyncAboveIn(fsys FS, path string) error {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return fmt.Errorf("syncing the directories above %s: %w", path, err)
+	}
+	for parent := filepath.Dir(path); parent != path; path, parent = parent, filepath.Dir(parent) {
+		if err := fsys.SyncDir(parent); err != nil && !errors.Is(err, fs.ErrPermission) {
+			return fmt.Errorf("syncing directory %s: %w", parent, err)
+		}
+	}
+	return nil
+}
+
 const tempPrefix = ".tmp-"
 
 // RemoveTempsIn removes what a crash within WriteFile left in dir.

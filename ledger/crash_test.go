@@ -1,0 +1,229 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"trustpack/internal/durable/crashfs"
+)
+
+// witness remembers what a ledger promised: the entries it acknowledged, what
+// else it was given, and the checkpoints it handed out.
+type witness struct {
+	acked  map[Position]string
+	maybe  [][]Entry // batches that were refused: there whole, or not at all
+	signed map[string][]string
+	opened map[string]Checkpoint // those of signed that were verified
+}
+
+// work drives a ledger through openings, appends to several logs, rotations,
+// checkpoints and closings, until something fails.
+func (w *witness) work(o Options) error {
+	for round := range 2 {
+		l, err := Open("/ledger", o)
+		if err != nil {
+			return err
+		}
+		if err := w.use(l, round); err != nil {
+			return errors.Join(err, l.Close())
+		}
+		if err := l.Close(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *witness) use(l *Ledger, round int) error {
+	for i := range 6 {
+		data := func(s string) []byte { return fmt.Appendf(nil, "%s %d/%d %s", s, round, i, strings.Repeat("x", 40)) }
+		batch := []Entry{{"a", data("first")}, {"b", data("second")}, {"a", data("third")}}
+		if err := w.append(l, batch); err != nil {
+			return err
+		}
+		if i%3 != 2 {
+			continue
+		}
+		for _, log := range []string{"a", "b", "empty"} {
+			signed, err := l.Checkpoint(log)
+			if err != nil {
+				return err
+			}
+			w.signed[log] = append(w.signed[log], string(signed))
+		}
+	}
+	return nil
+}
+
+func (w *witness) append(l *Ledger, batch []Entry) error {
+	at, err := l.Append(context.Background(), batch...)
+	if err != nil {
+		w.maybe = append(w.maybe, batch)
+		return err
+	}
+	for i, p := range at {
+		w.acked[p] = string(batch[i].Data)
+	}
+	return nil
+}
+
+// check holds a reopened ledger to its promises.
+func (w *witness) check(t *testing.T, o Options) {
+	t.Helper()
+	l, err := Open("/ledger", o)
+	if err != nil {
+		t.Errorf("reopening: %v", err)
+		return
+	}
+	defer l.Close()
+	seen := map[string]int{}
+	for _, log := range l.Logs() {
+		for _, e := range entries(t, l, log, 0, math.MaxInt64) {
+			seen[e]++
+		}
+	}
+	for p, want := range w.acked {
+		got, err := l.Entry(p.Log, p.Index)
+		if err != nil || string(got) != want {
+			t.Errorf("acknowledged %v %q is %q, %v", p, want, got, err)
+		}
+		if seen[want] != 1 {
+			t.Errorf("acknowledged %q is there %d times", want, seen[want])
+		}
+		delete(seen, want)
+	}
+	for _, batch := range w.maybe {
+		there := seen[string(batch[0].Data)]
+		for _, e := range batch {
+			if n := seen[string(e.Data)]; n != there || n > 1 {
+				t.Errorf("of a refused batch the first entry is there %d times and %q %d times", there, e.Data, n)
+			}
+			delete(seen, string(e.Data))
+		}
+	}
+	if len(seen) > 0 {
+		t.Errorf("entries that nobody appended: %v", seen)
+	}
+	if err := w.append(l, []Entry{{"a", []byte("after the fault")}, {"c", []byte("a new log")}}); err != nil {
+		t.Errorf("appending after the fault: %v", err)
+	}
+	for log, notes := range w.signed {
+		w.checkNotes(t, l, log, notes)
+	}
+	if err := l.Close(); err != nil {
+		t.Errorf("closing: %v", err)
+	}
+	if r, err := Fsck("/ledger", FsckOptions{Instance: o.Instance, Seed: o.Seed, fsys: o.fsys}); err != nil || !r.OK() {
+		t.Errorf("fsck: %v, %v", r.Problems, err)
+	}
+}
+
+func (w *witness) checkNotes(t *testing.T, l *Ledger, log string, notes []string) {
+	t.Helper()
+	signed, err := l.Checkpoint(log)
+	if err != nil {
+		t.Errorf("signing %s after the fault: %v", log, err)
+		return
+	}
+	vkey, err := l.VerifierKey(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now, err := OpenCheckpoint(signed, vkey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	history, err := l.Checkpoints(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range notes {
+		before, ok := w.opened[n]
+		if !ok {
+			if before, err = OpenCheckpoint([]byte(n), vkey); err != nil {
+				t.Fatal(err)
+			}
+			w.opened[n] = before
+		}
+		proof, err := l.ConsistencyProof(log, before.Size, now.Size)
+		if err != nil {
+			t.Error(err)
+		} else if err := CheckConsistency(before, now, proof); err != nil {
+			t.Errorf("a checkpoint of %s was contradicted: %v", log, err)
+		}
+		if !slices.ContainsFunc(history, func(d DatedCheckpoint) bool { return d.Note == n }) {
+			t.Errorf("the history of %s forgot a checkpoint of size %d", log, before.Size)
+		}
+	}
+}
+
+// TestEveryDurableStepBroken fails each changing operation of the workload
+// once in each way and reopens: on the same machine, and after a crash that
+// lost all, half or none of what was not synced. It takes two of the six ways
+// for each operation, or all with LEDGER_EXHAUSTIVE set.
+func TestEveryDurableStepBroken(t *testing.T) {
+	o := testOptions()
+	o.segmentBytes = 800
+	run := func(at int, fault crashfs.Fault) (*crashfs.FS, *witness, error) {
+		o := o
+		disk := crashfs.New()
+		o.fsys = disk
+		disk.FailAt(at, fault)
+		w := &witness{acked: map[Position]string{}, signed: map[string][]string{}, opened: map[string]Checkpoint{}}
+		return disk, w, w.work(o)
+	}
+	disk, w, err := run(0, crashfs.None)
+	if err != nil {
+		t.Fatal(err)
+	}
+	steps := len(disk.Operations())
+	kinds := map[string]bool{}
+	for _, op := range disk.Operations() {
+		kinds[strings.Fields(op)[0]] = true
+	}
+	if steps < 100 || len(kinds) < 6 || len(w.acked) != 36 {
+		t.Fatalf("the workload has %d steps of %d kinds and %d entries: it does not test much", steps, len(kinds), len(w.acked))
+	}
+	all := os.Getenv("LEDGER_EXHAUSTIVE") != ""
+	failed, tried := 0, 0
+	for at := 1; at <= steps; at++ {
+		for fault := crashfs.Before; fault <= crashfs.CrashAfter; fault++ {
+			if !all && (at+int(fault))%3 != 0 {
+				continue
+			}
+			tried++
+			disk, w, err := run(at, fault)
+			if err != nil {
+				failed++
+			}
+			for what, after := range map[string]*crashfs.FS{
+				"restart": disk.Restart(), "crash": disk.Reboot(0), "half": disk.Reboot(128), "lucky crash": disk.Reboot(256),
+			} {
+				w := &witness{acked: maps.Clone(w.acked), maybe: slices.Clone(w.maybe), signed: w.signed, opened: w.opened}
+				o := o
+				o.fsys = after
+				w.check(t, o)
+				// What the restarted process read must be on the disk by now.
+				if what != "restart" {
+					continue // all that it read is
+				}
+				o.fsys = after.Reboot(0)
+				w.maybe = append(w.maybe, []Entry{{"a", []byte("after the fault")}, {"c", []byte("a new log")}})
+				w.check(t, o)
+				if t.Failed() {
+					t.Fatalf("that was step %d (%s), %s, then %s; the workload said: %v", at, disk.Operations()[min(at, len(disk.Operations()))-1], fault, what, err)
+				}
+			}
+		}
+	}
+	if failed < tried*4/5 {
+		t.Errorf("of %d faults only %d were noticed", tried, failed)
+	}
+}

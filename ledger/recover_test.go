@@ -1,0 +1,314 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"trustpack/internal/durable/crashfs"
+)
+
+// crashed gives a disk on which three groups stand in the journal and nothing
+// else was flushed, the path of the journal's segment, and where each group
+// ends.
+func crashed(t *testing.T) (*crashfs.FS, string, []int) {
+	t.Helper()
+	o := testOptions()
+	disk := crashfs.New()
+	o.fsys = disk
+	l := open(t, "/ledger", o)
+	path := filepath.Join("/ledger", segmentName(1))
+	ends := []int{len(disk.Files()[path])}
+	for i := range 3 {
+		if _, err := l.Append(context.Background(), Entry{"a", fmt.Appendf(nil, "a%d", i)}, Entry{"b", fmt.Appendf(nil, "b%d", i)}); err != nil {
+			t.Fatal(err)
+		}
+		ends = append(ends, len(disk.Files()[path]))
+	}
+	return disk.Reboot(0), path, ends
+}
+
+func TestTornTailIsCutAtEveryByte(t *testing.T) {
+	disk, path, ends := crashed(t)
+	whole := disk.Files()[path]
+	for cut := ends[2]; cut <= ends[3]; cut++ {
+		for what, tail := range map[string][]byte{"cut off": whole[:cut], "zeros": append(slices.Clone(whole[:cut]), make([]byte, ends[3]-cut)...)} {
+			disk := disk.Restart()
+			disk.Put(path, tail)
+			o := testOptions()
+			o.fsys = disk
+			l, err := Open("/ledger", o)
+			if err != nil {
+				t.Fatalf("%s at %d: %v", what, cut, err)
+			}
+			want := int64(2)
+			if slices.Equal(tail, whole) {
+				want = 3
+			}
+			if l.Size("a") != want || l.Size("b") != want {
+				t.Errorf("%s at %d: logs have %d and %d entries, want %d", what, cut, l.Size("a"), l.Size("b"), want)
+			}
+			torn := int64(len(tail) - ends[want])
+			if r := l.Recovery(); r.Cut != torn || r.Groups != int(want) || torn > 0 && (r.CutAt != int64(ends[2]) || r.CutFile != segmentName(1)) {
+				t.Errorf("%s at %d: recovery says %+v, want a cut of %d bytes", what, cut, r, torn)
+			}
+			appendOne(t, l, "a", "goes on")
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if r, err := Fsck("/ledger", FsckOptions{fsys: disk}); err != nil || !r.OK() {
+				t.Errorf("%s at %d: %v, %v", what, cut, r.Problems, err)
+			}
+		}
+	}
+}
+
+// TestDamageBeforeTheTailIsRefused flips every bit position's byte in the
+// groups before the last.
+func TestDamageBeforeTheTailIsRefused(t *testing.T) {
+	disk, path, ends := crashed(t)
+	whole := disk.Files()[path]
+	for at := range ends[2] {
+		disk := disk.Restart()
+		spoilt := slices.Clone(whole)
+		spoilt[at] ^= 1 << (at % 8)
+		disk.Put(path, spoilt)
+		before := disk.Files()
+		o := testOptions()
+		o.fsys = disk
+		_, err := Open("/ledger", o)
+		var d *DamageError
+		if !errors.As(err, &d) || d.File != segmentName(1) {
+			t.Fatalf("byte %d flipped: %v, want damage of %s", at, err, segmentName(1))
+		}
+		group := 0
+		for at >= ends[group] {
+			group++
+		}
+		if group > 0 && (d.Offset != int64(ends[group-1]) || !strings.Contains(err.Error(), fmt.Sprintf("at byte %d:", ends[group-1]))) {
+			t.Errorf("byte %d flipped: %v, want the offset %d", at, err, ends[group-1])
+		}
+		if !maps.EqualFunc(before, disk.Files(), slices.Equal) {
+			t.Errorf("byte %d flipped: the refusal changed something", at)
+		}
+	}
+}
+
+func TestLossOfAFlushedSegmentIsRefused(t *testing.T) {
+	o := testOptions()
+	disk := crashfs.New()
+	o.fsys = disk
+	l := open(t, "/ledger", o)
+	fill(t, l, "a", 10)
+	appendOne(t, l, "a", "last")
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join("/ledger", segmentName(1))
+	b := disk.Files()[path]
+	disk = disk.Restart()
+	disk.Put(path, b[:len(b)-1])
+	o.fsys = disk
+	_, err := Open("/ledger", o)
+	var d *DamageError
+	if !errors.As(err, &d) || !strings.Contains(err.Error(), "group 2 was made durable") {
+		t.Errorf("a journal behind its own files: %v", err)
+	}
+}
+
+func TestAnEntryCannotPassForAGroup(t *testing.T) {
+	disk, path, _ := crashed(t)
+	o := testOptions()
+	o.fsys = disk
+	l := open(t, "/ledger", o)
+	path = filepath.Join("/ledger", segmentName(2))
+	group := slices.Clone(disk.Files()[path])
+	appendOne(t, l, "a", "x")
+	group = disk.Files()[path][len(group):] // a real group of this segment
+	forged := slices.Clone(group)
+	clear(forged[:markerSize]) // whose marker a device cannot know
+	appendOne(t, l, "a", string(forged))
+	whole := disk.Files()[path]
+	disk = disk.Reboot(0)
+	disk.Put(path, whole[:len(whole)-1])
+	o.fsys = disk
+	l, err := Open("/ledger", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if l.Size("a") != 4 {
+		t.Errorf("log a has %d entries, want 4", l.Size("a"))
+	}
+}
+
+func TestAnOlderCopyThatASignedTreeContradictsIsRefused(t *testing.T) {
+	o := testOptions()
+	disk := crashfs.New()
+	o.fsys = disk
+	l := open(t, "/ledger", o)
+	fill(t, l, "a", 300)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	old := disk.Restart()
+	o.fsys = old
+	l = open(t, "/ledger", o)
+	fill(t, l, "a", 10)
+	if _, err := l.Checkpoint("a"); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	signed := old.Files()["/ledger/logs/a/checkpoint.json"]
+
+	// The checkpoint kept apart, the rest from before it.
+	rolled := disk.Restart()
+	rolled.Put("/ledger/logs/a/checkpoint.json", signed)
+	o.fsys = rolled
+	before := rolled.Files()
+	_, err := Open("/ledger", o)
+	var c *ContradictionError
+	if !errors.As(err, &c) || c.Signed != 310 || c.Size != 300 {
+		t.Errorf("a shorter tree: %v", err)
+	}
+	if !maps.EqualFunc(before, rolled.Files(), slices.Equal) {
+		t.Error("the refusal changed something")
+	}
+
+	// Another history of the same length.
+	other := disk.Restart()
+	o.fsys = other
+	l = open(t, "/ledger", o)
+	for range 10 {
+		appendOne(t, l, "a", "something else")
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	other.Put("/ledger/logs/a/checkpoint.json", signed)
+	if _, err := Open("/ledger", o); !errors.As(err, &c) || !strings.Contains(err.Error(), "its first 310 entries hash to") {
+		t.Errorf("another tree: %v", err)
+	}
+}
+
+func TestAnotherInstanceOrSeedIsRefused(t *testing.T) {
+	dir, o := t.TempDir(), testOptions()
+	l := open(t, dir, o)
+	fill(t, l, "a", 3)
+	if _, err := l.Checkpoint("a"); err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	other := o
+	other.Instance = "elsewhere.example.com"
+	if _, err := Open(dir, other); err == nil || !strings.Contains(err.Error(), "open the ledger under the instance name") {
+		t.Errorf("another instance: %v", err)
+	}
+	other = o
+	other.Seed = []byte(strings.Repeat("s", SeedSize))
+	if _, err := Open(dir, other); err == nil || !strings.Contains(err.Error(), "not signed with this seed") {
+		t.Errorf("another seed: %v", err)
+	}
+	for name, bad := range map[string]Options{
+		"short seed": {Instance: "a", Seed: []byte("short")}, "no instance": {Seed: o.Seed}, "instance with a space": {Instance: "a b", Seed: o.Seed},
+		"empty extension": {Instance: "a", Seed: o.Seed, Extensions: []string{""}}, "two-line extension": {Instance: "a", Seed: o.Seed, Extensions: []string{"a\nb"}},
+	} {
+		if l, err := Open(t.TempDir(), bad); err == nil {
+			l.Close()
+			t.Errorf("%s: accepted", name)
+		} else if strings.Contains(err.Error(), string(bad.Seed)) && len(bad.Seed) > 0 {
+			t.Errorf("%s: the error tells the seed", name)
+		}
+	}
+}
+
+func TestAFailedWriteEndsAllWriting(t *testing.T) {
+	for fault, want := range map[crashfs.Fault]error{crashfs.NoSpace: syscall.ENOSPC, crashfs.Short: syscall.EIO} {
+		for step := 1; step <= 2; step++ { // the group's write, and its sync
+			o := testOptions()
+			disk := crashfs.New()
+			o.fsys = disk
+			l := open(t, "/ledger", o)
+			appendOne(t, l, "a", "safe")
+			disk.FailAt(step, fault)
+			_, err := l.Append(context.Background(), Entry{"a", []byte("lost")})
+			if !errors.Is(err, ErrJournalLost) || !errors.Is(err, want) || !strings.Contains(err.Error(), "writing group 2 to journal") {
+				t.Errorf("%v: %v", fault, err)
+			}
+			if fault == crashfs.NoSpace && !strings.Contains(err.Error(), "the disk is full") {
+				t.Errorf("%v: %v", fault, err)
+			}
+			steps := len(disk.Operations())
+			_, again := l.Append(context.Background(), Entry{"b", []byte("more")})
+			if !errors.Is(again, ErrJournalLost) || again.Error() != err.Error() || !errors.Is(l.Err(), ErrJournalLost) {
+				t.Errorf("%v: the next append says %v, Err says %v", fault, again, l.Err())
+			}
+			if _, err := l.Checkpoint("a"); !errors.Is(err, ErrJournalLost) {
+				t.Errorf("%v: a checkpoint says %v", fault, err)
+			}
+			if got := entries(t, l, "a", 0, math.MaxInt64); !slices.Equal(got, []string{"safe"}) {
+				t.Errorf("%v: entries are %q", fault, got)
+			}
+			if err := l.Close(); !errors.Is(err, ErrJournalLost) {
+				t.Errorf("%v: closing says %v", fault, err)
+			}
+			if more := disk.Operations()[steps:]; len(more) > 0 {
+				t.Errorf("%v: something was written after the failure: %q", fault, more)
+			}
+		}
+	}
+}
+
+func TestPublishedHistoryKeepsOneAnHour(t *testing.T) {
+	dir, o := t.TempDir(), testOptions() // each look at the clock is a second later
+	l := open(t, dir, o)
+	for range 10 {
+		fill(t, l, "a", 1)
+		if _, err := l.PublishCheckpoint("a"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sizes := func(l *Ledger) string {
+		history, err := l.Checkpoints("a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return sizesOf(history)
+	}
+	if got := sizes(l); got != "1, 10" {
+		t.Errorf("published within a minute: %s, want the first and the last", got)
+	}
+	fill(t, l, "a", 1)
+	first, err := l.Checkpoint("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := l.Checkpoint("a"); err != nil || string(again) != string(first) {
+		t.Errorf("nothing is new, but the checkpoint is: %v", err)
+	}
+	fill(t, l, "a", 1)
+	if _, err := l.PublishCheckpoint("a"); err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	l = open(t, dir, o)
+	if got := sizes(l); got != "1, 11, 12" {
+		t.Errorf("after reopening: %s", got)
+	}
+	fill(t, l, "a", 1)
+	if _, err := l.Checkpoint("a"); err != nil {
+		t.Fatal(err)
+	}
+	if got := sizes(l); got != "1, 11, 13" {
+		t.Errorf("at the end: %s", got)
+	}
+}
