@@ -1,0 +1,197 @@
+package drill
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"trustpack/evidence"
+)
+
+// canary is a device of our own in a canary tenant.
+type canary struct {
+	tenant, device string
+	certificate    tls.Certificate
+	fingerprint    string
+	seq            int64 // last number used
+	revoked        bool
+	err            error // why there is none
+}
+
+// canary gives the canary of the tenant with the role, and provisions it the
+// first time: requested by one operator, approved by the other, enrolled on
+// the device port, and heard once, so that an attack starts from a device in
+// good standing.
+func (r *run) canary(ctx context.Context, tenant, role string) (*canary, error) {
+	key := tenant + "/" + role
+	c := r.canaries[key]
+	if c == nil {
+		c = &canary{tenant: tenant, device: r.id + "-" + role}
+		c.err = r.provision(ctx, c)
+		r.canaries[key] = c
+	}
+	if c.err != nil {
+		return nil, fmt.Errorf("provisioning canary device %s of %s: %w", c.device, c.tenant, c.err)
+	}
+	return c, nil
+}
+
+func (r *run) provision(ctx context.Context, c *canary) error {
+	if err := r.tenant(ctx, c.tenant); err != nil {
+		return err
+	}
+	if err := r.request(ctx, c); err != nil {
+		return err
+	}
+	var approved struct {
+		Code string `json:"enrolment_code"`
+	}
+	if err := r.by(ctx, r.t.Approver, "POST", c.path("approve"), struct{}{}, &approved); err != nil {
+		return err
+	}
+	if err := r.enrol(ctx, c, approved.Code); err != nil {
+		return err
+	}
+	a := r.public.once(ctx, r.public.with(c.certificate), r.batch(c, 1))
+	if receipt, err := a.receipt(); err != nil || receipt.Accepted != 1 {
+		return fmt.Errorf("its first event was not accepted: %s", a.verbose())
+	}
+	return nil
+}
+
+// tenant makes sure that the canary tenant exists.
+func (r *run) tenant(ctx context.Context, tenant string) error {
+	if r.tenants[tenant] {
+		return nil
+	}
+	var known struct {
+		Tenants []evidence.Tenant `json:"tenants"`
+	}
+	if err := r.either(ctx, "GET", "/v1/admin/tenants", nil, &known); err != nil {
+		return err
+	}
+	for _, t := range known.Tenants {
+		r.tenants[t.ID] = true
+	}
+	if r.tenants[tenant] {
+		return nil
+	}
+	if err := r.either(ctx, "POST", "/v1/admin/tenants", evidence.Tenant{ID: tenant, Name: "Canary devices of the drills"}, nil); err != nil {
+		return err
+	}
+	r.tenants[tenant] = true
+	return nil
+}
+
+// request asks for the device.
+func (r *run) request(ctx context.Context, c *canary) error {
+	return r.by(ctx, r.t.Requester, "POST", "/v1/admin/devices", map[string]string{
+		"tenant": c.tenant, "device": c.device, "type": r.t.DeviceType, "site": "drill", "fleet": "canary",
+		"reason": "canary device of drill run " + r.id,
+	}, nil)
+}
+
+// enrol makes a key and has it certified.
+func (r *run) enrol(ctx context.Context, c *canary, code string) error {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{
+		Subject: pkix.Name{CommonName: c.device, Organization: []string{c.tenant}},
+	}, key)
+	if err != nil {
+		return err
+	}
+	var issued struct {
+		Certificate string `json:"certificate"`
+	}
+	if err := call(ctx, r.public, r.public.with(), "POST", "/v1/enroll", map[string]string{
+		"tenant": c.tenant, "device": c.device, "code": code,
+		"csr": string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: csr})),
+	}, &issued); err != nil {
+		return err
+	}
+	chain := tls.Certificate{PrivateKey: key}
+	for rest := []byte(issued.Certificate); ; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			break
+		}
+		if block.Type == "CERTIFICATE" {
+			chain.Certificate = append(chain.Certificate, block.Bytes)
+		}
+	}
+	if len(chain.Certificate) == 0 {
+		return errors.New("POST /v1/enroll: the answer holds no certificate")
+	}
+	if chain.Leaf, err = x509.ParseCertificate(chain.Certificate[0]); err != nil {
+		return fmt.Errorf("POST /v1/enroll: reading the certificate: %w", err)
+	}
+	c.certificate, c.fingerprint = chain, fingerprint(chain)
+	return nil
+}
+
+// path is that of an act on the device in the admin API.
+func (c *canary) path(act string) string {
+	return "/v1/admin/devices/" + c.tenant + "/" + c.device + "/" + act
+}
+
+// act does something to the canary as an operator.
+func (r *run) act(ctx context.Context, c *canary, act, reason string) error {
+	return r.either(ctx, "POST", c.path(act), map[string]string{"reason": reason, "ticket": "DRILL-" + r.id}, nil)
+}
+
+// end revokes the canaries, so that no credential of theirs lives on and their
+// silence raises no alert. It works also when ctx has ended.
+func (r *run) end(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	var failed []error
+	for _, c := range r.canaries {
+		if c.revoked || c.certificate.Certificate == nil {
+			continue
+		}
+		if err := r.act(ctx, c, "revoke", "drill finished"); err != nil {
+			failed = append(failed, fmt.Errorf("revoking canary device %s of %s after the drills: %w", c.device, c.tenant, err))
+		}
+	}
+	return errors.Join(failed...)
+}
+
+func fingerprint(c tls.Certificate) string {
+	return "sha256:" + evidence.SHA256Hex(c.Certificate[0])
+}
+
+// batch is an upload of n new events of the canary.
+func (r *run) batch(c *canary, n int) request {
+	var body []byte
+	for range n {
+		c.seq++
+		body = append(body, r.line(c.seq, r.t.EventData)...)
+	}
+	return upload(body)
+}
+
+func upload(body []byte) request {
+	return request{method: "POST", path: "/v1/telemetry", header: http.Header{"Content-Type": {"application/x-ndjson"}}, body: body}
+}
+
+// line is one event on a line of its own. Extra are more fields, ending in a
+// comma.
+func (r *run) line(seq int64, data []byte, extra ...string) []byte {
+	line := fmt.Appendf(nil, `{"seq":%d,"time":"%s",`, seq, r.t.Now().UTC().Format(time.RFC3339))
+	for _, field := range extra {
+		line = append(line, field...)
+	}
+	return fmt.Appendf(line, `"type":%q,"data":%s}`+"\n", r.t.EventType, data)
+}

@@ -1,0 +1,25 @@
+// Package drill attacks a running ingest from outside and records that each
+// attack is refused. It uses the ingest's public ports only: the device port,
+// and the admin API with the credentials of two operators. It needs no
+// shortcut that an operator would not have.
+//
+// The attacks are made by canary devices in two canary tenants, which the
+// runner provisions itself and revokes when it is done. No drill touches a
+// tenant, a device or data of anybody else, and each sends a bounded number of
+// requests, so that a drill can run beside production.
+//
+// A drill says passed only where it saw the refusal that it expects, in the
+// form that the ingest promises: a status and problem code, or a TLS alert.
+// Where the refusal also means that nothing is stored, the drill reads the
+// tenant's log through the admin API and counts. Whatever could not be looked
+// at is not-available, with the reason.
+//
+// LogEntry names the entry that the ingest wrote about the refusal. It is
+// found by what the request carried (request ID, credential, claimed tenant,
+// path, source), and left empty where no entry or more than one fits.
+//
+// Two attacks are left out, since they cannot be made through the public
+// ports: an expired certificate (the ingest issues none that has expired, and
+// one of our own making is refused for its issuer, which proves nothing about
+// its dates), and a silent device (the alert comes after hours).
+package drill

@@ -1,0 +1,17 @@
+package drill
+
+import "context"
+
+// noCertificate sends events without saying who sends them.
+func noCertificate() drill {
+	return drill{
+		id: "ID-02.no-certificate", control: "ID-02",
+		what:     "events sent without a client certificate",
+		expected: "401 auth.no-certificate or a TLS alert",
+		attack: func(ctx context.Context, r *run) outcome {
+			c := &canary{tenant: TenantA, device: r.id + "-nobody"}
+			a := r.show(ctx, r.batch(c, 1))
+			return turnedAway(a, "POST /v1/telemetry, 1 event, without a client certificate", 401, "auth.no-certificate", "")
+		},
+	}
+}

@@ -1,0 +1,198 @@
+package drill
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"trustpack/evidence"
+)
+
+// The tenants in which the canary devices live. They hold nothing else.
+const (
+	TenantA = "canary-a"
+	TenantB = "canary-b"
+)
+
+// The verdicts of a drill.
+const (
+	Passed       = "passed"
+	Failed       = "failed"
+	NotAvailable = "not-available"
+)
+
+// Target is the ingest to attack and what the drills may use.
+type Target struct {
+	PublicURL string // https URL of the device port
+	AdminURL  string // https URL of the admin API
+	CA        *x509.CertPool
+	// Requester asks for the canary devices, Approver approves them; two
+	// different operators. Between them they must be allowed to add tenants
+	// (unless the canary tenants exist), request, approve, quarantine and
+	// revoke devices, and read the logs.
+	Requester, Approver tls.Certificate
+	// EventType and EventData are an event that the ingest accepts: a type that
+	// it has a schema for, and a JSON object that the schema allows. See Sample.
+	EventType string
+	EventData json.RawMessage
+	// DeviceType of the canaries; "canary" where it is empty.
+	DeviceType string
+	// Now dates events and judges certificates, and must agree with the
+	// ingest's clock; time.Now where it is nil. Latencies never use it.
+	Now func() time.Time
+	// Progress is told the ID of each drill before it starts; may be nil.
+	Progress func(id string)
+}
+
+func (t Target) check() error {
+	for name, raw := range map[string]string{"public": t.PublicURL, "admin": t.AdminURL} {
+		u, err := url.Parse(raw)
+		if err != nil || u.Scheme != "https" || u.Host == "" || u.Port() == "" {
+			return fmt.Errorf("the ingest's %s address %q: want https://host:port", name, raw)
+		}
+	}
+	switch {
+	case t.CA == nil:
+		return errors.New("no CA to recognise the ingest by: give the root certificate that issued its server certificate")
+	case len(t.Requester.Certificate) == 0 || len(t.Approver.Certificate) == 0:
+		return errors.New("the drills need the credentials of two operators, one to request canary devices and one to approve them")
+	case bytes.Equal(t.Requester.Certificate[0], t.Approver.Certificate[0]):
+		return errors.New("requester and approver of the canary devices hold the same certificate: nobody may approve his own request, so give two operators")
+	case t.EventType == "":
+		return errors.New("no event type for the canary devices: name one that the ingest has a schema for")
+	}
+	var object map[string]any
+	if err := json.Unmarshal(t.EventData, &object); err != nil || bytes.ContainsAny(t.EventData, "\r\n") {
+		return fmt.Errorf("the canary devices' event data is no JSON object on one line: %w", err)
+	}
+	return nil
+}
+
+// Run attacks the ingest with the drills that only names, by drill ID
+// ("TR-02.replayed-batch") or control ("TR-02"); all where it is empty. It
+// gives one result a drill, in the order of the list. The error says that
+// nothing could be run (results are nil), or that the canary devices could not
+// be revoked afterwards (results stand).
+func Run(ctx context.Context, t Target, only []string) ([]evidence.DrillResult, error) {
+	if t.Now == nil {
+		t.Now = time.Now
+	}
+	if t.DeviceType == "" {
+		t.DeviceType = "canary"
+	}
+	if err := t.check(); err != nil {
+		return nil, fmt.Errorf("preparing drills: %w", err)
+	}
+	chosen, err := choose(all(), only)
+	if err != nil {
+		return nil, err
+	}
+	r, err := newRun(t)
+	if err != nil {
+		return nil, fmt.Errorf("preparing drills: %w", err)
+	}
+	r.begin(ctx)
+	outcomes := make([]outcome, len(chosen))
+	started := make([]time.Time, len(chosen))
+	for i, d := range chosen {
+		if t.Progress != nil {
+			t.Progress(d.id)
+		}
+		started[i] = t.Now().UTC()
+		if err := ctx.Err(); err != nil {
+			outcomes[i] = unable("", err)
+			continue
+		}
+		outcomes[i] = d.attack(ctx, r)
+	}
+	r.judge(ctx, outcomes)
+	results := make([]evidence.DrillResult, len(chosen))
+	for i, d := range chosen {
+		o := outcomes[i]
+		results[i] = evidence.DrillResult{
+			ID: d.id, Control: d.control, What: d.what, Expected: d.expected,
+			Sent: oneLine(o.sent), Got: oneLine(o.got), Verdict: o.verdict,
+			StartedAt: started[i], LatencyMS: milliseconds(o.latency), LogEntry: o.entry,
+		}
+	}
+	return results, r.end(ctx)
+}
+
+// Post hands the results to the ingest's own control log and gives the
+// positions, "control/123".
+func Post(ctx context.Context, t Target, results []evidence.DrillResult) ([]string, error) {
+	if t.Now == nil {
+		t.Now = time.Now
+	}
+	r, err := newRun(t)
+	if err != nil {
+		return nil, fmt.Errorf("posting drill results: %w", err)
+	}
+	var reply struct {
+		Positions []string `json:"positions"`
+	}
+	if err := r.either(ctx, "POST", "/v1/admin/drills", results, &reply); err != nil {
+		return nil, fmt.Errorf("posting drill results: %w", err)
+	}
+	return reply.Positions, nil
+}
+
+// run is one pass over the drills.
+type run struct {
+	t        Target
+	id       string // marks the canaries and their revocation
+	public   endpoint
+	admin    endpoint
+	canaries map[string]*canary
+	tenants  map[string]bool  // canary tenants known to exist
+	since    map[string]int64 // sizes of the logs before the first attack
+	blind    error            // why the logs cannot be read; nil where they can
+	config   config
+}
+
+func newRun(t Target) (*run, error) {
+	var random [3]byte
+	if _, err := rand.Read(random[:]); err != nil {
+		return nil, err
+	}
+	r := &run{
+		t: t, id: t.Now().UTC().Format("20060102-150405") + "-" + hex.EncodeToString(random[:]),
+		canaries: map[string]*canary{}, tenants: map[string]bool{}, since: map[string]int64{},
+	}
+	var err error
+	if r.public, err = endpointOf(t, t.PublicURL); err != nil {
+		return nil, err
+	}
+	if r.admin, err = endpointOf(t, t.AdminURL); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// oneLine keeps a result's text on one line of bounded length, without
+// control characters that an answer may have carried.
+func oneLine(s string) string {
+	s = strings.Map(func(c rune) rune {
+		if c < ' ' || c == 0x7f {
+			return ' '
+		}
+		return c
+	}, strings.ToValidUTF8(s, "?"))
+	if len(s) > 600 {
+		s = strings.ToValidUTF8(s[:600], "") + "…"
+	}
+	return s
+}
+
+func milliseconds(d time.Duration) float64 {
+	return float64(d.Round(time.Microsecond)) / float64(time.Millisecond)
+}
