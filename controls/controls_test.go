@@ -3,10 +3,7 @@ package controls
 import "testing"
 
 func TestBuiltinCases(t *testing.T) {
-	c, err := Builtin()
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := mustBuiltin(t)
 	perControl := map[string]int{}
 	for _, r := range c.Test() {
 		perControl[r.Control]++

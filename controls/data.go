@@ -40,7 +40,7 @@ func newData(period evidence.Period) *data {
 		types.String("days"): types.NewRefValList(types.DefaultTypeAdapter, days),
 	})
 	d.functions = map[string]functions.LateBoundOp{
-		"items": d.items, "lookup": d.lookup, "where": d.where, "distinct": d.distinct,
+		"items": d.items, "lookup": d.lookup, "where": d.where, "values": d.each,
 	}
 	return d
 }
@@ -113,7 +113,7 @@ func (d *data) where(_ string, args ...ref.Val) ref.Val {
 	return types.NewRefValList(types.DefaultTypeAdapter, found)
 }
 
-func (d *data) distinct(_ string, args ...ref.Val) ref.Val {
+func (d *data) each(_ string, args ...ref.Val) ref.Val {
 	v := d.of(args[0])
 	if v == nil || !v.whole {
 		return unknown()

@@ -18,7 +18,7 @@
 //	items(kind)               every item of a kind
 //	lookup(kind, id)          the item with that ID, as an optional
 //	where(kind, field, value) the items whose field has that value, or whose list holds it
-//	distinct(kind, field)     the different values of a field, sorted
+//	values(kind, field)       the different values of a field, sorted
 //	seconds(from, to)         the time between two RFC 3339 strings or timestamps
 //	days(from, to)            the same in days
 //

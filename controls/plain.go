@@ -6,6 +6,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"time"
 
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
@@ -60,8 +61,23 @@ func plainValue(v any) (any, error) {
 		return out, nil
 	case map[string]any:
 		return plainMap(x)
+	case time.Time:
+		return nil, fmt.Errorf("%v is no plain JSON value; write a date or time as quoted text", x)
 	}
-	return nil, fmt.Errorf("%v (%T) is no plain JSON value; a date or time must be quoted text", v, v)
+	return throughJSON(v)
+}
+
+// throughJSON makes plain what a collector built from types of its own.
+func throughJSON(v any) (any, error) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("%T is no plain JSON value: %w", v, err)
+	}
+	var out any
+	if err := json.Unmarshal(b, &out); err != nil {
+		return nil, fmt.Errorf("%T is no plain JSON value: %w", v, err)
+	}
+	return out, nil
 }
 
 func plainMap(m map[string]any) (map[string]any, error) {

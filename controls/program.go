@@ -39,7 +39,7 @@ func newEnvironments() (environments, error) {
 		return cel.Function(name, cel.Overload(name, args, result, cel.LateFunctionBinding()))
 	}
 	base, err := cel.NewEnv(
-		cel.OptionalTypes(), ext.Strings(), cel.CrossTypeNumericComparisons(true),
+		cel.OptionalTypes(), ext.Strings(), ext.Lists(), cel.CrossTypeNumericComparisons(true),
 		cel.EnableErrorOnBadPresenceTest(true), cel.StrictTimestampParsing(true), cel.DefaultUTCTimeZone(true),
 		cel.Variable("policy", itemType), cel.Variable("period", itemType),
 		elapsed("seconds", time.Second), elapsed("days", 24*time.Hour),
@@ -49,7 +49,7 @@ func newEnvironments() (environments, error) {
 	}
 	population, err := base.Extend(
 		late("items", listType, str), late("lookup", cel.OptionalType(itemType), str, str),
-		late("where", listType, str, str, dyn), late("distinct", cel.ListType(dyn), str, str),
+		late("where", listType, str, str, dyn), late("values", cel.ListType(dyn), str, str),
 	)
 	if err != nil {
 		return environments{}, fmt.Errorf("preparing expressions: %w", err)
@@ -83,9 +83,9 @@ func momentOf(v ref.Val) (time.Time, error) {
 	case types.Timestamp:
 		return x.Time, nil
 	case types.String:
-		t, err := time.Parse(time.RFC3339, string(x))
-		if err != nil {
-			return time.Time{}, fmt.Errorf("%q is no RFC 3339 time", string(x))
+		t, ok := timeOf(string(x))
+		if !ok {
+			return time.Time{}, fmt.Errorf("%q is neither an RFC 3339 time nor a day such as 2026-07-01", string(x))
 		}
 		return t, nil
 	}
@@ -146,7 +146,7 @@ func (p *program) inspect(root ast.Expr, kinds []string, policy map[string]param
 }
 
 func (p *program) inspectCall(call ast.CallExpr, kinds []string) error {
-	if !slices.Contains([]string{"items", "lookup", "where", "distinct"}, call.FunctionName()) || call.IsMemberFunction() {
+	if !slices.Contains([]string{"items", "lookup", "where", "values"}, call.FunctionName()) || call.IsMemberFunction() {
 		return nil
 	}
 	first := call.Args()[0]
