@@ -113,18 +113,33 @@ func (r *run) begin(ctx context.Context) {
 	} else {
 		r.config = *snapshot.Config
 	}
+	r.measure(ctx)
+}
+
+// measure notes how long the control log is now and, the first time, all
+// logs.
+func (r *run) measure(ctx context.Context) {
 	var logs struct {
 		Logs []struct {
 			Name string `json:"name"`
 			Size int64  `json:"size"`
 		} `json:"logs"`
 	}
+	if r.blind != nil || ctx.Err() != nil {
+		return
+	}
 	if err := r.either(ctx, "GET", "/v1/admin/logs", nil, &logs); err != nil {
 		r.blind = fmt.Errorf("listing the ingest's logs: %w", err)
 		return
 	}
+	first := len(r.since) == 0
 	for _, l := range logs.Logs {
-		r.since[l.Name] = l.Size
+		if first {
+			r.since[l.Name] = l.Size
+		}
+		if l.Name == controlLog {
+			r.size = l.Size
+		}
 	}
 }
 

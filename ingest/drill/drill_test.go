@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"trustpack/evidence"
 )
@@ -109,6 +110,19 @@ func TestSubtlerWeaknesses(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A server may refuse a credential in the handshake. Under TLS 1.3 its alert
+// races with what the client sends; it must be heard each time.
+func TestRefusalInTheHandshake(t *testing.T) {
+	f := newFake(t, "refuses in the handshake")
+	for range 10 {
+		for id, r := range attack(t, f, "ID-02.foreign-ca", "ID-02.self-signed") {
+			if r.Verdict != Passed || !strings.HasPrefix(r.Got, "TLS alert") {
+				t.Fatalf("%s: %s: %s", id, r.Verdict, r.Got)
+			}
+		}
 	}
 }
 
@@ -283,17 +297,44 @@ func TestAmbiguousEntriesAreNotGuessed(t *testing.T) {
 		return record{log: controlLog, index: index, audit: evidence.AuditEntry{Type: evidence.EntryRefusal}, refusal: evidence.Refusal{Code: "c", Source: source}}
 	}
 	tr := refusedFor(answer{source: "10.0.0.1"}, "c", "")
-	if got := tr.find([]record{refusal(1, "10.0.0.2"), refusal(2, "10.0.0.1:443")}); got != "control/2" {
-		t.Errorf("got %q", got)
-	}
-	if got := tr.find([]record{refusal(1, "10.0.0.1"), refusal(2, "10.0.0.1")}); got != "" {
-		t.Errorf("two fit, and %q was chosen", got)
+	for _, c := range []struct {
+		why      string
+		records  []record
+		from, to int64
+		want     string
+	}{
+		{"another source", []record{refusal(1, "10.0.0.2"), refusal(2, "10.0.0.1:443")}, 0, 9, "control/2"},
+		{"two fit", []record{refusal(1, "10.0.0.1"), refusal(2, "10.0.0.1")}, 0, 9, ""},
+		{"one of before", []record{refusal(1, "10.0.0.1"), refusal(2, "10.0.0.1")}, 2, 9, "control/2"},
+		{"one of later", []record{refusal(1, "10.0.0.1"), refusal(2, "10.0.0.1")}, 0, 2, "control/1"},
+		{"counted, written later", []record{refusal(1, "10.0.0.1"), refusal(5, "10.0.0.1")}, 2, 4, "control/5"},
+		{"two of later", []record{refusal(5, "10.0.0.1"), refusal(6, "10.0.0.1")}, 2, 4, ""},
+	} {
+		if got := tr.find(c.records, c.from, c.to); got != c.want {
+			t.Errorf("%s: got %q, want %q", c.why, got, c.want)
+		}
 	}
 	byID := refusedFor(answer{source: "10.0.0.1", request: "r2"}, "c", "")
 	one, two := refusal(1, "10.0.0.1"), refusal(2, "10.0.0.1")
 	one.audit.RequestID, two.audit.RequestID = "r1", "r2"
-	if got := byID.find([]record{one, two}); got != "control/2" {
+	if got := byID.find([]record{one, two}, 0, 9); got != "control/2" {
 		t.Errorf("by request: got %q", got)
+	}
+}
+
+// Like refusals are counted, and their entry comes late.
+func TestEntriesThatComeLate(t *testing.T) {
+	f := newFake(t, "records-late")
+	target := f.target()
+	target.Settle = 500 * time.Millisecond
+	results, err := Run(context.Background(), target, []string{"ID-02.no-certificate", "PR-01.tenant-in-path"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range results {
+		if r.Verdict != Passed || r.LogEntry == "" {
+			t.Errorf("%s: %s: %s, log entry %q", r.ID, r.Verdict, r.Got, r.LogEntry)
+		}
 	}
 }
 

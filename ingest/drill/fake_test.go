@@ -43,6 +43,7 @@ type fake struct {
 	tenants map[string]bool
 	devices map[string]*fakeDevice
 	logs    map[string][][]byte
+	late    []evidence.AuditEntry
 	tokens  map[string]int // events used, by device and tenant
 	conns   map[net.Conn]string
 }
@@ -142,7 +143,7 @@ func (f *fake) target() Target {
 	pool.AddCert(f.ca)
 	return Target{
 		PublicURL: "https://" + f.public, AdminURL: "https://" + f.admin, CA: pool, Requester: operator("ben"), Approver: operator("carla"),
-		EventType: "meter.v1", EventData: json.RawMessage(`{"power_kw":1.5}`), Now: func() time.Time { return f.now },
+		EventType: "meter.v1", EventData: json.RawMessage(`{"power_kw":1.5}`), Settle: time.Millisecond, Now: func() time.Time { return f.now },
 	}
 }
 
@@ -155,6 +156,10 @@ func (f *fake) serve(server tls.Certificate, h http.Handler, device bool) string
 		f.t.Fatal(err)
 	}
 	config := &tls.Config{Certificates: []tls.Certificate{server}, ClientAuth: tls.RequestClientCert, MinVersion: tls.VersionTLS12, Time: func() time.Time { return f.now }}
+	if device && f.weak == "refuses in the handshake" { // which is no weakness
+		config.ClientAuth, config.ClientCAs = tls.VerifyClientCertIfGiven, x509.NewCertPool()
+		config.ClientCAs.AddCert(f.ca)
+	}
 	if device {
 		config.GetConfigForClient = f.versions(config)
 	}
@@ -274,7 +279,10 @@ func (f *fake) problem(w http.ResponseWriter, r *http.Request, status int, code 
 		entry.Tenant, entry.Device = d.tenant, d.id
 	}
 	entry.Data, _ = json.Marshal(refusal)
-	if !f.off("records-nothing") {
+	switch {
+	case f.off("records-late"):
+		f.late = append(f.late, entry)
+	case !f.off("records-nothing"):
 		f.append(controlLog, entry)
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
@@ -322,6 +330,12 @@ func (f *fake) adminPort(w http.ResponseWriter, r *http.Request) {
 		reply(w, 200, map[string]any{"logs": logs})
 	case path[2] == "checkpoint":
 		fmt.Fprintf(w, "fake/%s\n%d\nroot\n", path[3], len(f.logs[path[3]]))
+		if path[3] == controlLog { // what was counted is written after it was first asked for
+			for _, entry := range f.late {
+				f.append(controlLog, entry)
+			}
+			f.late = nil
+		}
 	case path[2] == "drills":
 		reply(w, 200, map[string]any{"positions": []string{"control/7"}})
 	case path[2] == "tenants" && r.Method == "GET":

@@ -90,6 +90,7 @@ type outcome struct {
 	traces    []trace  // entries that the ingest should have written about it, best first
 	recorded  bool     // one of the traces must be there for the drill to pass
 	stored    []stored // what the tenants' logs must hold of what was sent
+	from, to  int64    // the control log's size before and after
 	entry     string   // "<log>/<index>" once found
 }
 

@@ -6,8 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"trustpack/evidence"
 )
@@ -126,11 +128,12 @@ func parse(log string, index int64, data []byte) (record, error) {
 	return rec, nil
 }
 
-// judge looks into the logs for what the drills left there: it finds the
-// entry about each refusal, and counts what was stored.
-func (r *run) judge(ctx context.Context, outcomes []outcome) {
+// reader reads a log once.
+type reader func(log string) ([]record, error)
+
+func (r *run) reader(ctx context.Context) reader {
 	logs, blind := map[string][]record{}, map[string]error{}
-	read := func(log string) ([]record, error) {
+	return func(log string) ([]record, error) {
 		if r.blind != nil {
 			return nil, r.blind
 		}
@@ -139,35 +142,63 @@ func (r *run) judge(ctx context.Context, outcomes []outcome) {
 		}
 		return logs[log], blind[log]
 	}
+}
+
+// judge looks into the logs for what the drills left there: it finds the
+// entry about each refusal, and counts what was stored.
+func (r *run) judge(ctx context.Context, outcomes []outcome) {
+	read := r.reader(ctx)
 	for i := range outcomes {
-		o := &outcomes[i]
-		o.trace(read)
-		for _, s := range o.stored {
-			o.count(s, read)
+		outcomes[i].look(read)
+	}
+	if r.blind == nil && slices.ContainsFunc(outcomes, outcome.waits) {
+		select {
+		case <-ctx.Done():
+		case <-time.After(r.t.Settle):
+		}
+		read = r.reader(ctx)
+		for i := range outcomes {
+			outcomes[i].look(read)
+		}
+	}
+	for i := range outcomes {
+		outcomes[i].trace(read)
+		for _, s := range outcomes[i].stored {
+			outcomes[i].count(s, read)
 		}
 	}
 }
 
-// trace finds the entry about the refusal.
-func (o *outcome) trace(read func(string) ([]record, error)) {
+// look finds the entry about the refusal, if it is there.
+func (o *outcome) look(read reader) {
 	for _, t := range o.traces {
-		records, err := read(t.log)
-		switch {
-		case err == nil && o.entry == "":
-			o.entry = t.find(records)
-		case err != nil && o.recorded && o.verdict == Passed:
-			o.verdict = NotAvailable
-			o.got += "; whether it is recorded could not be looked up: " + err.Error()
+		if records, err := read(t.log); err == nil && o.entry == "" {
+			o.entry = t.find(records, o.from, o.to)
 		}
 	}
-	if o.recorded && o.entry == "" && o.verdict == Passed {
-		o.verdict = Failed
-		o.got += "; no entry of the logs records it"
+}
+
+// waits reports whether an entry about the outcome may still come.
+func (o outcome) waits() bool { return o.verdict == Passed && len(o.traces) > 0 && o.entry == "" }
+
+// trace insists on the entry where the drill's claim includes it.
+func (o *outcome) trace(read reader) {
+	if !o.recorded || o.entry != "" || o.verdict != Passed {
+		return
 	}
+	for _, t := range o.traces {
+		if _, err := read(t.log); err != nil {
+			o.verdict = NotAvailable
+			o.got += "; whether it is recorded could not be looked up: " + err.Error()
+			return
+		}
+	}
+	o.verdict = Failed
+	o.got += "; no entry of the logs records it"
 }
 
 // count compares what is stored with what should be.
-func (o *outcome) count(s stored, read func(string) ([]record, error)) {
+func (o *outcome) count(s stored, read reader) {
 	records, err := read(s.log)
 	if err != nil {
 		if o.verdict == Passed {
@@ -188,22 +219,32 @@ func (o *outcome) count(s stored, read func(string) ([]record, error)) {
 	}
 }
 
-// find is the position of the record that matches; empty where none does, or
-// where several do and the right one would be a guess.
-func (t trace) find(records []record) string {
-	position := ""
+// find is the position of the record that matches. Where the match alone
+// does not tell that the drill caused it, the record must be the only one of
+// those written while the drill ran, from..to; or, where none was, the only
+// one written later, since like refusals are counted before one is written.
+// Empty where the right one would be a guess.
+func (t trace) find(records []record, from, to int64) string {
+	var during, later []string
 	for _, rec := range records {
+		position := fmt.Sprintf("%s/%d", rec.log, rec.index)
 		switch {
-		case !t.match(rec):
-		case position != "":
-			return ""
+		case !t.match(rec) || !t.ours && rec.index < from:
+		case t.ours:
+			return position
+		case rec.index < to:
+			during = append(during, position)
 		default:
-			if position = fmt.Sprintf("%s/%d", rec.log, rec.index); t.ours {
-				return position
-			}
+			later = append(later, position)
 		}
 	}
-	return position
+	if len(during) == 0 {
+		during = later
+	}
+	if len(during) != 1 {
+		return ""
+	}
+	return during[0]
 }
 
 // refusedFor finds the refusal with the code of the request that a was the

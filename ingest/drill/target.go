@@ -49,6 +49,10 @@ type Target struct {
 	// Now dates events and judges certificates, and must agree with the
 	// ingest's clock; time.Now where it is nil. Latencies never use it.
 	Now func() time.Time
+	// Settle is how long to wait for entries about like refusals, which the
+	// ingest counts for a second before it writes one; 2.5 s where it is zero.
+	// It waits only where such an entry is missing.
+	Settle time.Duration
 	// Progress is told the ID of each drill before it starts; may be nil.
 	Progress func(id string)
 }
@@ -89,6 +93,9 @@ func Run(ctx context.Context, t Target, only []string) ([]evidence.DrillResult, 
 	if t.DeviceType == "" {
 		t.DeviceType = "canary"
 	}
+	if t.Settle == 0 {
+		t.Settle = 2500 * time.Millisecond
+	}
 	if err := t.check(); err != nil {
 		return nil, fmt.Errorf("preparing drills: %w", err)
 	}
@@ -112,7 +119,10 @@ func Run(ctx context.Context, t Target, only []string) ([]evidence.DrillResult, 
 			outcomes[i] = unable("", err)
 			continue
 		}
+		from := r.size
 		outcomes[i] = d.attack(ctx, r)
+		r.measure(ctx)
+		outcomes[i].from, outcomes[i].to = from, r.size
 	}
 	r.judge(ctx, outcomes)
 	results := make([]evidence.DrillResult, len(chosen))
@@ -155,6 +165,7 @@ type run struct {
 	canaries map[string]*canary
 	tenants  map[string]bool  // canary tenants known to exist
 	since    map[string]int64 // sizes of the logs before the first attack
+	size     int64            // of the control log when it was last looked at
 	blind    error            // why the logs cannot be read; nil where they can
 	config   config
 }
