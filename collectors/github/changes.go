@@ -1,0 +1,179 @@
+package github
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	gh "github.com/google/go-github/v60/github"
+
+	"trustpack/evidence"
+)
+
+// changes starts from every commit that the branch reaches in the window and
+// ends with one class for each. It never goes by a pull request's title.
+func (r *reading) changes(ctx context.Context) {
+	var commits []*gh.RepositoryCommit
+	bypasses := map[string]string{}
+	r.ask(func() {
+		var err error
+		commits, err = all(func(o gh.ListOptions) ([]*gh.RepositoryCommit, *gh.Response, error) {
+			return r.client.Repositories.ListCommits(ctx, r.owner, r.repo,
+				&gh.CommitsListOptions{SHA: r.Branch, Since: r.window.From, Until: r.window.To, ListOptions: o})
+		})
+		r.fails(err, r.where("commits on %s", r.Branch), KindChanges)
+		bypasses = r.ruleSuites(ctx)
+	}, KindChanges)
+
+	listed := map[string]bool{}
+	byPull := map[int][]string{}
+	for _, c := range commits {
+		if ctx.Err() != nil {
+			return
+		}
+		sha := c.GetSHA()
+		when := c.GetCommit().GetCommitter().GetDate()
+		if listed[sha] || !r.window.Contains(when.Time) { // "until" includes its instant
+			continue
+		}
+		listed[sha] = true
+		r.learn(c)
+		var p *pull
+		change := Change{Bypass: bypasses[sha]}
+		r.ask(func() { p = r.broughtBy(ctx, sha, &change) }, KindChanges)
+		v := Judge(change, r.rules)
+		r.classes[sha] = v.Class
+		attrs := map[string]any{
+			"repo": r.Name, "branch": r.Branch, "class": string(v.Class), "why": strings.Join(v.Reasons, "; "), "pr": nil,
+			"author":    r.accountOf(c.Author, c.GetCommit().GetAuthor().GetEmail()),
+			"committer": r.accountOf(c.Committer, c.GetCommit().GetCommitter().GetEmail()),
+			"approvers": list(v.Approvers), "merged_by": "", "merged_at": "", "checks_green": nil,
+			"committed_at": stamp(when.Time), "subject": subject(c.GetCommit().GetMessage()), "merge": len(c.Parents) > 1,
+		}
+		if v.ChecksGreen != nil {
+			attrs["checks_green"] = *v.ChecksGreen
+		}
+		if p != nil {
+			byPull[p.facts.Number] = append(byPull[p.facts.Number], sha)
+			attrs["pr"], attrs["merged_by"], attrs["merged_at"] = p.facts.Number, p.mergedBy, stamp(p.facts.Merged)
+			if sha == p.mergeSHA && p.item != nil {
+				p.item["merge_method"] = method(p, c)
+			}
+		}
+		r.item(KindChanges, sha, attrs)
+	}
+	r.reconcile(listed, byPull)
+}
+
+func subject(message string) string {
+	first, _, _ := strings.Cut(message, "\n")
+	return first
+}
+
+// method tells how a pull request was merged by what stands on the branch. A
+// rebase leaves the commits one by one; of a single commit it cannot be told.
+func method(p *pull, merged *gh.RepositoryCommit) string {
+	switch {
+	case len(merged.Parents) > 1:
+		return "merge"
+	case len(p.commits) <= 1:
+		return "squash-or-rebase"
+	}
+	if strings.TrimSpace(subject(merged.GetCommit().GetMessage())) == "" {
+		return "squash-or-rebase"
+	}
+	return "squash"
+}
+
+// broughtBy ties a commit to the pull request that brought it to the branch,
+// and fills in the change's facts.
+func (r *reading) broughtBy(ctx context.Context, sha string, change *Change) *pull {
+	where := r.where("pull requests of commit %s", sha)
+	candidates, err := all(func(o gh.ListOptions) ([]*gh.PullRequest, *gh.Response, error) {
+		return r.client.PullRequests.ListPullRequestsWithCommit(ctx, r.owner, r.repo, sha, &o)
+	})
+	if r.fails(err, where, KindChanges) {
+		change.PRUnknown = r.reason(err)
+		return nil
+	}
+	var merged []*gh.PullRequest
+	for _, p := range candidates {
+		switch {
+		case p.MergedAt == nil:
+		case p.GetBase().GetRef() == r.Branch && sameRepo(p, r.Name):
+			merged = append(merged, p)
+		default:
+			change.Elsewhere = p.GetNumber()
+		}
+	}
+	if len(merged) == 0 {
+		return nil
+	}
+	// The one whose merge made this commit, else the first to be merged.
+	best := slices.MinFunc(merged, func(a, b *gh.PullRequest) int {
+		if x, y := a.GetMergeCommitSHA() == sha, b.GetMergeCommitSHA() == sha; x != y {
+			if x {
+				return -1
+			}
+			return 1
+		}
+		return a.MergedAt.Time.Compare(b.MergedAt.Time)
+	})
+	p := r.pull(ctx, best.GetNumber())
+	if p == nil {
+		change.PRUnknown = fmt.Sprintf("pull request #%d could not be read", best.GetNumber())
+		return nil
+	}
+	change.PR = &p.facts
+	return p
+}
+
+func sameRepo(p *gh.PullRequest, name string) bool {
+	full := p.GetBase().GetRepo().GetFullName()
+	return full == "" || strings.EqualFold(full, name)
+}
+
+// reconcile looks from the other side: each pull request merged to the branch
+// in the window must have brought the commit that it says it was merged as.
+func (r *reading) reconcile(listed map[string]bool, byPull map[int][]string) {
+	for number, p := range r.pulls {
+		if p == nil || !p.merged || p.base != r.Branch || !r.window.Contains(p.facts.Merged) {
+			continue
+		}
+		what := r.where("pull request #%d, merged as %s", number, p.mergeSHA)
+		switch {
+		case !listed[p.mergeSHA]:
+			r.gap(KindChanges, what, "that commit is not among those of the branch in the window")
+		case len(byPull[number]) == 0:
+			r.gap(KindChanges, what, "no commit of the branch is tied to it")
+		}
+		// After a rebase several commits of the branch come from one pull request.
+		if p.item != nil && p.item["merge_method"] == "squash" && len(byPull[number]) > 1 {
+			p.item["merge_method"] = "rebase"
+		}
+	}
+	slices.SortFunc(r.out[KindChanges].gaps, func(a, b evidence.Gap) int { return strings.Compare(a.What, b.What) })
+}
+
+// ruleSuites gives who bypassed a rule with which commit on top. GitHub keeps
+// one month of them.
+func (r *reading) ruleSuites(ctx context.Context) map[string]string {
+	type suite struct {
+		After  string `json:"after_sha"`
+		Actor  string `json:"actor_name"`
+		Result string `json:"result"`
+	}
+	out := map[string]string{}
+	suites, err := all(func(o gh.ListOptions) ([]suite, *gh.Response, error) {
+		return get[[]suite](ctx, r.run, fmt.Sprintf("repos/%s/%s/rulesets/rule-suites?ref=refs/heads/%s&time_period=month&rule_suite_result=bypass&per_page=%d&page=%d",
+			r.owner, r.repo, r.Branch, o.PerPage, o.Page))
+	})
+	r.fails(err, r.where("rule suites of %s", r.Branch), KindChanges)
+	for _, s := range suites {
+		if s.Result == "bypass" {
+			out[s.After] = s.Actor
+		}
+	}
+	return out
+}

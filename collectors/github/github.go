@@ -1,0 +1,213 @@
+// Package github reads change evidence out of GitHub's REST API: pull requests
+// with their reviews and checks, what every commit on the protected branch is,
+// the branch's protection, rulesets, deployments and the organisation's people.
+//
+// It only ever sends GET. The least that a fine-grained token needs: on the
+// repositories Contents, Pull requests, Checks, Commit statuses, Deployments
+// and Administration, on the organisation Members and Administration, all
+// read-only. The two-factor filter answers owners only.
+package github
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	gh "github.com/google/go-github/v60/github"
+
+	"trustpack/evidence"
+)
+
+// The kinds of evidence.
+const (
+	KindPullRequests evidence.Kind = "github.pull-requests"
+	KindChanges      evidence.Kind = "github.changes"
+	KindProtection   evidence.Kind = "github.branch-protection"
+	KindRulesets     evidence.Kind = "github.rulesets"
+	KindDeployments  evidence.Kind = "github.deployments"
+	KindMembers      evidence.Kind = "github.members"
+)
+
+// Config is the section "github" of trustpack.yaml.
+type Config struct {
+	Sample       bool              `yaml:"sample"`    // the API serves recorded sample data, and all that comes of it is labelled so
+	BaseURL      string            `yaml:"base_url"`  // default https://api.github.com; GitHub Enterprise: https://HOST/api/v3
+	TokenEnv     string            `yaml:"token_env"` // environment variable that holds the token; default GITHUB_TOKEN
+	Organization string            `yaml:"organization"`
+	Repositories []Repository      `yaml:"repositories"`
+	Approvals    int               `yaml:"approvals"` // people who must approve a change; default 1
+	Emergency    EmergencyPolicy   `yaml:"emergency"`
+	Bots         []string          `yaml:"bots"`   // logins of accounts that are no person though GitHub calls them User
+	Emails       map[string]string `yaml:"emails"` // address to login, for co-authors whom GitHub does not resolve
+	MaxWait      time.Duration     `yaml:"max_wait"`
+}
+
+// Repository is one repository and its protected branch.
+type Repository struct {
+	Name           string   `yaml:"name"`            // "owner/name"
+	Branch         string   `yaml:"branch"`          // default "main"
+	RequiredChecks []string `yaml:"required_checks"` // default: those that protection and rulesets require
+}
+
+// EmergencyPolicy says how a change may go in first and be reviewed afterwards.
+type EmergencyPolicy struct {
+	Label      string `yaml:"label"`       // label of the pull request that waives the review; empty: never
+	ReviewDays int    `yaml:"review_days"` // default 3
+}
+
+// Deps is what the collector needs from its caller.
+type Deps struct {
+	Tool      string // "trustpack 0.1.0"
+	Now       func() time.Time
+	Clock     evidence.Clock
+	Transport http.RoundTripper                          // default http.DefaultTransport
+	Getenv    func(string) string                        // gives the token
+	Sleep     func(context.Context, time.Duration) error // waits before a retry; default on the real clock
+	Progress  func(string)                               // may be nil
+}
+
+// Collector reads the configured repositories and organisation.
+type Collector struct {
+	config Config
+	base   *url.URL
+	deps   Deps
+}
+
+// New checks the configuration. The token is looked up when collecting.
+func New(c Config, d Deps) (*Collector, error) {
+	bad := func(format string, args ...any) (*Collector, error) {
+		return nil, fmt.Errorf("configuring github: "+format, args...)
+	}
+	if c.BaseURL == "" {
+		c.BaseURL = "https://api.github.com"
+	}
+	base, err := url.Parse(strings.TrimRight(c.BaseURL, "/") + "/")
+	if err != nil || base.Host == "" || base.Scheme != "https" && base.Scheme != "http" {
+		return bad("base_url %q is no http or https URL", c.BaseURL)
+	}
+	if base.User != nil {
+		return bad("base_url carries a user name; give the token by environment variable only")
+	}
+	if base.Scheme == "http" && !loopback(base.Hostname()) {
+		return bad("base_url %q would send the token without TLS; http is for loopback only", c.BaseURL)
+	}
+	if len(c.Repositories) == 0 && c.Organization == "" {
+		return bad("neither a repository nor an organization is named")
+	}
+	c.Repositories = slices.Clone(c.Repositories)
+	seen := map[string]bool{}
+	for i := range c.Repositories {
+		r := &c.Repositories[i]
+		if owner, name, ok := strings.Cut(r.Name, "/"); !ok || owner == "" || name == "" || strings.Contains(name, "/") {
+			return bad("repository %q: want owner/name", r.Name)
+		}
+		if r.Branch == "" {
+			r.Branch = "main"
+		}
+		if seen[strings.ToLower(r.Name+"@"+r.Branch)] {
+			return bad("repository %s stands twice", r.Name)
+		}
+		seen[strings.ToLower(r.Name+"@"+r.Branch)] = true
+	}
+	if c.TokenEnv == "" {
+		c.TokenEnv = "GITHUB_TOKEN"
+	}
+	if c.Approvals == 0 {
+		c.Approvals = 1
+	}
+	if c.Emergency.ReviewDays == 0 {
+		c.Emergency.ReviewDays = 3
+	}
+	if c.MaxWait == 0 {
+		c.MaxWait = 15 * time.Minute
+	}
+	if c.Approvals < 0 || c.Emergency.ReviewDays < 0 || c.MaxWait < 0 {
+		return bad("approvals, emergency.review_days and max_wait must not be negative")
+	}
+	if d.Getenv == nil {
+		return nil, errors.New("configuring github: no way to look up the token was given")
+	}
+	if d.Transport == nil {
+		d.Transport = http.DefaultTransport
+	}
+	if d.Now == nil {
+		d.Now = time.Now
+	}
+	if d.Clock == "" {
+		d.Clock = evidence.ClockSystem
+	}
+	if d.Sleep == nil {
+		d.Sleep = sleep
+	}
+	if d.Progress == nil {
+		d.Progress = func(string) {}
+	}
+	return &Collector{c, base, d}, nil
+}
+
+func loopback(host string) bool {
+	return host == "localhost" || host == "::1" || strings.HasPrefix(host, "127.")
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// Name is "github".
+func (c *Collector) Name() string { return "github" }
+
+// Kinds lists what Collect brings back: the kinds of repositories where there
+// are any, members where there is an organisation.
+func (c *Collector) Kinds() []evidence.Kind {
+	var kinds []evidence.Kind
+	if len(c.config.Repositories) > 0 {
+		kinds = append(kinds, KindPullRequests, KindChanges, KindProtection, KindRulesets, KindDeployments)
+	}
+	if c.config.Organization != "" {
+		kinds = append(kinds, KindMembers)
+	}
+	return kinds
+}
+
+// Collect asks for everything, one request after another. Whatever fails is a
+// gap. The error is only ever the context's.
+func (c *Collector) Collect(ctx context.Context, p evidence.Period) ([]evidence.Evidence, error) {
+	r := &run{c: c, window: p, started: c.deps.Now().UTC(), out: map[evidence.Kind]*gathered{}, principal: "unknown: it was not asked"}
+	for _, k := range c.Kinds() {
+		r.out[k] = &gathered{}
+	}
+	token := c.deps.Getenv(c.config.TokenEnv)
+	if token == "" {
+		r.principal = "unknown: there is no token"
+		for _, k := range c.Kinds() {
+			r.gap(k, "everything", fmt.Sprintf("the environment variable %s holds no token", c.config.TokenEnv))
+		}
+		return r.evidence(), nil
+	}
+	r.rec = newRecorder(c, token)
+	r.client = gh.NewClient(&http.Client{Transport: r.rec})
+	r.client.BaseURL = c.base
+	r.whoAmI(ctx)
+	for _, repo := range c.config.Repositories {
+		r.repository(ctx, repo)
+	}
+	if c.config.Organization != "" {
+		r.members(ctx, c.config.Organization)
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("collecting from GitHub: %w", err)
+	}
+	return r.evidence(), nil
+}

@@ -1,0 +1,105 @@
+package github
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	gh "github.com/google/go-github/v60/github"
+)
+
+// reading is one repository under way.
+type reading struct {
+	*run
+	Repository
+	owner, repo string
+
+	rules   Rules
+	access  map[string]Access // by login, once asked
+	emails  map[string]string // address to login, as learnt from commits
+	pulls   map[int]*pull     // read so far
+	classes map[string]Class  // by commit of the window
+	bots    map[string]bool   // lower-case
+}
+
+func (r *run) repository(ctx context.Context, repo Repository) {
+	owner, name, _ := strings.Cut(repo.Name, "/")
+	rd := &reading{run: r, Repository: repo, owner: owner, repo: name,
+		access: map[string]Access{}, emails: map[string]string{}, pulls: map[int]*pull{}, classes: map[string]Class{}, bots: map[string]bool{}}
+	for address, login := range r.c.config.Emails {
+		rd.emails[strings.ToLower(address)] = login
+	}
+	for _, b := range r.c.config.Bots {
+		rd.bots[strings.ToLower(b)] = true
+	}
+	r.c.deps.Progress("github: reading the rules of " + repo.Name)
+	rd.protection(ctx)
+	rd.rulesets(ctx)
+	r.c.deps.Progress("github: reading the pull requests of " + repo.Name)
+	rd.pullRequests(ctx)
+	r.c.deps.Progress("github: reading the changes of " + repo.Name)
+	rd.changes(ctx)
+	r.c.deps.Progress("github: reading the deployments of " + repo.Name)
+	rd.deployments(ctx)
+}
+
+// where names a part of the repository in a gap.
+func (r *reading) where(format string, args ...any) string {
+	return r.Name + ": " + fmt.Sprintf(format, args...)
+}
+
+// writes says whether an account may write to the repository, as of now.
+func (r *reading) writes(ctx context.Context, login string) Access {
+	if login == Ghost {
+		return AccessUnknown
+	}
+	key := strings.ToLower(login)
+	if a, asked := r.access[key]; asked {
+		return a
+	}
+	level, resp, err := r.client.Repositories.GetPermissionLevel(ctx, r.owner, r.repo, login)
+	a := AccessNone
+	switch {
+	case err != nil && resp != nil && resp.StatusCode == http.StatusNotFound:
+		// GitHub answers so for an account that is no user any more.
+		a = AccessUnknown
+		r.gap(KindPullRequests, r.where("access of %s", login), r.reason(err))
+		r.gap(KindChanges, r.where("access of %s", login), r.reason(err))
+	case r.fails(err, r.where("access of %s", login), KindPullRequests, KindChanges):
+		a = AccessUnknown
+	case level.GetPermission() == "admin" || level.GetPermission() == "write" || level.GetPermission() == "maintain":
+		a = AccessWrite
+	}
+	r.access[key] = a
+	return a
+}
+
+// isBot tells accounts that are no person.
+func (r *reading) isBot(u *gh.User) bool {
+	return u.GetType() == "Bot" || strings.HasSuffix(u.GetLogin(), "[bot]") || r.bots[strings.ToLower(u.GetLogin())]
+}
+
+func login(u *gh.User) string {
+	if u.GetLogin() == "" {
+		return Ghost
+	}
+	return u.GetLogin()
+}
+
+func (r *reading) inWindow(ts ...*gh.Timestamp) bool {
+	for _, t := range ts {
+		if t != nil && !t.IsZero() && r.window.Contains(t.Time) {
+			return true
+		}
+	}
+	return false
+}
+
+func timeOf(t *gh.Timestamp) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return t.Time
+}
