@@ -1,0 +1,185 @@
+// Package aws collects how an AWS account keeps its logs and who may enter it:
+// CloudWatch log groups, CloudTrail trails, S3 buckets and IAM users. It only
+// reads. The permissions that it needs, all of them in AWS's managed policy
+// SecurityAudit:
+//
+//	aws.log-groups  logs:DescribeLogGroups
+//	aws.trails      cloudtrail:DescribeTrails, cloudtrail:GetTrailStatus
+//	aws.buckets     s3:ListAllMyBuckets, s3:GetBucketLocation, s3:GetLifecycleConfiguration,
+//	                s3:GetBucketVersioning, s3:GetBucketObjectLockConfiguration,
+//	                s3:GetEncryptionConfiguration, s3:GetBucketPublicAccessBlock, s3:GetBucketPolicy
+//	aws.users       iam:ListUsers, iam:GetLoginProfile, iam:ListMFADevices, iam:ListAccessKeys,
+//	                iam:GetAccessKeyLastUsed, iam:GetAccountAuthorizationDetails,
+//	                iam:GetAccountSummary, iam:GenerateCredentialReport, iam:GetCredentialReport
+//
+// sts:GetCallerIdentity, which says who asks, needs none.
+package aws
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"regexp"
+	"time"
+
+	"trustpack/evidence"
+)
+
+// The kinds of evidence that this collector brings back.
+const (
+	KindLogGroups evidence.Kind = "aws.log-groups"
+	KindTrails    evidence.Kind = "aws.trails"
+	KindBuckets   evidence.Kind = "aws.buckets"
+	KindUsers     evidence.Kind = "aws.users"
+)
+
+// Config is the section `aws` of the configuration, for one account.
+type Config struct {
+	Account string   `yaml:"account"` // twelve digits; the credential must belong to it
+	Regions []string `yaml:"regions"` // for log groups and trails; other regions are not looked at
+	// Endpoint takes the place of AWS's own addresses for every service, for
+	// recorded replies and for private gateways.
+	Endpoint    string      `yaml:"endpoint"`
+	Credentials Credentials `yaml:"credentials"`
+	Attempts    int         `yaml:"attempts"` // tries of one request; default 4
+	// Sample says that the replies are recorded sample data.
+	Sample bool `yaml:"sample"`
+}
+
+// Credentials names the environment variables that hold an access key. Where
+// none is named, the SDK's default chain is used: environment, shared files,
+// container and instance roles.
+type Credentials struct {
+	AccessKeyIDEnv     string `yaml:"access_key_id_env"`
+	SecretAccessKeyEnv string `yaml:"secret_access_key_env"`
+	SessionTokenEnv    string `yaml:"session_token_env"` // of temporary credentials
+}
+
+// Deps is what the collector needs from its caller.
+type Deps struct {
+	Tool      string                          // "trustpack 0.1.0"
+	Now       func() time.Time                // default time.Now
+	Clock     evidence.Clock                  // whose time Now gives; default the system's
+	Transport http.RoundTripper               // default http.DefaultTransport
+	Getenv    func(string) string             // looks up what Credentials names
+	Progress  func(string)                    // told what is being read; may be nil
+	Backoff   func(attempt int) time.Duration // wait before attempt 2, 3, …; default doubles from half a second
+}
+
+type collector struct {
+	config Config
+	deps   Deps
+}
+
+var (
+	accountForm = regexp.MustCompile(`^\d{12}$`)
+	regionForm  = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-\d$`)
+)
+
+// New makes the collector. It refuses a configuration that could not be used
+// for any account.
+func New(c Config, d Deps) (evidence.Collector, error) {
+	if err := c.check(); err != nil {
+		return nil, fmt.Errorf("aws: %w", err)
+	}
+	if c.Attempts == 0 {
+		c.Attempts = 4
+	}
+	if d.Now == nil {
+		d.Now = time.Now
+	}
+	if d.Clock == "" {
+		d.Clock = evidence.ClockSystem
+	}
+	if d.Transport == nil {
+		d.Transport = http.DefaultTransport
+	}
+	if d.Getenv == nil {
+		d.Getenv = func(string) string { return "" }
+	}
+	if d.Progress == nil {
+		d.Progress = func(string) {}
+	}
+	if d.Backoff == nil {
+		d.Backoff = func(attempt int) time.Duration { return 500 * time.Millisecond << min(attempt-2, 5) }
+	}
+	return &collector{c, d}, nil
+}
+
+func (c Config) check() error {
+	if !accountForm.MatchString(c.Account) {
+		return fmt.Errorf("account %q: want the twelve digits of the account", c.Account)
+	}
+	if len(c.Regions) == 0 {
+		return errors.New("regions is empty: name the regions that the account uses, such as eu-central-1")
+	}
+	seen := map[string]bool{}
+	for _, r := range c.Regions {
+		if !regionForm.MatchString(r) || seen[r] {
+			return fmt.Errorf("regions: %q is not a region such as eu-central-1, or stands twice", r)
+		}
+		seen[r] = true
+	}
+	if c.Attempts < 0 || c.Attempts > 10 {
+		return fmt.Errorf("attempts: want 1 to 10, got %d", c.Attempts)
+	}
+	if (c.Credentials.AccessKeyIDEnv == "") != (c.Credentials.SecretAccessKeyEnv == "") {
+		return errors.New("credentials: access_key_id_env and secret_access_key_env go together")
+	}
+	if c.Credentials.AccessKeyIDEnv == "" && c.Credentials.SessionTokenEnv != "" {
+		return errors.New("credentials: session_token_env needs access_key_id_env and secret_access_key_env")
+	}
+	return c.checkEndpoint()
+}
+
+func (c Config) checkEndpoint() error {
+	if c.Endpoint == "" {
+		return nil
+	}
+	u, err := url.Parse(c.Endpoint)
+	switch {
+	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
+		return errors.New("endpoint: want an address such as https://gateway.example.com")
+	case u.User != nil || u.RawQuery != "":
+		return errors.New("endpoint: it carries a user or a query; credentials come from the environment")
+	case u.Scheme == "http" && !loopback(u.Hostname()):
+		return errors.New("endpoint: over http a session token would cross the network in the clear; use https")
+	}
+	return nil
+}
+
+func loopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+func (c *collector) Name() string { return "aws" }
+
+func (c *collector) Kinds() []evidence.Kind {
+	return []evidence.Kind{KindLogGroups, KindTrails, KindBuckets, KindUsers}
+}
+
+// Collect reads the account as it is now; p is only noted. Every region,
+// bucket, user or call that could not be read is a gap in its kind.
+func (c *collector) Collect(ctx context.Context, p evidence.Period) ([]evidence.Evidence, error) {
+	id := c.identify(ctx)
+	readers := map[evidence.Kind]func(context.Context, *session){
+		KindLogGroups: readLogGroups, KindTrails: readTrails, KindBuckets: readBuckets, KindUsers: readUsers,
+	}
+	var all []evidence.Evidence
+	for _, kind := range c.Kinds() {
+		s := &session{c: c, id: id, at: c.deps.Now().UTC(), rec: c.recorder(id.secrets, ""), basis: "read-to-end"}
+		if id.refused == "" {
+			c.deps.Progress("reading " + string(kind) + " of account " + c.config.Account)
+			readers[kind](ctx, s)
+		}
+		all = append(all, s.evidence(kind, p))
+	}
+	return all, nil
+}
