@@ -5,8 +5,12 @@ import (
 	"io/fs"
 )
 
-//go:embed rollouts hawkbit documents
+//go:embed aws rollouts hawkbit documents
 var estateFiles embed.FS
+
+// AWSReplies holds exchanges for internal/httpreplay: the vendor's AWS account,
+// 111122223333, with log groups in eu-central-1 and eu-west-1.
+func AWSReplies() fs.FS { return estate("aws") }
 
 // Rollouts holds the vendor's rollout files, in the schema of
 // collectors/rollout.

@@ -3,14 +3,18 @@ package metering
 import (
 	"context"
 	"io/fs"
+	"maps"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"trustpack/collectors/aws"
 	"trustpack/collectors/documents"
 	"trustpack/collectors/rollout"
 	"trustpack/evidence"
+	"trustpack/internal/httpreplay"
 )
 
 // onDisk writes a folder of the example out, as the demo does.
@@ -63,14 +67,7 @@ func TestDocumentsShowTheirTrouble(t *testing.T) {
 	if runbooks != 3 || !slices.Equal(expired, []string{"runbooks/device-identity-compromise.md"}) {
 		t.Errorf("%d runbooks, expired %v", runbooks, expired)
 	}
-	decided := map[string]bool{}
-	for _, it := range got[documents.KindAccessReviews].Population.Items {
-		a := it.Attributes
-		decided[a["system"].(string)+"/"+a["principal"].(string)] = true
-		if a["reviewer"] == a["principal"] {
-			t.Errorf("%s is a self-review", it.ID)
-		}
-	}
+	decided := reviewed(t)
 	var undecided []string
 	fleet, err := Load()
 	if err != nil {
@@ -84,6 +81,22 @@ func TestDocumentsShowTheirTrouble(t *testing.T) {
 	if !slices.Equal(undecided, []string{"dmitri.volk"}) {
 		t.Errorf("operators without a decision: %v, want dmitri.volk alone", undecided)
 	}
+}
+
+// reviewed lists who the access review decides on, "system/principal".
+func reviewed(t *testing.T) map[string]bool {
+	t.Helper()
+	c, err := documents.New(documents.Config{Folder: onDisk(t, Documents()), Sample: true}, documents.Deps{Now: afterTheQuarter})
+	decided := map[string]bool{}
+	for _, it := range gather(t, c, err)[documents.KindAccessReviews].Population.Items {
+		a := it.Attributes
+		principal := a["principal"].(string)
+		decided[a["system"].(string)+"/"+principal] = true
+		if strings.ReplaceAll(principal, "-", ".") == a["reviewer"] {
+			t.Errorf("%s is a self-review", it.ID)
+		}
+	}
+	return decided
 }
 
 func TestRolloutsShowTheirTrouble(t *testing.T) {
@@ -118,5 +131,70 @@ func TestRolloutsAgreeWithTheFleet(t *testing.T) {
 		if runs := updated || fleet.Firmware[kind] == version; runs == (a["rolled_back"] == true) {
 			t.Errorf("%s: devices of type %s run %s: %v", it.ID, kind, version, runs)
 		}
+	}
+}
+
+// replayed serves exchanges of the example over loopback HTTP.
+func replayed(t *testing.T, replies fs.FS) *httpreplay.Server {
+	t.Helper()
+	s, err := httpreplay.New(replies, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		if un := s.Unmatched(); len(un) > 0 {
+			t.Errorf("not answered: %q", un)
+		}
+	})
+	return s
+}
+
+func TestTheHawkBitServerAnswers(t *testing.T) {
+	s := replayed(t, HawkBitReplies())
+	c, err := rollout.New(
+		rollout.Config{HawkBit: &rollout.HawkBit{URL: s.URL(), TokenEnv: "TOKEN"}, Sample: true},
+		rollout.Deps{Now: afterTheQuarter, Getenv: func(string) string { return "sample" }})
+	if n := len(gather(t, c, err)[rollout.KindRollouts].Population.Items); n != 1 {
+		t.Errorf("%d rollouts, want 1", n)
+	}
+}
+
+func TestAWSShowsItsTrouble(t *testing.T) {
+	s := replayed(t, AWSReplies())
+	c, err := aws.New(
+		aws.Config{Account: "111122223333", Regions: []string{"eu-central-1", "eu-west-1"}, Endpoint: s.URL(), Sample: true,
+			Credentials: aws.Credentials{AccessKeyIDEnv: "ID", SecretAccessKeyEnv: "KEY"}},
+		aws.Deps{Now: afterTheQuarter, Getenv: func(string) string { return "sample" }})
+	got := gather(t, c, err)
+	trouble := map[string]bool{}
+	for _, it := range got[aws.KindLogGroups].Population.Items {
+		if d, ok := it.Attributes["retention_days"].(int); !ok || d < 365 {
+			trouble[it.Attributes["name"].(string)] = true
+		}
+	}
+	decided := reviewed(t)
+	for _, it := range got[aws.KindUsers].Population.Items {
+		a := it.Attributes
+		if a["password"] == true && a["mfa"] == false {
+			trouble[a["name"].(string)] = true
+		}
+		if !decided["aws/"+a["name"].(string)] {
+			t.Errorf("the access review does not decide on %s", it.ID)
+		}
+	}
+	for _, it := range got[aws.KindBuckets].Population.Items {
+		if it.Attributes["tls_only"] == false {
+			trouble[it.Attributes["name"].(string)] = true
+		}
+	}
+	want := []string{"/aws/lambda/meter-export", "/gridpulse/edge-gateway", "dmitri.volk", "lindenau-firmware-releases"}
+	if names := slices.Sorted(maps.Keys(trouble)); !slices.Equal(names, want) {
+		t.Errorf("trouble with %v, want %v", names, want)
 	}
 }
