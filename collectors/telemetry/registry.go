@@ -257,14 +257,38 @@ func (r *run) needTenants(p *part) {
 	}
 }
 
-// books are the accounts of the period's closed days, with the accepted, dead
-// and duplicate events counted again from the tenant's own log.
+// refusedEvents counts, by "tenant/day", the events of requests that were
+// refused whole, which stand in the control log and not in the tenant's.
+func (r *run) refusedEvents(p *part, entries []entry) map[string]int64 {
+	out := map[string]int64{}
+	for _, e := range entries {
+		if e.Type != evidence.EntryRefusal {
+			continue
+		}
+		var f evidence.Refusal
+		if err := e.data(&f); err != nil {
+			p.gap("a refusal", err)
+			continue
+		}
+		out[e.Tenant+"/"+f.Last.UTC().Format(time.DateOnly)] += f.Events
+	}
+	return out
+}
+
+// books are the accounts of the period's closed days, with every column but
+// the first counted again from the logs.
 func (r *run) books() part {
-	p, entries := r.fromControl(KindBooks, func(e entry) bool { return e.Type == evidence.EntryBooksClosed })
+	p, entries := r.fromControl(KindBooks, func(e entry) bool {
+		return e.Type == evidence.EntryBooksClosed || e.Type == evidence.EntryRefusal && e.Tenant != ""
+	})
 	r.needTenants(&p)
 	p.basis = "reconciled"
+	refused := r.refusedEvents(&p, entries)
 	used := map[string]bool{}
 	for _, e := range entries {
+		if e.Type != evidence.EntryBooksClosed {
+			continue
+		}
 		var b evidence.Books
 		if err := e.data(&b); err != nil {
 			p.gap("a day's books", err)
@@ -275,7 +299,8 @@ func (r *run) books() part {
 			continue
 		}
 		key := b.Tenant + "/" + b.Day
-		c := cmp.Or(r.counts[key], &counts{})
+		c := *cmp.Or(r.counts[key], &counts{})
+		c.refused += refused[key]
 		used[key] = true
 		p.add(key, map[string]any{
 			"tenant": b.Tenant, "day": b.Day, "received": b.Received, "accepted": b.Accepted, "duplicate": b.Duplicate,
@@ -283,7 +308,9 @@ func (r *run) books() part {
 			"balanced":              b.Received == b.Accepted+b.Duplicate+b.DeadLettered+b.Refused,
 			"recounted_accepted":    c.accepted,
 			"recounted_dead_letter": c.deadLettered,
-			"recounted":             b.Accepted == c.accepted && b.DeadLettered == c.deadLettered,
+			"recounted_duplicate":   c.duplicate,
+			"recounted_refused":     c.refused,
+			"recounted":             counts{b.Accepted, b.DeadLettered, b.Duplicate, b.Refused} == c,
 			"closed_at":             ts(e.Time),
 		})
 	}

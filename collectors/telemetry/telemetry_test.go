@@ -256,6 +256,8 @@ func story(t *testing.T) *served {
 	s.control(day(43, 7), evidence.AuditEntry{Type: evidence.EntryAlertResolved, Tenant: "nord"}, map[string]any{"id": "a1", "resolution": "it reports again"})
 	dead := s.append("nord", day(0, 5), map[string]any{"t": "deadletter", "received": day(0, 5), "device": "m1", "gen": 1, "reason": "schema.violation", "bytes": []byte("{}")})
 	s.dead = []map[string]any{{"tenant": "nord", "index": dead, "received": day(0, 5), "device": "m1", "reason": "schema.violation", "bytes": []byte("{}")}}
+	s.append("nord", day(0, 5), map[string]any{"t": "tally", "received": day(0, 5), "device": "m1", "gen": 1, "duplicate": 2, "refused": 3})
+	s.control(day(0, 5), evidence.AuditEntry{Type: evidence.EntryRefusal, Tenant: "nord"}, evidence.Refusal{Code: "rate.tenant", Events: 4, Last: day(0, 5)})
 	for n := range 92 {
 		b := evidence.Books{Tenant: "nord", Day: day(n).Format(time.DateOnly), Accepted: 2}
 		switch {
@@ -267,9 +269,9 @@ func story(t *testing.T) *served {
 			b.Accepted = 3
 		}
 		if n == 0 {
-			b.DeadLettered = 1
+			b.DeadLettered, b.Refused, b.Duplicate = 1, 7, 2
 		}
-		b.Received = b.Accepted + b.DeadLettered
+		b.Received = b.Accepted + b.DeadLettered + b.Refused + b.Duplicate
 		s.control(day(n+1), evidence.AuditEntry{Type: evidence.EntryBooksClosed, Tenant: "nord"}, b)
 	}
 	s.device("nord", "m1", "active", "sha256:aa")
@@ -312,7 +314,7 @@ func TestStoryIsToldAsTheLogsHoldIt(t *testing.T) {
 		t.Errorf("alert is %v", a)
 	}
 	b := item(t, got[KindBooks], "nord/"+day(0).Format(time.DateOnly))
-	if b["balanced"] != true || b["recounted"] != true || b["recounted_accepted"] != int64(4) {
+	if b["balanced"] != true || b["recounted"] != true || b["recounted_accepted"] != int64(4) || b["recounted_refused"] != int64(7) {
 		t.Errorf("books are %v", b)
 	}
 	d := got[KindDeadLetters].Population.Items[0].Attributes
