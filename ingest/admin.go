@@ -1,0 +1,167 @@
+package ingest
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"trustpack/evidence"
+)
+
+// adminCall is one call of the admin API by a known operator.
+type adminCall struct {
+	s      *Server
+	w      http.ResponseWriter
+	r      *http.Request
+	id     string
+	op     *operator
+	role   string
+	print  string
+	status int // of the answer; 200 where the handler sets none
+
+	// What is acted on, for the entry of a refused call.
+	tenant, device, target string
+	generation             int
+}
+
+// adminHandler is what operators reach. Everything but health needs the
+// certificate of an operator.
+func (s *Server) adminHandler() http.Handler {
+	mux := http.NewServeMux()
+	do := func(pattern, action string, f func(*adminCall) (any, *Problem)) {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { s.adminDo(w, r, action, f) })
+	}
+	do("GET /v1/admin/config", "read", s.showConfig)
+	do("GET /v1/admin/tenants", "read", s.listTenants)
+	do("POST /v1/admin/tenants", "tenant.add", s.addTenant)
+	do("GET /v1/admin/operators", "read", s.listOperators)
+	do("POST /v1/admin/operators", "operator.add", s.addOperator)
+	do("POST /v1/admin/operators/{name}/remove", "operator.remove", s.removeOperator)
+	do("GET /v1/admin/devices", "read", s.listDevices)
+	do("POST /v1/admin/devices", "device.request", s.requestDevice)
+	do("POST /v1/admin/devices/{tenant}/{device}/approve", "device.approve", s.approveDevice)
+	for act, typ := range map[string]string{"quarantine": evidence.EntryQuarantined, "release": evidence.EntryReleased, "revoke": evidence.EntryRevoked} {
+		do("POST /v1/admin/devices/{tenant}/{device}/"+act, "device."+act, func(a *adminCall) (any, *Problem) { return s.decideDevice(a, typ) })
+	}
+	do("GET /v1/admin/deadletters", "read", s.showDeadLetters)
+	do("GET /v1/admin/alerts", "read", func(*adminCall) (any, *Problem) { return map[string]any{"alerts": s.listAlerts()}, nil })
+	do("POST /v1/admin/alerts/{id}/ack", "alert.acknowledge", s.acknowledgeAlert)
+	do("POST /v1/admin/alerts/{id}/resolve", "alert.resolve", s.resolveAlert)
+	do("GET /v1/admin/books", "read", s.showBooks)
+	do("POST /v1/admin/drills", "drill.post", s.postDrills)
+	do("GET /v1/admin/logs", "read", s.listLogs)
+	do("GET /v1/admin/excerpt/{log}", "read", s.showExcerpt)
+	do("GET /v1/admin/checkpoint/{log}", "checkpoint.make", s.makeCheckpoint)
+	do("GET /log/{log}/{path...}", "read", s.serveTile)
+	metrics := promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{})
+	do("GET /metrics", "read", func(a *adminCall) (any, *Problem) {
+		metrics.ServeHTTP(a.w, a.r)
+		return nil, nil
+	})
+	mux.HandleFunc("GET /healthz", s.healthz)
+	mux.HandleFunc("GET /readyz", s.readyz)
+	do("/", "read", func(*adminCall) (any, *Problem) { return nil, problem(CodeNotFound, "") })
+	return mux
+}
+
+// adminDo finds who calls and whether that may be, does it, and answers. A
+// handler that answers itself returns nil twice.
+func (s *Server) adminDo(w http.ResponseWriter, r *http.Request, action string, f func(*adminCall) (any, *Problem)) {
+	c := s.begin(w, r)
+	a := &adminCall{s: s, w: w, r: r, id: c.id}
+	if p := s.identifyOperator(c, a); p != nil {
+		s.answer(w, r, c, p)
+		return
+	}
+	if err := s.durable(); err != nil && r.Method != http.MethodGet {
+		problem(CodeDurabilityLost, "").write(w)
+		return
+	}
+	out, p := func() (any, *Problem) {
+		var ok bool
+		if a.role, ok = allowed(a.op, action); !ok {
+			a.role = strings.Join(a.op.Roles, ",")
+			return nil, problem(CodeForbidden, action+" needs another role")
+		}
+		return f(a)
+	}()
+	if p != nil {
+		if err := a.refuse(p); err != nil {
+			p = s.failure(err)
+		}
+		p.write(w)
+		return
+	}
+	if out != nil {
+		if a.status == 0 {
+			a.status = http.StatusOK
+		}
+		writeJSON(w, a.status, out)
+	}
+}
+
+func (s *Server) identifyOperator(c *call, a *adminCall) *Problem {
+	if c.sess == nil || c.sess.fingerprint == "" {
+		return problem(CodeNoCertificate, "")
+	}
+	d, op := s.st.byFingerprint(c.sess.fingerprint)
+	now := s.now()
+	switch {
+	case d != nil:
+		c.d = d // a device has no business here
+		return problem(CodeForbidden, "a device's certificate opens nothing here")
+	case op == nil:
+		return problem(CodeUnknownCredential, "")
+	case now.After(c.sess.notAfter) || now.Before(c.sess.notBefore):
+		return problem(CodeExpiredCredential, "")
+	}
+	a.op, a.print = op, c.sess.fingerprint
+	return nil
+}
+
+func (a *adminCall) actor() *evidence.Actor {
+	return &evidence.Actor{Name: a.op.Name, Role: a.role, Credential: a.print}
+}
+
+// done records what was decided and makes it take effect.
+func (a *adminCall) done(typ string, e evidence.AuditEntry) *Problem {
+	if len(e.Reason) > 2000 || len(e.Ticket) > 500 {
+		return problem(CodeInvalid, "reason takes at most 2000 bytes and ticket 500")
+	}
+	e.Actor, e.RequestID, e.Result = a.actor(), a.id, "done"
+	if _, err := a.s.record(a.s.entry(typ, e)); err != nil {
+		return a.s.failure(err)
+	}
+	return nil
+}
+
+// refuse records a call that was turned away. Reads that miss are not acts.
+func (a *adminCall) refuse(p *Problem) error {
+	if p.Status >= 500 || a.r.Method == http.MethodGet && p.Code != CodeForbidden {
+		return nil
+	}
+	target := a.target
+	if target == "" && a.device == "" {
+		target = clip(a.r.URL.Path)
+	}
+	_, err := a.s.record(a.s.entry(evidence.EntryAdminRefused, evidence.AuditEntry{
+		Actor: a.actor(), RequestID: a.id, Tenant: a.tenant, Device: a.device, Generation: a.generation, Target: target, Result: "refused", Reason: p.Error(),
+		Data: raw(map[string]any{"method": a.r.Method, "path": clip(a.r.URL.Path), "status": p.Status, "code": p.Code}),
+	}))
+	return err
+}
+
+// decode reads the call's JSON; an empty body leaves into as it is.
+func (a *adminCall) decode(into any) *Problem {
+	if a.r.ContentLength == 0 {
+		return nil
+	}
+	return decodeJSON(a.w, a.r, into)
+}
+
+func newReader(b []byte) io.Reader { return bytes.NewReader(b) }
+
+func compareStrings(a, b string) int { return strings.Compare(a, b) }

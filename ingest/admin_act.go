@@ -1,0 +1,125 @@
+package ingest
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+
+	"trustpack/evidence"
+)
+
+func (s *Server) addTenant(a *adminCall) (any, *Problem) {
+	var in struct {
+		evidence.Tenant
+		Reason string `json:"reason"`
+	}
+	if p := a.decode(&in); p != nil {
+		return nil, p
+	}
+	a.tenant = clip(in.ID)
+	switch {
+	case !tenantForm.MatchString(in.ID):
+		return nil, problem(CodeInvalid, "id: want 1 to 63 lower-case letters, digits or hyphens, beginning with a letter or digit")
+	case in.ID == controlLog || in.ID == "evidence":
+		return nil, problem(CodeInvalid, "id: "+in.ID+" is the name of a log of the ingest's own")
+	case len(in.Name) > 256:
+		return nil, problem(CodeInvalid, "name: at most 256 bytes")
+	}
+	s.decide.Lock()
+	defer s.decide.Unlock()
+	if s.st.tenant(in.ID) != nil {
+		return nil, problem(CodeConflict, "the tenant is there already")
+	}
+	if p := a.done(evidence.EntryTenantAdded, evidence.AuditEntry{Tenant: in.ID, Target: in.ID, Reason: in.Reason, Data: raw(in.Tenant)}); p != nil {
+		return nil, p
+	}
+	a.status = http.StatusCreated
+	return in.Tenant, nil
+}
+
+func (s *Server) acknowledgeAlert(a *adminCall) (any, *Problem) {
+	return s.actOnAlert(a, evidence.EntryAlertAcked, func(r *AlertRecord) *Problem {
+		if r.AcknowledgedAt != nil || r.ResolvedAt != nil {
+			return problem(CodeConflict, "the alert is acknowledged or resolved already")
+		}
+		return nil
+	})
+}
+
+func (s *Server) resolveAlert(a *adminCall) (any, *Problem) {
+	return s.actOnAlert(a, evidence.EntryAlertResolved, func(r *AlertRecord) *Problem {
+		if r.ResolvedAt != nil {
+			return problem(CodeConflict, "the alert is resolved already")
+		}
+		return nil
+	})
+}
+
+func (s *Server) actOnAlert(a *adminCall, typ string, check func(*AlertRecord) *Problem) (any, *Problem) {
+	var in struct {
+		Resolution string `json:"resolution"`
+		Ticket     string `json:"ticket"`
+	}
+	if p := a.decode(&in); p != nil {
+		return nil, p
+	}
+	id := a.r.PathValue("id")
+	a.target = clip(id)
+	resolving := typ == evidence.EntryAlertResolved
+	if resolving && strings.TrimSpace(in.Resolution) == "" || len(in.Resolution) > 2000 {
+		return nil, problem(CodeInvalid, "resolution: say in 1 to 2000 bytes what became of it")
+	}
+	s.decide.Lock()
+	defer s.decide.Unlock()
+	s.st.mu.RLock()
+	r := s.st.alerts[id]
+	s.st.mu.RUnlock()
+	if r == nil {
+		return nil, problem(CodeNotFound, "there is no such alert")
+	}
+	if p := check(r); p != nil {
+		return nil, p
+	}
+	data := map[string]string{"id": id}
+	if resolving {
+		data["resolution"] = in.Resolution
+	}
+	if p := a.done(typ, evidence.AuditEntry{Tenant: r.Tenant, Target: id, Ticket: in.Ticket, Data: raw(data)}); p != nil {
+		return nil, p
+	}
+	s.st.mu.RLock()
+	defer s.st.mu.RUnlock()
+	return *r, nil
+}
+
+// postDrills enters the results of drills, in the order given.
+func (s *Server) postDrills(a *adminCall) (any, *Problem) {
+	var in []evidence.DrillResult
+	if p := a.decode(&in); p != nil {
+		return nil, p
+	}
+	if len(in) == 0 || len(in) > 1000 {
+		return nil, problem(CodeInvalid, "give 1 to 1000 results")
+	}
+	entries := make([]evidence.AuditEntry, len(in))
+	for i, d := range in {
+		switch {
+		case d.ID == "" || d.Control == "":
+			return nil, problem(CodeInvalid, "id and control: both must be given for each result")
+		case d.Verdict != "passed" && d.Verdict != "failed" && d.Verdict != "not-available":
+			return nil, problem(CodeInvalid, "verdict: want passed, failed or not-available")
+		}
+		entries[i] = s.entry(evidence.EntryDrill, evidence.AuditEntry{
+			Actor: a.actor(), RequestID: a.id, Target: clip(d.ID), Result: "done", Data: json.RawMessage(raw(d)),
+		})
+	}
+	indexes, err := s.record(entries...)
+	if err != nil {
+		return nil, s.failure(err)
+	}
+	positions := make([]string, len(indexes))
+	for i, x := range indexes {
+		positions[i] = controlLog + "/" + itoa(x)
+	}
+	return map[string]any{"positions": positions}, nil
+}

@@ -1,0 +1,345 @@
+package ingest
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"time"
+
+	"trustpack/evidence"
+	"trustpack/ledger"
+)
+
+// Receipt answers a batch, line by line where not every line was accepted.
+// Lines count from 1. It is given after the entries are durable.
+type Receipt struct {
+	Log          string        `json:"log"` // origin of the tenant's log
+	Tenant       string        `json:"tenant"`
+	FirstIndex   int64         `json:"first_index"` // of the entries that this request made; -1 where it made none
+	Count        int64         `json:"count"`       // of those entries
+	Accepted     int64         `json:"accepted"`
+	Duplicate    int64         `json:"duplicate"`
+	DeadLettered int64         `json:"dead_lettered"`
+	Refused      int64         `json:"refused"`
+	Lines        []LineReceipt `json:"lines,omitempty"`
+}
+
+// LineReceipt is what became of one line. Index is that of the entry that
+// holds it: a duplicate's is its first one's, where that is still known.
+type LineReceipt struct {
+	Line   int    `json:"line"`
+	Status string `json:"status"` // "accepted", "duplicate", "dead-lettered" or "refused"
+	Index  *int64 `json:"index,omitempty"`
+	Code   Code   `json:"code,omitempty"`
+	Detail string `json:"detail,omitempty"`
+}
+
+const (
+	lineAccepted     = "accepted"
+	lineDuplicate    = "duplicate"
+	lineDeadLettered = "dead-lettered"
+	lineRefused      = "refused"
+)
+
+// batch is one request on its way into the log.
+type batch struct {
+	s      *Server
+	d      *device
+	t      *tenant
+	from   sender
+	events []event
+	lines  []LineReceipt
+	marks  map[[2]int64]int // line of each (boot, seq), where numbers do not simply rise
+
+	buf     []byte
+	ends    []int // end of each entry in buf
+	made    []int // line of each entry
+	entries []ledger.Entry
+	n       counts
+	refusal map[Code]refused
+}
+
+// take judges the events against the device's windows and the clock, makes
+// what is new durable, and enters it in windows and books. Everything between
+// the device's lock and its release is one step as seen by every other request
+// of the device: decision, append, and the noting of it.
+func (s *Server) take(d *device, t *tenant, events []event) (*batch, error) {
+	b := &batch{s: s, d: d, t: t, events: events, lines: make([]LineReceipt, len(events)), refusal: map[Code]refused{}}
+	b.from = sender{device: d.key.id, gen: d.key.generation, rules: s.rules.hash}
+	d.flow.Lock()
+	defer d.flow.Unlock()
+	if p := stateProblem(d.record.State); p != nil {
+		return nil, p
+	}
+	t.gate.RLock()
+	defer t.gate.RUnlock()
+	b.from.received = s.now()
+	if err := b.judge(); err != nil {
+		return nil, err
+	}
+	if !b.n.balanced() {
+		return nil, fmt.Errorf("the lines of a request do not balance: %+v", b.n)
+	}
+	positions, err := s.append(b.encode())
+	if err != nil {
+		return nil, err
+	}
+	return b, s.recordGaps(d, b.note(positions))
+}
+
+// judge decides each line and writes the entries.
+func (b *batch) judge() error {
+	if !rising(b.events) {
+		b.marks = make(map[[2]int64]int, len(b.events))
+	}
+	b.n.received = int64(len(b.events))
+	for i := range b.events {
+		if err := b.judgeLine(i); err != nil {
+			return err
+		}
+	}
+	if b.n.duplicate+b.n.refused > 0 {
+		b.buf = b.from.appendTally(b.buf, b.n)
+		b.ends = append(b.ends, len(b.buf))
+	}
+	return nil
+}
+
+// rising reports whether each event's number is above the one before it, in
+// one boot, so that no two of the batch can be the same.
+func rising(events []event) bool {
+	for i := 1; i < len(events); i++ {
+		if !events[i].hasSeq || events[i].boot != events[0].boot || events[i].seq <= events[i-1].seq {
+			return false
+		}
+	}
+	return true
+}
+
+func (b *batch) judgeLine(i int) error {
+	e := &b.events[i]
+	if e.fault == CodeEventTooLarge {
+		b.refuse(i, e.fault, e.detail)
+		return nil
+	}
+	if e.hasSeq {
+		if done, err := b.known(i, e); done || err != nil {
+			return err
+		}
+	}
+	code, detail := e.fault, e.detail
+	var flags []string
+	if code == "" {
+		code, detail, flags = b.s.cfg.Time.judge(e.at, b.from.received)
+	}
+	if b.marks != nil && e.hasSeq {
+		b.marks[[2]int64{e.boot, e.seq}] = i
+	}
+	b.made = append(b.made, i)
+	if code != "" {
+		b.n.deadLettered++
+		b.lines[i] = LineReceipt{Line: i + 1, Status: lineDeadLettered, Code: code, Detail: detail}
+		b.buf = b.from.appendDeadLetter(b.buf, e, code, detail)
+	} else {
+		b.n.accepted++
+		b.lines[i] = LineReceipt{Line: i + 1, Status: lineAccepted}
+		b.buf = b.from.appendEvent(b.buf, e, flags)
+	}
+	b.ends = append(b.ends, len(b.buf))
+	return nil
+}
+
+// known handles a number that came before. done is false for one that is new.
+func (b *batch) known(i int, e *event) (done bool, err error) {
+	if first, ok := b.marks[[2]int64{e.boot, e.seq}]; ok {
+		if !sameEvent(&b.events[first], e) {
+			b.conflict(i, e)
+			return true, nil
+		}
+		b.duplicate(i, nil)
+		return true, nil
+	}
+	w := b.d.windows[e.boot]
+	if w == nil {
+		if e.fault == "" && b.d.staleBoot(e.boot) {
+			b.refuse(i, CodeReplayStale, "boot "+itoa(e.boot)+" lies before all that are kept")
+			return true, nil
+		}
+		return false, nil
+	}
+	verdict := w.judge(e.seq)
+	if verdict == seqNew {
+		return false, nil
+	}
+	if index, ok := w.position(e.seq); ok {
+		same, err := b.sameStored(index, e)
+		switch {
+		case err != nil:
+			return true, err
+		case same:
+			b.duplicate(i, &index)
+			return true, nil
+		case e.fault == CodeEventMalformed || e.fault == CodeEventTooDeep:
+			return false, nil // what it says of itself means nothing
+		}
+		b.conflict(i, e)
+		return true, nil
+	}
+	switch {
+	case e.fault != "":
+		return false, nil
+	case verdict == seqStale:
+		b.refuse(i, CodeReplayStale, "seq "+itoa(e.seq)+" lies before the replay window")
+	default:
+		b.duplicate(i, nil)
+	}
+	return true, nil
+}
+
+func (b *batch) duplicate(i int, index *int64) {
+	b.n.duplicate++
+	b.lines[i] = LineReceipt{Line: i + 1, Status: lineDuplicate, Index: index}
+}
+
+func (b *batch) refuse(i int, code Code, detail string) {
+	b.n.refused++
+	b.lines[i] = LineReceipt{Line: i + 1, Status: lineRefused, Code: code, Detail: detail}
+	if _, ok := b.refusal[code]; !ok {
+		b.refusal[code] = refused{code: code, detail: detail}
+	}
+}
+
+func (b *batch) conflict(i int, e *event) {
+	b.refuse(i, CodeReplayConflict, "boot "+itoa(e.boot)+", seq "+itoa(e.seq)+" came before with other content")
+}
+
+// sameEvent compares two lines of one batch: by what they say where both can
+// be read, else by their bytes.
+func sameEvent(a, b *event) bool {
+	if a.fault != "" || b.fault != "" {
+		return bytes.Equal(a.raw, b.raw)
+	}
+	return a.time == b.time && a.typ == b.typ && a.fw == b.fw && bytes.Equal(a.data, b.data)
+}
+
+// sameStored compares a line with the entry that holds its number.
+func (b *batch) sameStored(index int64, e *event) (bool, error) {
+	data, err := b.s.led.Entry(b.t.ID, index)
+	if err != nil {
+		return false, fmt.Errorf("comparing a repeated number: %w", err)
+	}
+	var old tenantEntry
+	if err := json.Unmarshal(data, &old); err != nil {
+		return false, fmt.Errorf("comparing a repeated number: entry %d: %w", index, err)
+	}
+	if old.T == "deadletter" {
+		return bytes.Equal(old.Bytes, e.raw), nil
+	}
+	return e.fault == "" && old.Time == e.time && old.Type == e.typ && old.FW == e.fw && bytes.Equal(old.Data, e.data), nil
+}
+
+// judge holds a device's time against the time of receipt: the code of a dead
+// letter, or the flags of an event that is taken.
+func (p TimePolicy) judge(at, received time.Time) (code Code, detail string, flags []string) {
+	ahead := at.Sub(received) // saturates at 292 years, either way
+	switch {
+	case ahead > p.Future:
+		return CodeTimeFuture, fmt.Sprintf("%v ahead of the ingest; the limit is %v", ahead.Round(time.Second), p.Future), nil
+	case -ahead > p.Past:
+		return CodeTimeTooOld, fmt.Sprintf("%v old; the limit is %v", (-ahead).Round(time.Second), p.Past), nil
+	case ahead > p.Flag:
+		return "", "", flagAhead
+	case -ahead > p.Flag:
+		return "", "", flagBehind
+	}
+	return "", "", nil
+}
+
+// Flags of an event whose time is off by more than time.flag.
+var (
+	flagAhead  = []string{"time.ahead"}
+	flagBehind = []string{"time.behind"}
+)
+
+// encode cuts the buffer into entries.
+func (b *batch) encode() []ledger.Entry {
+	b.entries = make([]ledger.Entry, len(b.ends))
+	at := 0
+	for i, end := range b.ends {
+		b.entries[i] = ledger.Entry{Log: b.t.ID, Data: b.buf[at:end:end]}
+		at = end
+	}
+	return b.entries
+}
+
+// note enters what is durable now, in the order of the log.
+func (b *batch) note(positions []ledger.Position) (gaps []bootGap) {
+	b.d.mu.Lock()
+	for k, i := range b.made {
+		e, index := &b.events[i], positions[k].Index
+		b.lines[i].Index = &positions[k].Index
+		if b.lines[i].Status == lineAccepted {
+			gaps = append(gaps, b.d.applyEvent(e.boot, e.seq, index, b.s.st.window, b.from.received, e.at, e.fw)...)
+		} else {
+			b.d.applySeen(b.from.received)
+			if e.hasSeq {
+				b.d.applyDeadLetter(e.boot, e.seq, index, b.s.st.window)
+			}
+		}
+	}
+	if len(positions) > len(b.made) {
+		b.d.applySeen(b.from.received)
+	}
+	b.d.mu.Unlock()
+	b.t.mu.Lock()
+	b.t.count(b.from.received, b.n)
+	for k, i := range b.made {
+		if b.lines[i].Status == lineDeadLettered {
+			b.t.bury(positions[k].Index)
+		}
+	}
+	b.t.mu.Unlock()
+	b.s.metrics.lines(b.t.ID, b.n)
+	return gaps
+}
+
+func (s *Server) recordGaps(d *device, gaps []bootGap) error {
+	var entries []evidence.AuditEntry
+	for _, g := range gaps {
+		e := gapEntry(d.key, g.boot, g.gap)
+		entries = append(entries, s.entry(e.Type, e))
+	}
+	_, err := s.record(entries...)
+	return err
+}
+
+// receipt encodes the answer; with all it lists every line.
+func (b *batch) receipt(all bool) []byte {
+	first := int64(-1)
+	if len(b.made) > 0 {
+		first = *b.lines[b.made[0]].Index
+	}
+	out := make([]byte, 0, 256)
+	out = append(out, `{"log":`...)
+	out = appendString(out, b.s.led.Origin(b.t.ID))
+	out = append(out, `,"tenant":`...)
+	out = appendString(out, b.t.ID)
+	for _, f := range []struct {
+		key string
+		n   int64
+	}{
+		{"first_index", first}, {"count", int64(len(b.made))}, {"accepted", b.n.accepted}, {"duplicate", b.n.duplicate},
+		{"dead_lettered", b.n.deadLettered}, {"refused", b.n.refused},
+	} {
+		out = append(out, `,"`...)
+		out = append(out, f.key...)
+		out = append(out, `":`...)
+		out = strconv.AppendInt(out, f.n, 10)
+	}
+	if all || b.n.accepted != b.n.received {
+		out = append(out, `,"lines":`...)
+		out = append(out, raw(b.lines)...)
+	}
+	return append(out, "}\n"...)
+}

@@ -1,0 +1,305 @@
+package ingest
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/hex"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/big"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"time"
+
+	"trustpack/internal/durable"
+)
+
+// authority is the built-in CA. Its root, ECDSA P-256, signs the server's,
+// the operators' and the devices' certificates. Files: ca/root.{crt,key} and
+// ca/server.{crt,key} in the ingest's directory, keys readable by the owner
+// alone.
+type authority struct {
+	dir  string
+	root *x509.Certificate
+	key  crypto.Signer
+	pool *x509.CertPool
+}
+
+const clockSlack = time.Hour // how far back a certificate's validity begins, for clocks that lag
+
+// createAuthority makes the root. It refuses to replace one.
+func createAuthority(dir, org string, now time.Time) (*authority, error) {
+	if _, err := os.Stat(filepath.Join(dir, "root.crt")); err == nil {
+		return nil, fmt.Errorf("%s is there already and is never overwritten", filepath.Join(dir, "root.crt"))
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("making the CA's folder: %w", err)
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("making the root key: %w", err)
+	}
+	serial, err := newSerial()
+	if err != nil {
+		return nil, err
+	}
+	template := &x509.Certificate{
+		SerialNumber: serial, Subject: pkix.Name{CommonName: org + " telemetry root", Organization: []string{org}},
+		NotBefore: now.Add(-clockSlack).UTC(), NotAfter: now.AddDate(10, 0, 0).UTC(),
+		IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true,
+		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign | x509.KeyUsageDigitalSignature,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return nil, fmt.Errorf("making the root certificate: %w", err)
+	}
+	if err := writeKey(filepath.Join(dir, "root.key"), key); err != nil {
+		return nil, err
+	}
+	if err := durable.WriteFile(filepath.Join(dir, "root.crt"), certPEM(der), 0o644); err != nil {
+		return nil, err
+	}
+	return openAuthority(dir)
+}
+
+func openAuthority(dir string) (*authority, error) {
+	root, err := readCertificate(filepath.Join(dir, "root.crt"))
+	if err != nil {
+		return nil, err
+	}
+	key, err := readKey(filepath.Join(dir, "root.key"))
+	if err != nil {
+		return nil, err
+	}
+	if pub, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool }); !ok || !pub.Equal(root.PublicKey) {
+		return nil, fmt.Errorf("%s does not belong to %s: restore the two files from one copy", filepath.Join(dir, "root.key"), filepath.Join(dir, "root.crt"))
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(root)
+	return &authority{dir, root, key, pool}, nil
+}
+
+// rootPEM is the root certificate, for those who must trust the server.
+func (a *authority) rootPEM() []byte { return certPEM(a.root.Raw) }
+
+// issue signs a certificate over pub. It never outlives the root.
+func (a *authority) issue(template *x509.Certificate, pub crypto.PublicKey, now time.Time, life time.Duration) (*x509.Certificate, error) {
+	serial, err := newSerial()
+	if err != nil {
+		return nil, err
+	}
+	template.SerialNumber = serial
+	template.NotBefore = now.Add(-clockSlack).UTC().Truncate(time.Second)
+	template.NotAfter = now.Add(life).UTC().Truncate(time.Second)
+	if template.NotAfter.After(a.root.NotAfter) {
+		template.NotAfter = a.root.NotAfter
+	}
+	if !template.NotAfter.After(now) {
+		return nil, fmt.Errorf("issuing a certificate: the root expired on %s", a.root.NotAfter.Format(time.DateOnly))
+	}
+	template.BasicConstraintsValid = true
+	template.KeyUsage = x509.KeyUsageDigitalSignature
+	der, err := x509.CreateCertificate(rand.Reader, template, a.root, pub, a.key)
+	if err != nil {
+		return nil, fmt.Errorf("issuing a certificate: %w", err)
+	}
+	return x509.ParseCertificate(der)
+}
+
+// device issues the certificate of one generation of a device.
+func (a *authority) device(tenant, device string, generation int, pub crypto.PublicKey, now time.Time, life time.Duration) (*x509.Certificate, error) {
+	return a.issue(&x509.Certificate{
+		Subject:     pkix.Name{CommonName: clipName(device), Organization: []string{tenant}},
+		URIs:        []*url.URL{{Scheme: "urn", Opaque: "trustpack:device:" + tenant + ":" + device + ":" + strconv.Itoa(generation)}},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}, pub, now, life)
+}
+
+// operator issues the certificate of an operator.
+func (a *authority) operator(name string, pub crypto.PublicKey, now time.Time, life time.Duration) (*x509.Certificate, error) {
+	return a.issue(&x509.Certificate{
+		Subject:     pkix.Name{CommonName: clipName(name)},
+		URIs:        []*url.URL{{Scheme: "urn", Opaque: "trustpack:operator:" + name}},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}, pub, now, life)
+}
+
+// server gives the server's certificate for hosts: the one on disk while it
+// fits and a third of its life is left, else a new one with a new key.
+func (a *authority) server(hosts []string, now time.Time, life time.Duration) (*tls.Certificate, error) {
+	certFile, keyFile := filepath.Join(a.dir, "server.crt"), filepath.Join(a.dir, "server.key")
+	if cert, err := readCertificate(certFile); err == nil && a.stillServes(cert, hosts, now) {
+		key, err := readKey(keyFile)
+		if err != nil {
+			return nil, err
+		}
+		if pub, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool }); ok && pub.Equal(cert.PublicKey) {
+			return &tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key, Leaf: cert}, nil
+		}
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("making the server's key: %w", err)
+	}
+	template := &x509.Certificate{Subject: pkix.Name{CommonName: clipName(hosts[0])}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
+	for _, h := range hosts {
+		if ip := net.ParseIP(h); ip != nil {
+			template.IPAddresses = append(template.IPAddresses, ip)
+		} else {
+			template.DNSNames = append(template.DNSNames, h)
+		}
+	}
+	cert, err := a.issue(template, key.Public(), now, life)
+	if err != nil {
+		return nil, err
+	}
+	if err := writeKey(keyFile, key); err != nil {
+		return nil, err
+	}
+	if err := durable.WriteFile(certFile, certPEM(cert.Raw), 0o644); err != nil {
+		return nil, err
+	}
+	return &tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key, Leaf: cert}, nil
+}
+
+func (a *authority) stillServes(cert *x509.Certificate, hosts []string, now time.Time) bool {
+	for _, h := range hosts {
+		if cert.VerifyHostname(h) != nil {
+			return false
+		}
+	}
+	return cert.CheckSignatureFrom(a.root) == nil && !now.Before(cert.NotBefore) && cert.NotAfter.Sub(now) > cert.NotAfter.Sub(cert.NotBefore)/3
+}
+
+// verify checks that a client certificate is one of ours, at now.
+func (a *authority) verify(cert *x509.Certificate, now time.Time) error {
+	_, err := cert.Verify(x509.VerifyOptions{Roots: a.pool, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	return err
+}
+
+// parseCSR reads a PEM certificate request, checks its signature and its key.
+func parseCSR(text []byte) (*x509.CertificateRequest, error) {
+	block, rest := pem.Decode(text)
+	if block == nil || block.Type != "CERTIFICATE REQUEST" || len(rest) > 2 {
+		return nil, errors.New("csr is no single PEM block of type CERTIFICATE REQUEST")
+	}
+	csr, err := x509.ParseCertificateRequest(block.Bytes)
+	if err != nil {
+		return nil, errors.New("csr cannot be parsed")
+	}
+	if err := csr.CheckSignature(); err != nil {
+		return nil, errors.New("csr is not signed by its own key")
+	}
+	if _, err := keyType(csr.PublicKey); err != nil {
+		return nil, err
+	}
+	return csr, nil
+}
+
+// keyType names a public key that may be certified: P-256 or larger NIST
+// curves, Ed25519, RSA from 3072 bits.
+func keyType(pub crypto.PublicKey) (string, error) {
+	switch k := pub.(type) {
+	case *ecdsa.PublicKey:
+		if slices.Contains([]elliptic.Curve{elliptic.P256(), elliptic.P384(), elliptic.P521()}, k.Curve) {
+			return "ecdsa-p" + strconv.Itoa(k.Curve.Params().BitSize), nil
+		}
+		return "", fmt.Errorf("an ECDSA key on %s is too weak; use P-256 or above", k.Curve.Params().Name)
+	case ed25519.PublicKey:
+		return "ed25519", nil
+	case *rsa.PublicKey:
+		if bits := k.N.BitLen(); bits < 3072 || bits > 8192 {
+			return "", fmt.Errorf("an RSA key of %d bits; use 3072 to 8192", bits)
+		}
+		return "rsa-" + strconv.Itoa(k.N.BitLen()), nil
+	}
+	return "", errors.New("a key of a kind that is not taken; use ECDSA P-256, Ed25519 or RSA 3072")
+}
+
+// fingerprintOf is "sha256:<hex>" of the DER certificate.
+func fingerprintOf(der []byte) string {
+	sum := sha256.Sum256(der)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+func newSerial() (*big.Int, error) {
+	b := make([]byte, 16)
+	if _, err := rand.Read(b); err != nil {
+		return nil, fmt.Errorf("making a serial number: %w", err)
+	}
+	b[0] = b[0]&0x7f | 0x40 // positive, and always 16 bytes
+	return new(big.Int).SetBytes(b), nil
+}
+
+// clipName keeps a common name within its 64 characters (RFC 5280, ub-common-name).
+func clipName(s string) string { return s[:min(len(s), 64)] }
+
+func certPEM(der []byte) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+}
+
+func keyPEM(key crypto.Signer) ([]byte, error) {
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, fmt.Errorf("encoding a private key: %w", err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
+}
+
+func writeKey(path string, key crypto.Signer) error {
+	b, err := keyPEM(key)
+	if err != nil {
+		return err
+	}
+	return durable.WriteFile(path, b, 0o600)
+}
+
+func readCertificate(path string) (*x509.Certificate, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading certificate: %w", err)
+	}
+	block, _ := pem.Decode(b)
+	if block == nil || block.Type != "CERTIFICATE" {
+		return nil, fmt.Errorf("reading certificate %s: it holds no PEM certificate", path)
+	}
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("reading certificate %s: %w", path, err)
+	}
+	return cert, nil
+}
+
+// readKey reads a PKCS #8 private key. What it holds never enters an error.
+func readKey(path string) (crypto.Signer, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading private key: %w", err)
+	}
+	block, _ := pem.Decode(b)
+	if block == nil || block.Type != "PRIVATE KEY" {
+		return nil, fmt.Errorf("reading private key %s: it holds no PEM block PRIVATE KEY (PKCS #8)", path)
+	}
+	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("reading private key %s: it is no PKCS #8 key", path)
+	}
+	signer, ok := key.(crypto.Signer)
+	if !ok {
+		return nil, fmt.Errorf("reading private key %s: it cannot sign", path)
+	}
+	return signer, nil
+}

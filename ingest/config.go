@@ -1,0 +1,207 @@
+package ingest
+
+import (
+	"fmt"
+	"net"
+	"time"
+)
+
+// Config is the section `ingest:` of trustpack.yaml. DefaultConfig gives the
+// values that a file may leave out.
+type Config struct {
+	Listen       string            `yaml:"listen"`       // where devices connect, host:port
+	AdminListen  string            `yaml:"admin_listen"` // where operators connect
+	Hostnames    []string          `yaml:"hostnames"`    // further names and addresses of the server certificate
+	Limits       Limits            `yaml:"limits"`
+	Rates        Rates             `yaml:"rates"`
+	Replay       ReplayPolicy      `yaml:"replay"`
+	Time         TimePolicy        `yaml:"time"`
+	Heartbeat    HeartbeatPolicy   `yaml:"heartbeat"`
+	Schemas      string            `yaml:"schemas"` // folder with <type>.schema.json
+	Ranges       map[string]Fields `yaml:"ranges"`  // by event type
+	Approvals    ApprovalPolicy    `yaml:"approvals"`
+	Certificates CertificatePolicy `yaml:"certificates"`
+	Timeouts     Timeouts          `yaml:"timeouts"`
+}
+
+// Fields are ranges by field of an event's data; "a.b" reaches into objects.
+type Fields map[string]Range
+
+// Range bounds a number, both ends included.
+type Range struct {
+	Min *float64 `yaml:"min" json:"min,omitempty"`
+	Max *float64 `yaml:"max" json:"max,omitempty"`
+}
+
+// Limits bound one request and one device.
+type Limits struct {
+	BodyBytes            int64 `yaml:"body_bytes" json:"body_bytes"`
+	Lines                int   `yaml:"lines" json:"lines"`
+	Depth                int   `yaml:"depth" json:"depth"`
+	DecompressedBytes    int64 `yaml:"decompressed_bytes" json:"decompressed_bytes"`
+	ConnectionsPerDevice int   `yaml:"connections_per_device" json:"connections_per_device"`
+}
+
+// Rates are in events.
+type Rates struct {
+	Device Rate `yaml:"device"`
+	Tenant Rate `yaml:"tenant"`
+}
+
+// ReplayPolicy is how far back a late number is still taken, in numbers, and
+// after how long a missing one is recorded as a gap.
+type ReplayPolicy struct {
+	Window   int64         `yaml:"window"`
+	GapAfter time.Duration `yaml:"gap_after"`
+}
+
+// TimePolicy judges a device's time against the ingest's clock.
+type TimePolicy struct {
+	Flag   time.Duration `yaml:"flag"`   // flagged beyond this, either way
+	Future time.Duration `yaml:"future"` // dead-lettered when further ahead
+	Past   time.Duration `yaml:"past"`   // dead-lettered when further behind
+}
+
+// HeartbeatPolicy says when a device is silent: after Missed intervals.
+type HeartbeatPolicy struct {
+	DefaultInterval time.Duration            `yaml:"default_interval"`
+	Missed          int                      `yaml:"missed"`
+	Types           map[string]time.Duration `yaml:"types"` // by device type
+}
+
+// ApprovalPolicy names the fleets whose devices need more approvals.
+type ApprovalPolicy struct {
+	CriticalFleets []string      `yaml:"critical_fleets"`
+	Critical       int           `yaml:"critical"`
+	CodeValid      time.Duration `yaml:"code_valid"` // how long an enrolment code can be used
+}
+
+// CertificatePolicy gives the lifetimes of what the built-in CA issues.
+type CertificatePolicy struct {
+	Device   time.Duration `yaml:"device"`
+	Operator time.Duration `yaml:"operator"`
+	Server   time.Duration `yaml:"server"`
+}
+
+// Timeouts cut off slow clients.
+type Timeouts struct {
+	Header time.Duration `yaml:"header"`
+	Body   time.Duration `yaml:"body"`
+	Idle   time.Duration `yaml:"idle"`
+}
+
+const day = 24 * time.Hour
+
+// DefaultConfig is a configuration that Open takes as it is, once Schemas
+// names a folder.
+func DefaultConfig() Config {
+	return Config{
+		Listen:      "127.0.0.1:8443",
+		AdminListen: "127.0.0.1:8444",
+		Limits:      Limits{1 << 20, 10_000, 32, 16 << 20, 8},
+		Rates:       Rates{Rate{100, 20_000}, Rate{10_000, 100_000}},
+		Replay:      ReplayPolicy{16_384, day},
+		Time:        TimePolicy{2 * time.Minute, 10 * time.Minute, 7 * day},
+		Heartbeat:   HeartbeatPolicy{15 * time.Minute, 3, nil},
+		Approvals:   ApprovalPolicy{nil, 2, day},
+		Certificates: CertificatePolicy{
+			Device: 365 * day, Operator: 365 * day, Server: 90 * day,
+		},
+		Timeouts: Timeouts{5 * time.Second, 30 * time.Second, 2 * time.Minute},
+	}
+}
+
+// Validate checks each value and names the first that cannot stand, by its
+// path in the file.
+func (c Config) Validate() error {
+	for _, a := range []struct{ key, addr string }{{"listen", c.Listen}, {"admin_listen", c.AdminListen}} {
+		if _, _, err := net.SplitHostPort(a.addr); err != nil {
+			return fmt.Errorf("ingest.%s: %q is no host:port: %w", a.key, a.addr, err)
+		}
+	}
+	for _, r := range []struct {
+		key       string
+		got       int64
+		low, high int64
+	}{
+		{"limits.body_bytes", c.Limits.BodyBytes, 1, 1 << 30},
+		{"limits.lines", int64(c.Limits.Lines), 1, 1_000_000},
+		{"limits.depth", int64(c.Limits.Depth), 2, 1000},
+		{"limits.decompressed_bytes", c.Limits.DecompressedBytes, 1, 1 << 32},
+		{"limits.connections_per_device", int64(c.Limits.ConnectionsPerDevice), 1, 1_000_000},
+		{"rates.device.burst", int64(c.Rates.Device.Burst), 1, 1 << 31},
+		{"rates.tenant.burst", int64(c.Rates.Tenant.Burst), 1, 1 << 31},
+		{"replay.window", c.Replay.Window, 1, 1 << 40},
+		{"heartbeat.missed", int64(c.Heartbeat.Missed), 2, 1000},
+		{"approvals.critical", int64(c.Approvals.Critical), 1, 10},
+	} {
+		if r.got < r.low || r.got > r.high {
+			return fmt.Errorf("ingest.%s: %d is outside %d to %d", r.key, r.got, r.low, r.high)
+		}
+	}
+	for _, r := range []struct {
+		key string
+		got float64
+	}{{"rates.device.per_second", c.Rates.Device.PerSecond}, {"rates.tenant.per_second", c.Rates.Tenant.PerSecond}} {
+		if !(r.got >= 0.001 && r.got <= 1e9) {
+			return fmt.Errorf("ingest.%s: %v is outside 0.001 to 1e9", r.key, r.got)
+		}
+	}
+	if err := c.validateDurations(); err != nil {
+		return err
+	}
+	for typ, fields := range c.Ranges {
+		for field, r := range fields {
+			if r.Min == nil && r.Max == nil {
+				return fmt.Errorf("ingest.ranges.%s.%s: give min, max or both", typ, field)
+			}
+			if r.Min != nil && r.Max != nil && *r.Min > *r.Max {
+				return fmt.Errorf("ingest.ranges.%s.%s: min %v is above max %v", typ, field, *r.Min, *r.Max)
+			}
+		}
+	}
+	return nil
+}
+
+func (c Config) validateDurations() error {
+	type span struct {
+		key string
+		got time.Duration
+	}
+	spans := []span{
+		{"replay.gap_after", c.Replay.GapAfter}, {"time.flag", c.Time.Flag}, {"time.future", c.Time.Future}, {"time.past", c.Time.Past},
+		{"heartbeat.default_interval", c.Heartbeat.DefaultInterval}, {"approvals.code_valid", c.Approvals.CodeValid},
+		{"certificates.device", c.Certificates.Device}, {"certificates.operator", c.Certificates.Operator}, {"certificates.server", c.Certificates.Server},
+		{"timeouts.header", c.Timeouts.Header}, {"timeouts.body", c.Timeouts.Body}, {"timeouts.idle", c.Timeouts.Idle},
+	}
+	for typ, d := range c.Heartbeat.Types {
+		spans = append(spans, span{"heartbeat.types." + typ, d})
+	}
+	for _, s := range spans {
+		if s.got < time.Millisecond || s.got > 100*365*day {
+			return fmt.Errorf("ingest.%s: %v is outside 1ms to 100 years; write it like 90s, 15m or 24h", s.key, s.got)
+		}
+	}
+	if c.Time.Flag > c.Time.Future {
+		return fmt.Errorf("ingest.time.flag: %v is above time.future, %v: every event beyond it would be dead-lettered before it could be flagged", c.Time.Flag, c.Time.Future)
+	}
+	return nil
+}
+
+// interval is how often a device of typ is expected to report.
+func (h HeartbeatPolicy) interval(typ string) time.Duration {
+	if d, ok := h.Types[typ]; ok {
+		return d
+	}
+	return h.DefaultInterval
+}
+
+// needed is how many approvals a device of fleet wants.
+func (a ApprovalPolicy) needed(fleet string) int {
+	for _, f := range a.CriticalFleets {
+		if f == fleet {
+			return a.Critical
+		}
+	}
+	return 1
+}

@@ -1,0 +1,182 @@
+package ingest
+
+import (
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"sync"
+	"time"
+
+	"trustpack/evidence"
+)
+
+// enrolRate bounds attempts per source address; the codes themselves have 160
+// bits.
+func enrolRate() Rate { return Rate{PerSecond: 10, Burst: 200} }
+
+// sourceLimits are limiters by source address.
+type sourceLimits struct {
+	mu sync.Mutex
+	by map[string]*gcra
+}
+
+func (l *sourceLimits) of(source string) *gcra {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.by == nil {
+		l.by = map[string]*gcra{}
+	}
+	g := l.by[source]
+	if g == nil {
+		g = &gcra{}
+		l.by[source] = g
+	}
+	return g
+}
+
+// forget drops the limiters that are full again.
+func (l *sourceLimits) forget(now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for source, g := range l.by {
+		if g.idle(now) {
+			delete(l.by, source)
+		}
+	}
+}
+
+// enroll turns a one-time code and a certificate request into the device's
+// certificate: POST {"tenant","device","code","csr"}.
+func (s *Server) enroll(w http.ResponseWriter, r *http.Request) {
+	c := s.begin(w, r)
+	if r.Method != http.MethodPost {
+		w.Header().Set("Allow", http.MethodPost)
+		s.answer(w, r, c, problem(CodeMethod, "use POST"))
+		return
+	}
+	if c.sess != nil {
+		if ok, _, retry := s.sourceLimits.of(c.sess.source).take(s.now(), 1, enrolRate()); !ok {
+			p := problem(CodeRateSource, "")
+			p.retryAfter = retrySeconds(retry)
+			s.answer(w, r, c, p)
+			return
+		}
+	}
+	issued, p := s.issue(w, r, c.id)
+	if p != nil {
+		s.answer(w, r, c, p)
+		return
+	}
+	writeJSON(w, http.StatusOK, issued)
+}
+
+// issue checks code and request and issues the certificate. The code is spent
+// by the same entry that names the certificate.
+func (s *Server) issue(w http.ResponseWriter, r *http.Request, id string) (any, *Problem) {
+	var in struct {
+		Tenant string `json:"tenant"`
+		Device string `json:"device"`
+		Code   string `json:"code"`
+		CSR    string `json:"csr"`
+	}
+	if p := decodeJSON(w, r, &in); p != nil {
+		return nil, p
+	}
+	csr, err := parseCSR([]byte(in.CSR))
+	if err != nil {
+		return nil, named(problem(CodeEnrolBadCSR, err.Error()), in.Tenant, in.Device)
+	}
+	s.decide.Lock()
+	defer s.decide.Unlock()
+	d := s.st.device(in.Tenant, in.Device)
+	want := ""
+	if d != nil {
+		want = d.codeHash
+	}
+	got := evidence.SHA256Hex([]byte(in.Code))
+	same := subtle.ConstantTimeCompare([]byte(got), []byte(want)) == 1
+	if d == nil || want == "" || !same || d.record.State != evidence.DeviceApproved || !s.now().Before(d.codeUntil) {
+		// One answer for all of these: nobody learns which devices there are.
+		return nil, named(problem(CodeEnrolBadCode, ""), in.Tenant, in.Device)
+	}
+	d.flow.Lock()
+	defer d.flow.Unlock()
+	cert, err := s.ca.device(d.key.tenant, d.key.id, d.key.generation, csr.PublicKey, s.now(), s.cfg.Certificates.Device)
+	if err != nil {
+		return nil, s.failure(err)
+	}
+	kind, err := keyType(csr.PublicKey)
+	if err != nil {
+		return nil, s.failure(err)
+	}
+	_, err = s.record(s.entry(evidence.EntryDeviceIssued, evidence.AuditEntry{
+		Tenant: d.key.tenant, Device: d.key.id, Generation: d.key.generation, RequestID: id, Result: "done",
+		Data: raw(evidence.Credential{
+			Fingerprint: fingerprintOf(cert.Raw), Method: "x509", KeyType: kind, Serial: cert.SerialNumber.Text(16),
+			NotBefore: cert.NotBefore, NotAfter: cert.NotAfter,
+		}),
+	}))
+	if err != nil {
+		return nil, s.failure(err)
+	}
+	return map[string]string{"certificate": string(certPEM(cert.Raw)), "ca": string(s.ca.rootPEM())}, nil
+}
+
+// named adds to a refusal what the caller claimed to be, where that has the
+// form of a name.
+func named(p *Problem, tenant, device string) *Problem {
+	if tenantForm.MatchString(tenant) && deviceForm.MatchString(device) {
+		p.claimed, p.Detail = tenant, joinDetail(p.Detail, "device "+device)
+	}
+	return p
+}
+
+func joinDetail(a, b string) string {
+	if a == "" {
+		return b
+	}
+	return b + ": " + a
+}
+
+// maxControlBody bounds the JSON of enrolment and the admin API.
+const maxControlBody = 256 << 10
+
+// decodeJSON reads one JSON object strictly: no unknown key, nothing after it.
+func decodeJSON(w http.ResponseWriter, r *http.Request, into any) *Problem {
+	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
+		return problem(CodeMediaUnsupported, "Content-Type must be application/json")
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxControlBody))
+	if err != nil {
+		return bodyProblem(err, maxControlBody)
+	}
+	s := &scanner{b: body, max: 32}
+	_, err = s.value() // finds keys that stand twice, which encoding/json lets pass
+	if s.space(); err == nil && s.i != len(body) {
+		err = s.errorf("something follows the JSON value")
+	}
+	if err != nil {
+		return problem(CodeBodyMalformed, err.Error())
+	}
+	dec := json.NewDecoder(newReader(body))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(into); err != nil {
+		var typ *json.UnmarshalTypeError
+		if errors.As(err, &typ) {
+			return problem(CodeBodyMalformed, "key "+clip(typ.Field)+" has the wrong type")
+		}
+		return problem(CodeBodyMalformed, clip(err.Error()))
+	}
+	return nil
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(raw(v), '\n')) // a client that is gone is no fault of ours
+}

@@ -1,0 +1,69 @@
+package ingest
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+)
+
+// metrics are for Prometheus. Labels are bounded: problem codes, tenants and
+// four outcomes; never devices.
+type metrics struct {
+	registry *prometheus.Registry
+	events   *prometheus.CounterVec
+	refusals *prometheus.CounterVec
+}
+
+func newMetrics(s *Server) *metrics {
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		events: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "trustpack_ingest_events_total", Help: "Events by tenant and what became of them.",
+		}, []string{"tenant", "outcome"}),
+		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "trustpack_ingest_refusals_total", Help: "Requests, handshakes and lines refused, by problem code.",
+		}, []string{"code"}),
+	}
+	gauge := func(name, help string, f func() float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, f)
+	}
+	m.registry.MustRegister(m.events, m.refusals, collectors.NewGoCollector(),
+		gauge("trustpack_ingest_connections", "Open connections.", func() float64 { return float64(s.sessions.count()) }),
+		gauge("trustpack_ingest_durable", "1 while the ingest can make things durable.", func() float64 {
+			if s.durable() != nil {
+				return 0
+			}
+			return 1
+		}),
+		gauge("trustpack_ingest_open_alerts", "Alerts that are not resolved.", func() float64 {
+			s.st.mu.RLock()
+			defer s.st.mu.RUnlock()
+			n := 0
+			for _, a := range s.st.alerts {
+				if a.ResolvedAt == nil {
+					n++
+				}
+			}
+			return float64(n)
+		}),
+		gauge("trustpack_ingest_devices", "Devices in the registry, all generations.", func() float64 {
+			s.st.mu.RLock()
+			defer s.st.mu.RUnlock()
+			return float64(len(s.st.devices))
+		}),
+		gauge("trustpack_ingest_control_entries", "Entries in the control log.", func() float64 { return float64(s.led.Size(controlLog)) }),
+	)
+	return m
+}
+
+func (m *metrics) refused(code Code) { m.refusals.WithLabelValues(string(code)).Inc() }
+
+func (m *metrics) lines(tenant string, n counts) {
+	for _, o := range []struct {
+		outcome string
+		n       int64
+	}{{lineAccepted, n.accepted}, {lineDuplicate, n.duplicate}, {lineDeadLettered, n.deadLettered}, {lineRefused, n.refused}} {
+		if o.n > 0 {
+			m.events.WithLabelValues(tenant, o.outcome).Add(float64(o.n))
+		}
+	}
+}

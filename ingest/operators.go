@@ -1,0 +1,167 @@
+package ingest
+
+import (
+	"net/http"
+	"slices"
+
+	"trustpack/evidence"
+)
+
+// Roles of operators.
+const (
+	RoleAdmin       = "admin"
+	RoleProvisioner = "provisioner"
+	RoleApprover    = "approver"
+	RoleSupport     = "support"
+	RoleExporter    = "exporter"
+	RoleAuditor     = "auditor"
+)
+
+// Roles lists them.
+func Roles() []string {
+	return []string{RoleAdmin, RoleProvisioner, RoleApprover, RoleSupport, RoleExporter, RoleAuditor}
+}
+
+// Permission is one row of the table of who may do what.
+type Permission struct {
+	Action string   // of the admin API, such as "device.approve"
+	Roles  []string // any of them suffices; the first that the operator holds is logged
+}
+
+// Permissions is the table that the admin API is governed by.
+func Permissions() []Permission {
+	readers := []string{RoleAuditor, RoleAdmin, RoleProvisioner, RoleApprover}
+	return []Permission{
+		{"read", readers},
+		{"checkpoint.make", readers},
+		{"tenant.add", []string{RoleAdmin}},
+		{"operator.add", []string{RoleAdmin}},
+		{"operator.remove", []string{RoleAdmin}},
+		{"device.request", []string{RoleProvisioner, RoleAdmin}},
+		{"device.approve", []string{RoleApprover}},
+		{"device.quarantine", []string{RoleProvisioner, RoleApprover, RoleAdmin}},
+		{"device.release", []string{RoleApprover, RoleAdmin}},
+		{"device.revoke", []string{RoleProvisioner, RoleApprover, RoleAdmin}},
+		{"alert.acknowledge", []string{RoleProvisioner, RoleApprover, RoleSupport, RoleAdmin}},
+		{"alert.resolve", []string{RoleProvisioner, RoleApprover, RoleAdmin}},
+		{"drill.post", []string{RoleProvisioner, RoleApprover, RoleAdmin}},
+	}
+}
+
+// allowed gives the role under which o may do action.
+func allowed(o *operator, action string) (role string, ok bool) {
+	for _, p := range Permissions() {
+		if p.Action != action {
+			continue
+		}
+		for _, r := range p.Roles {
+			if slices.Contains(o.Roles, r) {
+				return r, true
+			}
+		}
+	}
+	return "", false
+}
+
+// addOperator makes an operator, or gives one new roles or a new certificate.
+func (s *Server) addOperator(a *adminCall) (any, *Problem) {
+	var in struct {
+		Name   string   `json:"name"`
+		Roles  []string `json:"roles"`
+		CSR    string   `json:"csr"`
+		Reason string   `json:"reason"`
+	}
+	if p := a.decode(&in); p != nil {
+		return nil, p
+	}
+	a.target = clip(in.Name)
+	if !operatorForm.MatchString(in.Name) {
+		return nil, problem(CodeInvalid, "name: want 1 to 64 letters, digits, dots, hyphens, underscores or @, beginning with a letter or digit")
+	}
+	slices.Sort(in.Roles)
+	in.Roles = slices.Compact(in.Roles)
+	if len(in.Roles) == 0 {
+		return nil, problem(CodeInvalid, "roles: give at least one")
+	}
+	for _, r := range in.Roles {
+		if !slices.Contains(Roles(), r) {
+			return nil, problem(CodeInvalid, "roles: there is no role "+clip(r))
+		}
+	}
+	csr, err := parseCSR([]byte(in.CSR))
+	if err != nil {
+		return nil, problem(CodeEnrolBadCSR, err.Error())
+	}
+	s.decide.Lock()
+	defer s.decide.Unlock()
+	if in.Name == a.op.Name {
+		return nil, problem(CodeApprovalSelf, "nobody changes their own roles or certificate")
+	}
+	cert, err := s.ca.operator(in.Name, csr.PublicKey, s.now(), s.cfg.Certificates.Operator)
+	if err != nil {
+		return nil, s.failure(err)
+	}
+	added := evidence.Operator{Name: in.Name, Roles: in.Roles, Fingerprint: fingerprintOf(cert.Raw)}
+	e := evidence.AuditEntry{Target: in.Name, Reason: in.Reason, After: raw(added), Data: raw(added)}
+	s.st.mu.RLock()
+	old := s.st.operators[in.Name]
+	s.st.mu.RUnlock()
+	if old != nil {
+		e.Before = raw(old.Operator)
+	}
+	if p := a.done(evidence.EntryOperatorAdded, e); p != nil {
+		return nil, p
+	}
+	if old != nil {
+		s.sessions.cut(old.Fingerprint)
+	}
+	a.status = http.StatusCreated
+	return map[string]string{"certificate": string(certPEM(cert.Raw)), "ca": string(s.ca.rootPEM())}, nil
+}
+
+// removeOperator takes an operator's rights. The last admin stays.
+func (s *Server) removeOperator(a *adminCall) (any, *Problem) {
+	var in struct {
+		Reason string `json:"reason"`
+	}
+	if p := a.decode(&in); p != nil {
+		return nil, p
+	}
+	name := a.r.PathValue("name")
+	a.target = clip(name)
+	s.decide.Lock()
+	defer s.decide.Unlock()
+	s.st.mu.RLock()
+	o, admins := s.st.operators[name], 0
+	for _, other := range s.st.operators {
+		if !other.removed && slices.Contains(other.Roles, RoleAdmin) {
+			admins++
+		}
+	}
+	s.st.mu.RUnlock()
+	switch {
+	case o == nil || o.removed:
+		return nil, problem(CodeNotFound, "there is no operator of that name")
+	case slices.Contains(o.Roles, RoleAdmin) && admins == 1:
+		return nil, problem(CodeConflict, "the last admin cannot be removed")
+	}
+	e := evidence.AuditEntry{Target: name, Reason: in.Reason, Before: raw(o.Operator), Data: raw(o.Operator)}
+	if p := a.done(evidence.EntryOperatorRemoved, e); p != nil {
+		return nil, p
+	}
+	s.sessions.cut(o.Fingerprint)
+	return map[string]string{"removed": name}, nil
+}
+
+func (s *Server) listOperators(*adminCall) (any, *Problem) {
+	s.st.mu.RLock()
+	defer s.st.mu.RUnlock()
+	out := []evidence.Operator{}
+	for _, o := range s.st.operators {
+		if !o.removed {
+			out = append(out, o.Operator)
+		}
+	}
+	slices.SortFunc(out, func(a, b evidence.Operator) int { return compareStrings(a.Name, b.Name) })
+	return map[string]any{"operators": out}, nil
+}

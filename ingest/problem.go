@@ -1,0 +1,154 @@
+package ingest
+
+import (
+	"encoding/json"
+	"net/http"
+)
+
+// Code is a stable problem code. It is what a device, an operator's tool, a
+// refusal entry and a dead letter all use to say why.
+type Code string
+
+// The codes. Problems lists them with status and meaning.
+const (
+	CodeNoCertificate     Code = "auth.no-certificate"
+	CodeUnknownCredential Code = "auth.unknown-credential"
+	CodeExpiredCredential Code = "auth.expired-credential"
+	CodeRevoked           Code = "auth.revoked"
+	CodeQuarantined       Code = "auth.quarantined"
+	CodeForbidden         Code = "auth.forbidden"
+	CodeTenantMismatch    Code = "tenant.mismatch"
+	CodePlaintext         Code = "tls.plaintext"
+	CodeTLSVersion        Code = "tls.version"
+	CodeTLSCipher         Code = "tls.cipher"
+	CodeBodyTooLarge      Code = "body.too-large"
+	CodeTooManyLines      Code = "body.too-many-lines"
+	CodeBodyMalformed     Code = "body.malformed"
+	CodeMediaUnsupported  Code = "media.unsupported"
+	CodeMethod            Code = "request.method"
+	CodeNotFound          Code = "request.not-found"
+	CodeInvalid           Code = "request.invalid"
+	CodeConflict          Code = "request.conflict"
+	CodeTooManyConns      Code = "connections.too-many"
+	CodeEventMalformed    Code = "event.malformed"
+	CodeEventTooDeep      Code = "event.too-deep"
+	CodeEventTooLarge     Code = "event.too-large"
+	CodeDeviceMismatch    Code = "device.mismatch"
+	CodeUnknownType       Code = "schema.unknown-type"
+	CodeSchemaViolation   Code = "schema.violation"
+	CodeRangeViolation    Code = "range.violation"
+	CodeTimeFuture        Code = "time.future"
+	CodeTimeTooOld        Code = "time.too-old"
+	CodeReplayConflict    Code = "replay.conflict"
+	CodeReplayStale       Code = "replay.stale"
+	CodeRateDevice        Code = "rate.device"
+	CodeRateTenant        Code = "rate.tenant"
+	CodeRateSource        Code = "rate.source"
+	CodeApprovalSelf      Code = "approval.self"
+	CodeEnrolBadCode      Code = "enrol.bad-code"
+	CodeEnrolBadCSR       Code = "enrol.bad-csr"
+	CodeDurabilityLost    Code = "durability.lost"
+	CodeInternal          Code = "internal"
+)
+
+// ProblemInfo is one row of the table of problems.
+type ProblemInfo struct {
+	Code    Code
+	Status  int    // HTTP status; 0 where there is no HTTP answer; 202 where one line of a batch is meant
+	Scope   string // "request", "line" or "connection"
+	Meaning string // for people
+}
+
+// Problems is the table of every code, in the order of the documentation,
+// which is generated from it.
+func Problems() []ProblemInfo {
+	return []ProblemInfo{
+		{CodePlaintext, 400, "connection", "An HTTP request came in plaintext to a TLS port."},
+		{CodeTLSVersion, 0, "connection", "The client offers no TLS version from 1.2 up."},
+		{CodeTLSCipher, 0, "connection", "The client offers no forward-secret AEAD cipher suite."},
+		{CodeNoCertificate, 401, "request", "No client certificate was shown."},
+		{CodeUnknownCredential, 401, "request", "The certificate is not one that this ingest issued and knows."},
+		{CodeExpiredCredential, 401, "request", "The certificate is expired or not yet valid on the ingest's clock."},
+		{CodeRevoked, 403, "request", "The device has been revoked."},
+		{CodeQuarantined, 403, "request", "The device is in quarantine."},
+		{CodeForbidden, 403, "request", "The operator holds no role that may do this."},
+		{CodeApprovalSelf, 403, "request", "Nobody approves their own request, and nobody approves twice."},
+		{CodeTenantMismatch, 403, "request", "The request names a tenant other than the credential's."},
+		{CodeEnrolBadCode, 403, "request", "The enrolment code is wrong, used or expired, or no such device waits for enrolment."},
+		{CodeEnrolBadCSR, 422, "request", "The certificate request cannot be used: bad signature, or a key weaker than P-256, Ed25519 or RSA 3072."},
+		{CodeInvalid, 422, "request", "The request is well formed but a value in it cannot stand."},
+		{CodeConflict, 409, "request", "What is asked does not fit the present state."},
+		{CodeNotFound, 404, "request", "There is no such thing."},
+		{CodeMethod, 405, "request", "The path does not take this method."},
+		{CodeMediaUnsupported, 415, "request", "Content-Type or Content-Encoding is not one that the path takes."},
+		{CodeBodyMalformed, 400, "request", "The body cannot be read: cut short, bad compression, or no JSON where JSON must be."},
+		{CodeBodyTooLarge, 413, "request", "The body, or what it decompresses to, is over the limit."},
+		{CodeTooManyLines, 413, "request", "The request holds more events than the limit."},
+		{CodeTooManyConns, 429, "request", "The device holds more open connections than the limit."},
+		{CodeRateDevice, 429, "request", "The device sends faster than its rate."},
+		{CodeRateTenant, 429, "request", "The tenant's devices together send faster than its rate."},
+		{CodeRateSource, 429, "request", "Too many enrolment attempts from this address."},
+		{CodeDurabilityLost, 503, "request", "The ingest can no longer make anything durable; it must be restarted."},
+		{CodeInternal, 500, "request", "The ingest failed; nothing was stored."},
+		{CodeEventMalformed, 202, "line", "The line is no event: bad JSON, bad UTF-8, a key twice, a wanted key missing or of the wrong type. Kept as a dead letter."},
+		{CodeEventTooDeep, 202, "line", "The event nests deeper than the limit. Kept as a dead letter."},
+		{CodeEventTooLarge, 202, "line", "The line is longer than one log entry can hold. Refused."},
+		{CodeDeviceMismatch, 202, "line", "The event names a device other than the credential's. Kept as a dead letter."},
+		{CodeUnknownType, 202, "line", "There is no schema for the event's type. Kept as a dead letter."},
+		{CodeSchemaViolation, 202, "line", "The event's data does not fit its schema. Kept as a dead letter."},
+		{CodeRangeViolation, 202, "line", "A number is outside its range. Kept as a dead letter."},
+		{CodeTimeFuture, 202, "line", "The device's time is too far ahead of the ingest's. Kept as a dead letter."},
+		{CodeTimeTooOld, 202, "line", "The event is older than the policy takes. Kept as a dead letter."},
+		{CodeReplayConflict, 202, "line", "The number was already used for another content. Refused, with an alert."},
+		{CodeReplayStale, 202, "line", "The number lies before the replay window. Refused, since it cannot be told from a replay."},
+	}
+}
+
+// Problem is an RFC 9457 problem. It is an error, so that what refuses a
+// request can return it.
+type Problem struct {
+	Type   string `json:"type"` // "urn:trustpack:problem:" + code
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Code   Code   `json:"code"`
+	Detail string `json:"detail,omitempty"`
+
+	retryAfter int // seconds; 0: none
+
+	// What the refusal entry says beyond the answer.
+	claimed, tenant, device string
+}
+
+func (p *Problem) Error() string {
+	if p.Detail == "" {
+		return string(p.Code) + ": " + p.Title
+	}
+	return string(p.Code) + ": " + p.Detail
+}
+
+// problem makes the problem for code as the table has it.
+func problem(code Code, detail string) *Problem {
+	for _, p := range Problems() {
+		if p.Code == code {
+			return &Problem{Type: "urn:trustpack:problem:" + string(code), Title: p.Meaning, Status: p.Status, Code: code, Detail: detail}
+		}
+	}
+	return &Problem{Type: "about:blank", Title: "unlisted problem", Status: 500, Code: code, Detail: detail}
+}
+
+// write sends the problem as application/problem+json.
+func (p *Problem) write(w http.ResponseWriter) {
+	body, err := json.Marshal(p)
+	if err != nil { // strings and an integer always encode
+		http.Error(w, string(p.Code), p.Status)
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/problem+json")
+	h.Set("Cache-Control", "no-store")
+	if p.retryAfter > 0 {
+		h.Set("Retry-After", itoa(int64(p.retryAfter)))
+	}
+	w.WriteHeader(p.Status)
+	_, _ = w.Write(append(body, '\n')) // a client that is gone is no fault of ours
+}

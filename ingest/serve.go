@@ -1,0 +1,162 @@
+package ingest
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"crypto/tls"
+
+	"trustpack/evidence"
+)
+
+// Listen opens both ports. A busy one is an error that names it.
+func (s *Server) Listen() error {
+	var err error
+	if s.publicLn, err = listen("ingest.listen", s.cfg.Listen); err != nil {
+		return err
+	}
+	if s.adminLn, err = listen("ingest.admin_listen", s.cfg.AdminListen); err != nil {
+		return errors.Join(err, s.publicLn.Close())
+	}
+	s.public = s.httpServer(s.publicHandler())
+	s.admin = s.httpServer(s.adminHandler())
+	return nil
+}
+
+func listen(key, addr string) (net.Listener, error) {
+	ln, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("%s: cannot listen on %s (is another process using the port?): %w", key, addr, err)
+	}
+	return ln, nil
+}
+
+// Addrs are the addresses that Listen opened, host:port; empty before it.
+func (s *Server) Addrs() (public, admin string) {
+	if s.publicLn == nil || s.adminLn == nil {
+		return "", ""
+	}
+	return s.publicLn.Addr().String(), s.adminLn.Addr().String()
+}
+
+// Serve answers until ctx ends or Close is called, opening the ports first
+// where Listen was not called. When ctx ends it drains (see Close) and returns
+// nil.
+func (s *Server) Serve(ctx context.Context) error {
+	if s.publicLn == nil {
+		if err := s.Listen(); err != nil {
+			return err
+		}
+	}
+	ended := make(chan error, 2)
+	go func() { ended <- s.public.Serve(s.sessions.listener(s, s.publicLn, "public")) }()
+	go func() { ended <- s.admin.Serve(s.sessions.listener(s, s.adminLn, "admin")) }()
+	s.log.Info("serving", "public", s.publicLn.Addr().String(), "admin", s.adminLn.Addr().String(), "instance", s.identity.Instance)
+	timer := time.NewTicker(time.Second)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+			defer cancel()
+			return s.Close(closing)
+		case err := <-ended:
+			if errors.Is(err, http.ErrServerClosed) {
+				return nil
+			}
+			return fmt.Errorf("serving: %w", err)
+		case <-timer.C:
+			s.everySecond(ctx)
+		}
+	}
+}
+
+func (s *Server) everySecond(ctx context.Context) {
+	var err error
+	if s.o.Clock == evidence.ClockSystem {
+		err = s.Tick(ctx, s.now())
+	} else if s.durable() == nil {
+		err = s.refusals.flush(true) // what was counted must not wait for a clock that may stand still
+	}
+	if err != nil && ctx.Err() == nil && s.durable() == nil && !s.closing.Load() {
+		s.log.Error("periodic duties failed", "error", err)
+	}
+}
+
+// Close stops taking connections, lets requests under way end until ctx does,
+// writes what was only counted, signs the last checkpoints and closes the
+// ledger. It may be called once more, to no effect.
+func (s *Server) Close(ctx context.Context) error {
+	if s.closing.Swap(true) {
+		return nil
+	}
+	var errs []error
+	for _, srv := range []*http.Server{s.public, s.admin} {
+		if srv == nil {
+			continue
+		}
+		if err := srv.Shutdown(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("draining: %w", err), srv.Close())
+		}
+	}
+	for _, ln := range []net.Listener{s.publicLn, s.adminLn} {
+		if ln != nil {
+			if err := ln.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+				errs = append(errs, err)
+			}
+		}
+	}
+	s.sessions.closeAll()
+	s.ticking.Lock()
+	defer s.ticking.Unlock()
+	if s.durable() == nil {
+		errs = append(errs, s.refusals.flush(true))
+		_, err := s.record(s.entry(evidence.EntryIngestStopped, evidence.AuditEntry{}))
+		errs = append(errs, err, s.publish(time.Time{}))
+	}
+	errs = append(errs, s.led.Close())
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("closing ingest: %w", err)
+	}
+	return nil
+}
+
+func (s *Server) httpServer(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: s.cfg.Timeouts.Header,
+		ReadTimeout:       s.cfg.Timeouts.Header + s.cfg.Timeouts.Body,
+		WriteTimeout:      s.cfg.Timeouts.Header + s.cfg.Timeouts.Body + 30*time.Second,
+		IdleTimeout:       s.cfg.Timeouts.Idle,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			if t, ok := c.(*tls.Conn); ok {
+				if sess, ok := t.NetConn().(*session); ok {
+					return context.WithValue(ctx, sessionKey{}, sess)
+				}
+			}
+			return ctx
+		},
+	}
+}
+
+func newRunID() (string, error) {
+	b := make([]byte, 5)
+	if _, err := rand.Read(b); err != nil {
+		return "", fmt.Errorf("making a run ID: %w", err)
+	}
+	return hex.EncodeToString(b), nil
+}
+
+// requestID numbers a request, uniquely over restarts.
+func (s *Server) requestID() string {
+	return s.run + "-" + itoa(s.requests.Add(1))
+}

@@ -1,0 +1,343 @@
+package ingest
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"trustpack/evidence"
+	"trustpack/ledger"
+)
+
+// Options say how to open an ingest.
+type Options struct {
+	Dir    string // as Init made it
+	Config Config
+	// AppliedBy and ConfigReason stand in the log where Config differs from
+	// the version before. Empty: "host", and that it was read at start.
+	AppliedBy    string
+	ConfigReason string
+	Now          func() time.Time // nil is time.Now; also judges certificates
+	Clock        evidence.Clock   // whose time Now tells; empty is the system's
+	Sample       bool             // signed into each checkpoint
+	Logger       *slog.Logger     // nil logs nothing
+	Version      string           // of the program
+}
+
+// Server is an open ingest. Open makes one, Listen and Serve run it, Close
+// ends it.
+type Server struct {
+	o        Options
+	cfg      Config
+	identity identity
+	log      *slog.Logger
+	led      *ledger.Ledger
+	ca       *authority
+	rules    *rules
+	st       *state
+	sessions *sessions
+	refusals *refusals
+	metrics  *metrics
+	started  time.Time
+
+	// decide serialises decisions: it is held from looking at the registry,
+	// operators, alerts or books until what was decided is durable and applied.
+	decide sync.Mutex
+
+	clock    atomic.Int64 // last time given out, nanoseconds
+	lost     atomic.Pointer[error]
+	requests atomic.Int64 // numbers request IDs
+	run      string       // begins request IDs
+
+	certificate  atomic.Pointer[tls.Certificate]
+	public       *http.Server
+	admin        *http.Server
+	publicLn     net.Listener
+	adminLn      net.Listener
+	sourceLimits sourceLimits
+	closing      atomic.Bool
+	ticking      sync.Mutex
+}
+
+// Open opens the ingest in o.Dir: it reads its identity and keys, compiles the
+// schemas, recovers the ledger and folds the state. A configuration that
+// differs from the one in force before becomes a new version, in the log.
+func Open(o Options) (*Server, error) {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Clock == "" {
+		o.Clock = evidence.ClockSystem
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if err := o.Config.Validate(); err != nil {
+		return nil, err
+	}
+	s := &Server{o: o, cfg: o.Config, log: o.Logger, sessions: newSessions()}
+	s.refusals = newRefusals(s)
+	if err := s.open(); err != nil {
+		if s.led != nil {
+			err = errors.Join(err, s.led.Close())
+		}
+		return nil, fmt.Errorf("opening ingest: %w", err)
+	}
+	return s, nil
+}
+
+func (s *Server) open() (err error) {
+	if s.identity, err = readIdentity(s.o.Dir); err != nil {
+		return err
+	}
+	seed, err := readSeed(s.o.Dir)
+	if err != nil {
+		return err
+	}
+	if s.ca, err = openAuthority(filepath.Join(s.o.Dir, "ca")); err != nil {
+		return err
+	}
+	if s.rules, err = loadRules(s.cfg); err != nil {
+		return err
+	}
+	if s.run, err = newRunID(); err != nil {
+		return err
+	}
+	if s.led, err = ledger.Open(filepath.Join(s.o.Dir, "ledger"), ledgerOptions(s.o, s.identity.Instance, seed)); err != nil {
+		return err
+	}
+	var missed []evidence.AuditEntry
+	if s.st, missed, err = foldAll(s.led, s.cfg.Replay.Window); err != nil {
+		return err
+	}
+	s.started = s.now()
+	s.metrics = newMetrics(s)
+	if err := s.renewCertificate(); err != nil {
+		return err
+	}
+	return s.enterStart(missed)
+}
+
+// ledgerOptions label a sample in every checkpoint.
+func ledgerOptions(o Options, instance string, seed []byte) ledger.Options {
+	lo := ledger.Options{Instance: instance, Seed: seed, Now: o.Now}
+	if o.Sample {
+		lo.Extensions = []string{"sample=true clock=" + string(o.Clock)}
+	}
+	return lo
+}
+
+// enterStart logs the start, a changed configuration, and gaps that a crash
+// kept from being recorded.
+func (s *Server) enterStart(missed []evidence.AuditEntry) error {
+	version, err := s.configVersion()
+	if err != nil {
+		return err
+	}
+	entries := []evidence.AuditEntry{s.entry(evidence.EntryIngestStarted, evidence.AuditEntry{
+		Data: raw(map[string]string{"instance": s.identity.Instance, "version": s.o.Version, "config_sha256": version.SHA256}),
+	})}
+	if version.SHA256 != s.st.config.SHA256 {
+		by, reason := s.o.AppliedBy, s.o.ConfigReason
+		if by == "" {
+			by = "host"
+		}
+		if reason == "" {
+			reason = "configuration file read at start"
+		}
+		entries = append(entries, s.entry(evidence.EntryConfigApplied, evidence.AuditEntry{
+			Actor: &evidence.Actor{Name: by, Role: "host"}, Target: "config", Reason: reason, Result: "done", Data: raw(version),
+		}))
+	}
+	for _, e := range missed {
+		entries = append(entries, s.entry(e.Type, e))
+	}
+	_, err = s.record(entries...)
+	return err
+}
+
+// now is the ingest's clock: it never runs back, so that books that were
+// closed stay closed and decisions are in order.
+func (s *Server) now() time.Time {
+	t := s.o.Now().UnixNano()
+	for {
+		last := s.clock.Load()
+		if t <= last {
+			return time.Unix(0, last).UTC()
+		}
+		if s.clock.CompareAndSwap(last, t) {
+			return time.Unix(0, t).UTC()
+		}
+	}
+}
+
+// entry completes a control entry of the type with the time.
+func (s *Server) entry(typ string, e evidence.AuditEntry) evidence.AuditEntry {
+	e.Type, e.Time = typ, s.now()
+	return e
+}
+
+// record makes control entries durable and applies them. Where what an entry
+// says was decided from the state, the caller holds s.decide; where it changes
+// a device's life, the device's flow too.
+func (s *Server) record(entries ...evidence.AuditEntry) ([]int64, error) {
+	if len(entries) == 0 {
+		return nil, nil
+	}
+	batch := make([]ledger.Entry, len(entries))
+	for i := range entries {
+		data, err := evidence.CanonicalJSON(&entries[i])
+		if err != nil {
+			return nil, err
+		}
+		batch[i] = ledger.Entry{Log: controlLog, Data: data}
+	}
+	positions, err := s.append(batch)
+	if err != nil {
+		return nil, err
+	}
+	indexes := make([]int64, len(entries))
+	s.st.mu.Lock()
+	defer s.st.mu.Unlock()
+	for i := range entries {
+		indexes[i] = positions[i].Index
+		if err := s.st.apply(indexes[i], &entries[i]); err != nil {
+			return nil, fmt.Errorf("applying control entry %d: %w", indexes[i], err)
+		}
+	}
+	return indexes, nil
+}
+
+// append makes entries durable. A failure is final: what was appended may or
+// may not be on disk, so nothing more is taken until a restart has looked.
+func (s *Server) append(batch []ledger.Entry) ([]ledger.Position, error) {
+	if err := s.lost.Load(); err != nil {
+		return nil, *err
+	}
+	positions, err := s.led.Append(context.Background(), batch...)
+	if err != nil && s.led.Err() != nil {
+		if s.lost.CompareAndSwap(nil, &err) {
+			s.log.Error("durability lost: nothing is taken any more until a restart", "error", err)
+		}
+	}
+	return positions, err
+}
+
+// durable is nil while the ingest can make things durable.
+func (s *Server) durable() error {
+	if err := s.lost.Load(); err != nil {
+		return *err
+	}
+	return s.led.Err()
+}
+
+// failure is the problem for an error of our own: 503 where durability is
+// lost, else 500. The cause goes to the process's log and not to the client.
+func (s *Server) failure(err error) *Problem {
+	var p *Problem
+	if errors.As(err, &p) {
+		return p
+	}
+	if s.durable() != nil {
+		return problem(CodeDurabilityLost, "")
+	}
+	s.log.Error("request failed", "error", err)
+	return problem(CodeInternal, "")
+}
+
+// raw encodes data that always encodes: structs of strings, numbers and times.
+func raw(v any) json.RawMessage {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic("ingest: encoding entry data: " + err.Error()) // a type that cannot be encoded is a fault in the program
+	}
+	return b
+}
+
+// Tick does what is due at now: counted refusals, heartbeats, aged gaps,
+// books of finished days, checkpoints, the server certificate. Serve calls it
+// every second where the clock is the system's; whoever drives another clock
+// calls it himself. now must be what Options.Now tells, or earlier.
+func (s *Server) Tick(ctx context.Context, now time.Time) error {
+	s.ticking.Lock()
+	defer s.ticking.Unlock()
+	if err := s.durable(); err != nil {
+		return err
+	}
+	now = now.UTC()
+	for _, duty := range []func(time.Time) error{
+		func(time.Time) error { return s.refusals.flush(s.o.Clock != evidence.ClockSystem) },
+		s.heartbeats, s.ageGaps, s.closeBooks, s.publish,
+		func(time.Time) error { return s.renewCertificate() },
+	} {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := duty(now); err != nil {
+			return fmt.Errorf("periodic duties: %w", err)
+		}
+	}
+	s.sourceLimits.forget(now)
+	return nil
+}
+
+// publish signs a checkpoint of each log that has grown.
+func (s *Server) publish(time.Time) error {
+	for _, name := range s.led.Logs() {
+		if _, err := s.led.PublishCheckpoint(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// renewCertificate sees to it that the server's certificate fits and lives.
+func (s *Server) renewCertificate() error {
+	now := s.now()
+	if c := s.certificate.Load(); c != nil && c.Leaf.NotAfter.Sub(now) > c.Leaf.NotAfter.Sub(c.Leaf.NotBefore)/3 {
+		return nil
+	}
+	c, err := s.ca.server(s.hosts(), now, s.cfg.Certificates.Server)
+	if err != nil {
+		return err
+	}
+	s.certificate.Store(c)
+	return nil
+}
+
+// hosts are the names and addresses that the server's certificate carries.
+func (s *Server) hosts() []string {
+	hosts := append([]string{}, s.cfg.Hostnames...)
+	for _, addr := range []string{s.cfg.Listen, s.cfg.AdminListen} {
+		if host, _, err := net.SplitHostPort(addr); err == nil && host != "" {
+			if ip := net.ParseIP(host); ip == nil || !ip.IsUnspecified() {
+				hosts = append(hosts, host)
+			}
+		}
+	}
+	if name, err := os.Hostname(); err == nil && name != "" {
+		hosts = append(hosts, name)
+	}
+	return unique(append(hosts, "localhost", "127.0.0.1", "::1"))
+}
+
+func unique(in []string) []string {
+	seen, out := map[string]bool{}, in[:0]
+	for _, s := range in {
+		if !seen[s] {
+			seen[s] = true
+			out = append(out, s)
+		}
+	}
+	return out
+}

@@ -1,0 +1,254 @@
+package ingest
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// sessionKey is where a request's context holds its session.
+type sessionKey struct{}
+
+// session is one TCP connection, from accept to close. It wraps the raw
+// connection below TLS, so that closing it cuts whatever runs above: an
+// HTTP/1.1 connection kept open, all streams of an HTTP/2 one, or a handshake.
+type session struct {
+	net.Conn
+	s        *Server
+	listener string // "public" or "admin"
+	source   string // IP address
+	sniffed  bool   // first byte was looked at; only the reading goroutine uses it
+
+	// Set once by the handshake, before any request.
+	fingerprint string
+	notAfter    time.Time
+	notBefore   time.Time
+	excess      bool // over the device's limit of connections
+
+	device  atomic.Pointer[device] // looked up by the first request
+	noted   atomic.Bool            // its source address is in the registry
+	removed sync.Once
+}
+
+// Read looks at the first byte: a TLS record begins with 22, an HTTP request
+// in plaintext with a letter. The latter is recorded before it is answered.
+func (c *session) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if n > 0 && !c.sniffed {
+		c.sniffed = true
+		if b[0] >= 'A' && b[0] <= 'Z' {
+			if rerr := c.s.refusals.add(refused{code: CodePlaintext, source: c.source, path: c.listener, detail: "plaintext HTTP on the " + c.listener + " port"}); rerr != nil {
+				return 0, errors.Join(err, rerr)
+			}
+		}
+	}
+	return n, err
+}
+
+func (c *session) Close() error {
+	c.removed.Do(func() { c.s.sessions.remove(c) })
+	return c.Conn.Close()
+}
+
+// sessions are the open connections, by the credential they showed.
+type sessions struct {
+	mu    sync.Mutex
+	byKey map[string][]*session // by fingerprint, oldest first
+	all   map[*session]struct{}
+}
+
+func newSessions() *sessions {
+	return &sessions{byKey: map[string][]*session{}, all: map[*session]struct{}{}}
+}
+
+func (ss *sessions) bind(c *session, fingerprint string) (others int) {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	others = len(ss.byKey[fingerprint])
+	ss.byKey[fingerprint] = append(ss.byKey[fingerprint], c)
+	return others
+}
+
+func (ss *sessions) remove(c *session) {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	delete(ss.all, c)
+	if c.fingerprint == "" {
+		return
+	}
+	list := slices.DeleteFunc(ss.byKey[c.fingerprint], func(o *session) bool { return o == c })
+	if len(list) == 0 {
+		delete(ss.byKey, c.fingerprint)
+	} else {
+		ss.byKey[c.fingerprint] = list
+	}
+}
+
+// cut closes every connection that showed the fingerprint and says how many.
+func (ss *sessions) cut(fingerprint string) int {
+	ss.mu.Lock()
+	list := slices.Clone(ss.byKey[fingerprint])
+	ss.mu.Unlock()
+	for _, c := range list {
+		if t, ok := c.Conn.(*net.TCPConn); ok {
+			_ = t.SetLinger(0) // what is queued for a cut connection shall not leave; closing follows in any case
+		}
+		_ = c.Close() // it may have been closed by the other side
+	}
+	return len(list)
+}
+
+func (ss *sessions) count() int {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	return len(ss.all)
+}
+
+func (ss *sessions) closeAll() {
+	ss.mu.Lock()
+	list := make([]*session, 0, len(ss.all))
+	for c := range ss.all {
+		list = append(list, c)
+	}
+	ss.mu.Unlock()
+	for _, c := range list {
+		_ = c.Close() // the server is ending; there is nobody to tell
+	}
+}
+
+// tracked is a listener whose connections are sessions.
+type tracked struct {
+	net.Listener
+	s    *Server
+	name string
+}
+
+func (l tracked) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	source := conn.RemoteAddr().String()
+	if host, _, err := net.SplitHostPort(source); err == nil {
+		source = host
+	}
+	c := &session{Conn: conn, s: l.s, listener: l.name, source: source}
+	l.s.sessions.mu.Lock()
+	l.s.sessions.all[c] = struct{}{}
+	l.s.sessions.mu.Unlock()
+	return c, nil
+}
+
+// listener puts TLS over sessions.
+func (ss *sessions) listener(s *Server, ln net.Listener, name string) net.Listener {
+	base := &tls.Config{
+		MinVersion:   tls.VersionTLS12,
+		CipherSuites: cipherSuites(),
+		NextProtos:   []string{"h2", "http/1.1"},
+		Time:         s.now,
+		// Asked for and checked in VerifyConnection, so that a certificate of
+		// somebody else's CA is recorded before the handshake is refused.
+		ClientAuth: tls.RequestClientCert,
+		ClientCAs:  s.ca.pool,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			return s.certificate.Load(), nil
+		},
+	}
+	base.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		c, ok := hello.Conn.(*session)
+		if !ok {
+			return nil, errors.New("connection is not one that the ingest accepted")
+		}
+		if err := c.greet(hello); err != nil {
+			return nil, err
+		}
+		own := base.Clone()
+		own.GetConfigForClient = nil
+		own.VerifyConnection = c.verify
+		return own, nil
+	}
+	return tls.NewListener(tracked{ln, s, name}, base)
+}
+
+// cipherSuites are those of TLS 1.2 with forward secrecy and AEAD; TLS 1.3
+// has no others.
+func cipherSuites() []uint16 {
+	return []uint16{
+		tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+		tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+	}
+}
+
+// greet records a client that offers too little, before the handshake fails.
+func (c *session) greet(hello *tls.ClientHelloInfo) error {
+	newest := slices.Max(append([]uint16{0}, hello.SupportedVersions...))
+	r := refused{source: c.source, path: c.listener}
+	switch {
+	case newest < tls.VersionTLS12:
+		r.code, r.detail = CodeTLSVersion, "offers at most "+tls.VersionName(newest)
+	case newest == tls.VersionTLS12 && !slices.ContainsFunc(hello.CipherSuites, func(id uint16) bool { return slices.Contains(cipherSuites(), id) }):
+		r.code, r.detail = CodeTLSCipher, "offers no cipher suite with forward secrecy and AEAD"
+	default:
+		return nil
+	}
+	return c.s.refusals.add(r) // nil: the handshake goes on to fail with its own alert
+}
+
+// verify checks the client's certificate at the end of the handshake. None is
+// allowed here: enrolment and health need none. One of a device or operator
+// that may do nothing any more passes, to be told so with a proper answer.
+func (c *session) verify(state tls.ConnectionState) error {
+	if len(state.PeerCertificates) == 0 {
+		return nil
+	}
+	cert := state.PeerCertificates[0]
+	fp := fingerprintOf(cert.Raw)
+	if err := c.s.ca.verify(cert, c.s.now()); err != nil {
+		r := refused{code: CodeUnknownCredential, fingerprint: fp, source: c.source, path: c.listener, detail: reasonOf(err)}
+		var invalid x509.CertificateInvalidError
+		if errors.As(err, &invalid) && invalid.Reason == x509.Expired {
+			r.code = CodeExpiredCredential
+			if d, _ := c.s.st.byFingerprint(fp); d != nil {
+				r.of(d)
+			}
+		}
+		if rerr := c.s.refusals.add(r); rerr != nil {
+			return rerr
+		}
+		return fmt.Errorf("client certificate refused: %s", r.detail)
+	}
+	c.notBefore, c.notAfter = cert.NotBefore, cert.NotAfter
+	c.fingerprint = fp
+	c.excess = c.s.sessions.bind(c, fp) >= c.s.cfg.Limits.ConnectionsPerDevice && c.listener == "public"
+	return nil
+}
+
+// reasonOf says why a chain did not verify, without text from the peer.
+func reasonOf(err error) string {
+	var (
+		unknown x509.UnknownAuthorityError
+		invalid x509.CertificateInvalidError
+	)
+	switch {
+	case errors.As(err, &unknown):
+		return "signed by an unknown authority"
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return "expired or not yet valid"
+	case errors.As(err, &invalid) && invalid.Reason == x509.IncompatibleUsage:
+		return "not made for client authentication"
+	}
+	return "does not verify"
+}
+
+// sessionOf is the connection that carries r.
+func sessionOf(r *http.Request) *session {
+	c, _ := r.Context().Value(sessionKey{}).(*session)
+	return c
+}

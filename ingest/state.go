@@ -1,0 +1,219 @@
+package ingest
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"trustpack/evidence"
+)
+
+// controlLog is the log of everything that is no telemetry.
+const controlLog = "control"
+
+// state is what the ingest knows. It is the fold of the logs and of nothing
+// else: it changes only through apply (control entries, see fold.go) and
+// through applyBatch (entries of a tenant's log), both after the entries are
+// durable.
+type state struct {
+	mu          sync.RWMutex // guards the maps and all registry fields
+	tenants     map[string]*tenant
+	operators   map[string]*operator // by name
+	operatorFor map[string]*operator // by fingerprint
+	devices     map[deviceKey]*device
+	latest      map[deviceName]*device // highest generation
+	deviceFor   map[string]*device     // by fingerprint
+	alerts      map[string]*AlertRecord
+	config      evidence.ConfigApplied
+	refusals    map[Code]int64
+	drills      int64
+	window      int64 // of replay windows
+}
+
+type deviceName struct{ tenant, id string }
+
+type deviceKey struct {
+	deviceName
+	generation int
+}
+
+func (k deviceKey) compare(o deviceKey) int {
+	return cmp.Or(cmp.Compare(k.tenant, o.tenant), cmp.Compare(k.id, o.id), cmp.Compare(k.generation, o.generation))
+}
+
+// tenant is a customer, and the books of its days.
+type tenant struct {
+	evidence.Tenant
+	rate gcra
+
+	// gate is held for reading from when a request is stamped with its time of
+	// receipt until it is entered in the books, and for writing when a day is
+	// closed, so that nothing is entered in a day that was closed.
+	gate sync.RWMutex
+
+	mu     sync.Mutex // guards what follows
+	books  map[string]*evidence.Books
+	closed map[string]bool
+	dead   []int64 // indexes of dead letters
+}
+
+// device is one generation of a device. Lock order: Server.decide, flow,
+// tenant.gate, state.mu, device.mu.
+type device struct {
+	key  deviceKey
+	rate gcra
+
+	// flow serialises what the device sends: it is held from the decision what
+	// is new until that is durable and noted. A change of the life cycle takes
+	// it too, so that nothing is accepted after the decision.
+	flow sync.Mutex
+
+	// Registry fields: written with both state.mu and flow held, so that
+	// either is enough to read them.
+	record    evidence.Device // Firmware stays empty here
+	requested provisionStep
+	approvals []Approval
+	codeHash  string // of the one-time code; empty when none can be used
+	codeUntil time.Time
+	issued    time.Time
+	activated time.Time
+	decision  *Decision
+	released  evidence.DeviceState // state to return to after a quarantine
+	seenFrom  map[string][]string  // source addresses by fingerprint
+
+	mu           sync.Mutex // guards what follows; never held while waiting for the disk
+	windows      map[int64]*window
+	lastSeen     time.Time // received time of the last entry of any kind
+	lastAccepted time.Time // received time of the last accepted event
+	lastEvent    time.Time // newest device time among accepted events
+	accepted     int64
+	firmware     string
+}
+
+type provisionStep struct {
+	actor  string
+	at     time.Time
+	reason string
+}
+
+// Approval is one operator's consent to a device.
+type Approval struct {
+	Actor string    `json:"actor"`
+	Role  string    `json:"role"`
+	Time  time.Time `json:"time"`
+}
+
+// Decision is a quarantine or revocation in force.
+type Decision struct {
+	Action    string    `json:"action"` // "quarantine" or "revoke"
+	Actor     string    `json:"actor"`
+	Reason    string    `json:"reason"`
+	Ticket    string    `json:"ticket,omitempty"`
+	DecidedAt time.Time `json:"decided_at"`
+	Index     int64     `json:"index"` // in the control log
+}
+
+// operator is a person with roles. A removed one is kept, without credential.
+type operator struct {
+	evidence.Operator
+	removed bool
+}
+
+// AlertRecord is an alert and what became of it.
+type AlertRecord struct {
+	evidence.Alert
+	Tenant         string     `json:"tenant,omitempty"`
+	RaisedAt       time.Time  `json:"raised_at"`
+	AcknowledgedAt *time.Time `json:"acknowledged_at,omitempty"`
+	AcknowledgedBy string     `json:"acknowledged_by,omitempty"`
+	ResolvedAt     *time.Time `json:"resolved_at,omitempty"`
+	ResolvedBy     string     `json:"resolved_by,omitempty"`
+	Resolution     string     `json:"resolution,omitempty"`
+}
+
+func newState(window int64) *state {
+	return &state{
+		tenants: map[string]*tenant{}, operators: map[string]*operator{}, operatorFor: map[string]*operator{},
+		devices: map[deviceKey]*device{}, latest: map[deviceName]*device{}, deviceFor: map[string]*device{},
+		alerts: map[string]*AlertRecord{}, refusals: map[Code]int64{}, window: window,
+	}
+}
+
+// byFingerprint finds the device or operator that a certificate belongs to.
+func (st *state) byFingerprint(fp string) (*device, *operator) {
+	st.mu.RLock()
+	defer st.mu.RUnlock()
+	return st.deviceFor[fp], st.operatorFor[fp]
+}
+
+func (st *state) tenant(id string) *tenant {
+	st.mu.RLock()
+	defer st.mu.RUnlock()
+	return st.tenants[id]
+}
+
+// device finds the latest generation of a device.
+func (st *state) device(tenant, id string) *device {
+	st.mu.RLock()
+	defer st.mu.RUnlock()
+	return st.latest[deviceName{tenant, id}]
+}
+
+// sortedTenants lists the tenants by ID.
+func (st *state) sortedTenants() []*tenant {
+	st.mu.RLock()
+	defer st.mu.RUnlock()
+	out := make([]*tenant, 0, len(st.tenants))
+	for _, id := range slices.Sorted(maps.Keys(st.tenants)) {
+		out = append(out, st.tenants[id])
+	}
+	return out
+}
+
+// sortedDevices lists all generations, of one tenant or of all.
+func (st *state) sortedDevices(tenant string) []*device {
+	st.mu.RLock()
+	out := make([]*device, 0, len(st.devices))
+	for k, d := range st.devices {
+		if tenant == "" || k.tenant == tenant {
+			out = append(out, d)
+		}
+	}
+	st.mu.RUnlock()
+	slices.SortFunc(out, func(a, b *device) int { return a.key.compare(b.key) })
+	return out
+}
+
+// maxBoots is how many boots of one device have a window. Boots count
+// upwards; one below all those kept is stale as a whole.
+const maxBoots = 16
+
+// staleBoot reports whether boot lies below all boots that are kept. The
+// caller holds d.flow or d.mu.
+func (d *device) staleBoot(boot int64) bool {
+	if len(d.windows) < maxBoots || d.windows[boot] != nil {
+		return false
+	}
+	return boot < slices.Min(slices.Collect(maps.Keys(d.windows)))
+}
+
+// window gives the window of boot, new where there is none, and, where a
+// window had to make room, that one's boot and open gaps.
+func (d *device) window(boot int64) (w *window, leaves int64, gaps []gap) {
+	if w = d.windows[boot]; w != nil {
+		return w, 0, nil
+	}
+	if d.windows == nil {
+		d.windows = map[int64]*window{}
+	}
+	w = newWindow()
+	d.windows[boot] = w
+	if len(d.windows) > maxBoots {
+		leaves = slices.Min(slices.Collect(maps.Keys(d.windows)))
+		gaps = d.windows[leaves].slide(d.windows[leaves].high + 1)
+		delete(d.windows, leaves)
+	}
+	return w, leaves, gaps
+}
