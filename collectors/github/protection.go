@@ -178,7 +178,7 @@ func (r *reading) bypassers(ctx context.Context, p *protected, rules []rule) boo
 		}
 		asked[rl.RulesetID] = true
 		rs, err := r.ruleset(ctx, rl.RulesetID)
-		if r.fails(err, r.where("ruleset %d of %s", rl.RulesetID, r.Branch), KindProtection, KindChanges) {
+		if r.fails(err, r.where("ruleset %d of %s", rl.RulesetID, r.Branch), KindProtection) {
 			whole = false
 			continue
 		}

@@ -61,13 +61,17 @@ func (t *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		resp, body, err := t.once(req)
 		wait, again := t.patience(resp, body, err, backoff)
-		if !again || attempt == attempts || req.Context().Err() != nil || wait > t.c.config.MaxWait {
+		if !again || attempt == attempts || req.Context().Err() != nil {
 			if err != nil {
 				return nil, err
 			}
 			return answer(resp, body), nil
 		}
-		if err := t.pause(req, wait, "trying again"); err != nil {
+		why := "the reply did not come through"
+		if err == nil {
+			why = fmt.Sprintf("the reply was HTTP %d", resp.StatusCode)
+		}
+		if err := t.pause(req, wait, why); err != nil {
 			return nil, err
 		}
 		backoff *= 2
@@ -161,7 +165,7 @@ func (t *recorder) patience(resp *http.Response, body []byte, err error, backoff
 
 func (t *recorder) pause(req *http.Request, d time.Duration, why string) error {
 	if d > t.c.config.MaxWait {
-		return fmt.Errorf("%s for %s, which is longer than max_wait", why, d.Round(time.Second))
+		return fmt.Errorf("%s: asking again may only be in %s, which is longer than max_wait", why, d.Round(time.Second))
 	}
 	t.c.deps.Progress(fmt.Sprintf("github: waiting %s: %s", d.Round(time.Second), why))
 	return t.c.deps.Sleep(req.Context(), d)
