@@ -20,7 +20,7 @@ const (
 	ReleaseDevice    StepKind = "release-device"    // Tenant, Device, Reason, Ticket
 	RevokeDevice     StepKind = "revoke-device"     // Tenant, Device, Reason, Ticket
 	AckAlert         StepKind = "ack-alert"         // Tenant, Device, Alert
-	ResolveAlert     StepKind = "resolve-alert"     // Tenant, Device, Alert, Reason, Ticket; it may be over by then
+	ResolveAlert     StepKind = "resolve-alert"     // Tenant, Device, Alert, Reason, Ticket
 	SendUpload       StepKind = "upload"            // Upload; done by the device
 )
 
@@ -134,11 +134,12 @@ func (f *Fleet) handling(d Device) []Step {
 		case Revoked:
 			add(t.From, RevokeDevice)
 		case Silent:
-			// Seen the second morning, closed when the meter has reported again.
+			// Seen the second morning, closed when the cause is gone and before
+			// the device reports again, which would close it without a word.
 			morning := t.From.Truncate(24 * time.Hour).Add(48*time.Hour + 7*time.Hour + 45*time.Minute)
 			ack := add(morning, AckAlert)
 			ack.Alert, ack.Reason, ack.Ticket = "device.silent", "", ""
-			add(t.To.Truncate(12*time.Hour).Add(12*time.Hour+30*time.Minute), ResolveAlert).Alert = "device.silent"
+			add(t.To.Add(45*time.Minute), ResolveAlert).Alert = "device.silent"
 		}
 	}
 	return steps

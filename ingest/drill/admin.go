@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 )
 
@@ -114,10 +115,10 @@ func (r *run) begin(ctx context.Context) {
 		r.config = *snapshot.Config
 	}
 	r.measure(ctx)
+	r.since = maps.Clone(r.sizes)
 }
 
-// measure notes how long the control log is now and, the first time, all
-// logs.
+// measure notes how long the logs are now.
 func (r *run) measure(ctx context.Context) {
 	var logs struct {
 		Logs []struct {
@@ -132,14 +133,8 @@ func (r *run) measure(ctx context.Context) {
 		r.blind = fmt.Errorf("listing the ingest's logs: %w", err)
 		return
 	}
-	first := len(r.since) == 0
 	for _, l := range logs.Logs {
-		if first {
-			r.since[l.Name] = l.Size
-		}
-		if l.Name == controlLog {
-			r.size = l.Size
-		}
+		r.sizes[l.Name] = l.Size
 	}
 }
 

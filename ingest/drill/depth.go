@@ -48,7 +48,7 @@ func lineRefused(a answer, c *canary, line []byte, sent, code string) outcome {
 	}
 	kept := bytes.TrimSuffix(line, []byte("\n"))
 	o.stored = []stored{{TenantA, c.device, c.seq, 0}}
-	o.traces = []trace{{log: TenantA, match: func(rec record) bool {
+	o.traces = []trace{{log: TenantA, ours: true, match: func(rec record) bool {
 		return rec.tenant.T == "deadletter" && rec.tenant.Device == c.device &&
 			bytes.Equal(bytes.TrimSuffix(rec.tenant.Bytes, []byte("\n")), kept)
 	}}, caused(code, c)}

@@ -270,6 +270,7 @@ func TestEntriesAcrossBundles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.measure(context.Background())
 	r.since["t"] = 250
 	records, err := r.entries(context.Background(), "t")
 	if err != nil || len(records) != 450 {

@@ -65,7 +65,7 @@ const (
 func newFake(t *testing.T, weak string) *fake {
 	f := &fake{
 		t: t, weak: weak, now: time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC), people: map[string]string{},
-		tenants: map[string]bool{}, devices: map[string]*fakeDevice{}, logs: map[string][][]byte{controlLog: nil}, tokens: map[string]int{}, conns: map[net.Conn]string{},
+		tenants: map[string]bool{}, devices: map[string]*fakeDevice{}, logs: map[string][][]byte{controlLog: {[]byte(`{"type":"ingest.started"}`)}}, tokens: map[string]int{}, conns: map[net.Conn]string{},
 	}
 	f.devices[TenantA+"/anybody"] = &fakeDevice{tenant: TenantA, id: "anybody", seen: map[int64]string{}}
 	f.caKey = key(t)

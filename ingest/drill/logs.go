@@ -38,6 +38,9 @@ const controlLog = "control"
 
 // entries reads the entries of a log that were written since the run began.
 func (r *run) entries(ctx context.Context, log string) ([]record, error) {
+	if r.sizes[log] == 0 {
+		return nil, nil // not there yet
+	}
 	var checkpoint []byte
 	if err := r.either(ctx, "GET", "/v1/admin/checkpoint/"+log, nil, &checkpoint); err != nil {
 		return nil, err
@@ -132,6 +135,7 @@ func parse(log string, index int64, data []byte) (record, error) {
 type reader func(log string) ([]record, error)
 
 func (r *run) reader(ctx context.Context) reader {
+	r.measure(ctx)
 	logs, blind := map[string][]record{}, map[string]error{}
 	return func(log string) ([]record, error) {
 		if r.blind != nil {

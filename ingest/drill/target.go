@@ -119,10 +119,10 @@ func Run(ctx context.Context, t Target, only []string) ([]evidence.DrillResult, 
 			outcomes[i] = unable("", err)
 			continue
 		}
-		from := r.size
+		from := r.sizes[controlLog]
 		outcomes[i] = d.attack(ctx, r)
 		r.measure(ctx)
-		outcomes[i].from, outcomes[i].to = from, r.size
+		outcomes[i].from, outcomes[i].to = from, r.sizes[controlLog]
 	}
 	r.judge(ctx, outcomes)
 	results := make([]evidence.DrillResult, len(chosen))
@@ -165,7 +165,7 @@ type run struct {
 	canaries map[string]*canary
 	tenants  map[string]bool  // canary tenants known to exist
 	since    map[string]int64 // sizes of the logs before the first attack
-	size     int64            // of the control log when it was last looked at
+	sizes    map[string]int64 // and when they were last looked at
 	blind    error            // why the logs cannot be read; nil where they can
 	config   config
 }
@@ -177,7 +177,7 @@ func newRun(t Target) (*run, error) {
 	}
 	r := &run{
 		t: t, id: t.Now().UTC().Format("20060102-150405") + "-" + hex.EncodeToString(random[:]),
-		canaries: map[string]*canary{}, tenants: map[string]bool{}, since: map[string]int64{},
+		canaries: map[string]*canary{}, tenants: map[string]bool{}, since: map[string]int64{}, sizes: map[string]int64{},
 	}
 	var err error
 	if r.public, err = endpointOf(t, t.PublicURL); err != nil {
