@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"errors"
 	"fmt"
 	"iter"
 
@@ -57,12 +58,16 @@ func (l *Ledger) VerifierKey(log string) (string, error) {
 
 // Entries yields the log's durable entries from index from up to, not
 // including, to, in order; to is cut to the size that the log has when the
-// iteration begins, so math.MaxInt64 reads to the end. A yielded slice stays
+// iteration begins, so math.MaxInt64 reads to the end. A log never used has
+// none. A yielded slice stays
 // as it is, and keeps up to 255 neighbours in memory. An error is yielded
 // once and ends the iteration.
 func (l *Ledger) Entries(log string, from, to int64) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		t, err := l.find(log)
+		if errors.Is(err, ErrNotFound) && CheckLogName(log) == nil {
+			return
+		}
 		if err != nil {
 			yield(nil, fmt.Errorf("reading entries: %w", err))
 			return

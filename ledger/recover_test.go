@@ -123,6 +123,111 @@ func TestLossOfAFlushedSegmentIsRefused(t *testing.T) {
 	}
 }
 
+// TestSegmentsMustFollowOneAnother puts a second segment behind the first.
+func TestSegmentsMustFollowOneAnother(t *testing.T) {
+	disk, path, ends := crashed(t)
+	whole := disk.Files()[path]
+	var groups []group
+	s, err := scanSegment(whole, func(g group) error { groups = append(groups, g); return nil })
+	if err != nil || len(groups) != 3 {
+		t.Fatal(err, len(groups))
+	}
+	for name, c := range map[string]struct {
+		firstSize int
+		second    segmentHeader
+		entries   int64 // of log a; 0 where the ledger must be refused
+		want      string
+	}{
+		"follows":              {ends[3], segmentHeader{number: 2, first: 4, prevCRC: s.last.crc}, 3, ""},
+		"skips a group":        {ends[3], segmentHeader{number: 2, first: 5, prevCRC: s.last.crc}, 0, "it begins with group 5"},
+		"another history":      {ends[3], segmentHeader{number: 2, first: 4, prevCRC: s.last.crc + 1}, 0, "it begins with group 4"},
+		"behind a tear":        {ends[3] - 1, segmentHeader{number: 2, first: 4, prevCRC: s.last.crc}, 0, fmt.Sprintf("at byte %d", ends[2])},
+		"from before a tear":   {ends[3] - 1, segmentHeader{number: 2, first: 3, prevCRC: groups[1].crc}, 2, ""},
+		"another number":       {ends[3], segmentHeader{number: 3, first: 4, prevCRC: s.last.crc}, 0, "segment 3 under another name"},
+		"cut at a group's end": {ends[2], segmentHeader{number: 2, first: 4, prevCRC: s.last.crc}, 0, "it begins with group 4"},
+	} {
+		disk := disk.Restart()
+		disk.Put(path, whole[:c.firstSize])
+		disk.Put(filepath.Join("/ledger", segmentName(2)), c.second.encode())
+		o := testOptions()
+		o.fsys = disk
+		l, err := Open("/ledger", o)
+		if c.entries == 0 {
+			var d *DamageError
+			if !errors.As(err, &d) || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%s: %v", name, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if l.Size("a") != c.entries {
+			t.Errorf("%s: log a has %d entries, want %d", name, l.Size("a"), c.entries)
+		}
+		l.Close()
+	}
+	disk = disk.Restart()
+	disk.Put(filepath.Join("/ledger", segmentName(3)), segmentHeader{number: 3, first: 4, prevCRC: s.last.crc}.encode())
+	o := testOptions()
+	o.fsys = disk
+	if _, err := Open("/ledger", o); err == nil || !strings.Contains(err.Error(), segmentName(2)+" is damaged: the segment is missing") {
+		t.Errorf("a missing segment: %v", err)
+	}
+}
+
+func TestAGroupThatLeavesEntriesOutIsRefused(t *testing.T) {
+	disk, path, ends := crashed(t)
+	whole := slices.Clone(disk.Files()[path])
+	h, err := parseSegmentHeader(whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Drop the second group, and make the third follow the first.
+	third := slices.Clone(whole[ends[2]:ends[3]])
+	first, _, err := parseGroup(whole[ends[0]:], h.marker)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealGroup(third, h.marker, 2, first.crc)
+	disk.Put(path, append(whole[:ends[1]], third...))
+	o := testOptions()
+	o.fsys = disk
+	_, err = Open("/ledger", o)
+	if err == nil || !strings.Contains(err.Error(), "log a goes on with entry 2, but has 1") {
+		t.Errorf("Open: %v", err)
+	}
+}
+
+func TestFilesAreCutToWhatIsKnownToBeDurable(t *testing.T) {
+	o := testOptions()
+	disk := crashfs.New()
+	o.fsys = disk
+	l := open(t, "/ledger", o)
+	fill(t, l, "a", 300)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	before := disk.Files()
+	disk = disk.Restart()
+	for name, b := range before {
+		if strings.Contains(name, logsDir) {
+			disk.Put(name, append(slices.Clone(b), "left by a crash"...))
+		}
+	}
+	o.fsys = disk
+	l = open(t, "/ledger", o)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for name, b := range disk.Files() {
+		if strings.Contains(name, logsDir) && !slices.Equal(b, before[name]) {
+			t.Errorf("%s has %d bytes, want %d", name, len(b), len(before[name]))
+		}
+	}
+}
+
 func TestAnEntryCannotPassForAGroup(t *testing.T) {
 	disk, path, _ := crashed(t)
 	o := testOptions()
@@ -310,5 +415,39 @@ func TestPublishedHistoryKeepsOneAnHour(t *testing.T) {
 	}
 	if got := sizes(l); got != "1, 11, 13" {
 		t.Errorf("at the end: %s", got)
+	}
+}
+
+// TestACheckpointIsDurableBeforeItIsHandedOut fails the last step of storing
+// one, so that the next process reads it and the disk does not hold it.
+func TestACheckpointIsDurableBeforeItIsHandedOut(t *testing.T) {
+	o := testOptions()
+	disk := crashfs.New()
+	o.fsys = disk
+	l := open(t, "/ledger", o)
+	fill(t, l, "a", 1)
+	if _, err := l.Checkpoint("a"); err != nil {
+		t.Fatal(err)
+	}
+	fill(t, l, "a", 1)
+	if err := l.Close(); err != nil { // so that the next opening finds nothing to do
+		t.Fatal(err)
+	}
+	l = open(t, "/ledger", o)
+	disk.FailAt(5, crashfs.Before)
+	if _, err := l.PublishCheckpoint("a"); !errors.Is(err, ErrJournalLost) {
+		t.Fatalf("publishing: %v, after %q", err, disk.Operations())
+	}
+	disk = disk.Restart()
+	o.fsys = disk
+	l = open(t, "/ledger", o)
+	signed, err := l.PublishCheckpoint("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.fsys = disk.Reboot(0)
+	l = open(t, "/ledger", o)
+	if last, err := l.LastCheckpoint("a"); err != nil || string(last) != string(signed) {
+		t.Errorf("after a crash the last checkpoint is another than the one handed out: %v", err)
 	}
 }

@@ -1,0 +1,181 @@
+package ledger
+
+import (
+	"bytes"
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+// sampleSegment is a segment with two groups.
+func sampleSegment() []byte {
+	h := segmentHeader{number: 3, first: 7, prevCRC: 99, marker: marker{1, 2, 3, 4, 5, 6, 7, 8}}
+	b := h.encode()
+	crc := h.prevCRC
+	for i := range 2 {
+		body := []byte{1, 'a'}
+		body = append(body, 0, 0, 0, 0, 0, 0, 0, byte(i), 0, 0, 0, 1, 0, 0, 0, 3, 0, 1, 'x')
+		g := append(make([]byte, groupHeaderSize), body...)
+		crc = sealGroup(g, h.marker, h.first+uint64(i), crc)
+		b = append(b, g...)
+	}
+	return b
+}
+
+// FuzzSegment lets what is read from a damaged segment be nothing but a
+// prefix of groups that encode to the bytes they were read from.
+func FuzzSegment(f *testing.F) {
+	whole := sampleSegment()
+	f.Add(whole)
+	f.Add(whole[:len(whole)-1])
+	f.Add(whole[:segmentHeaderSize])
+	f.Add(append(slices.Clone(whole), make([]byte, 40)...))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var rebuilt []byte
+		s, err := scanSegment(b, func(g group) error {
+			h, _ := parseSegmentHeader(b)
+			one := append(make([]byte, groupHeaderSize), g.body...)
+			if crc := sealGroup(one, h.marker, g.number, g.prevCRC); crc != g.crc {
+				t.Error("a group was read whose checksum is another")
+			}
+			rebuilt = append(rebuilt, one...)
+			return parseRuns(g.body, func(r run) error {
+				n := 0
+				for rest := r.entries; len(rest) > 0; n++ {
+					entry, after, err := cutEntry(rest)
+					if err != nil || len(entry) == 0 {
+						t.Errorf("a run was passed on that cannot be read: %v", err)
+						break
+					}
+					rest = after
+				}
+				if n != r.count || CheckLogName(r.log) != nil || r.first < 0 {
+					t.Errorf("a run was passed on that contradicts itself: %+v", r)
+				}
+				return nil
+			})
+		})
+		if err != nil {
+			return
+		}
+		if !bytes.Equal(b[segmentHeaderSize:s.end], rebuilt) || s.end > int64(len(b)) || (s.bad == "") != (s.end == int64(len(b))) {
+			t.Errorf("read up to %d of %d bytes, bad %q", s.end, len(b), s.bad)
+		}
+		if s.laterGood >= 0 && s.laterGood <= s.end {
+			t.Errorf("a later group at %d, before %d", s.laterGood, s.end)
+		}
+	})
+}
+
+func fuzzSeed() []byte { return []byte(strings.Repeat("f", SeedSize)) }
+
+// FuzzCheckpoint: what is read as a checkpoint is written as the same bytes,
+// and a note verifies only if its text is what the key signed.
+func FuzzCheckpoint(f *testing.F) {
+	c := Checkpoint{Origin: "fuzz.example/log", Size: 5, Root: LeafHash([]byte("x")), Extensions: []string{"sample=true"}}
+	vkey, err := VerifierKey(fuzzSeed(), c.Origin)
+	if err != nil {
+		f.Fatal(err)
+	}
+	signed, err := SignCheckpoint(c, fuzzSeed())
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(signed)
+	f.Add([]byte(c.Text()))
+	f.Add([]byte("o\n0\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if got, err := ParseCheckpoint(string(b)); err == nil && got.Text() != string(b) {
+			t.Errorf("%q was read as %q", b, got.Text())
+		}
+		if got, err := OpenCheckpoint(b, vkey); err == nil && got.Text() != c.Text() {
+			t.Errorf("%q verified, and was never signed", got.Text())
+		}
+	})
+}
+
+// FuzzTilePath: each tile has one path.
+func FuzzTilePath(f *testing.F) {
+	for _, path := range []string{"tile/0/000", "tile/entries/x001/234.p/7", "tile/63/x999/x999/999.p/255", "tile/8/0/000", "tile/data/000"} {
+		f.Add(path)
+	}
+	f.Fuzz(func(t *testing.T, path string) {
+		tile, err := parseTilePath(path)
+		if err != nil {
+			return
+		}
+		if tilePath(tile) != path || tile.H != tileHeight || tile.L < entriesLevel || tile.L > 63 || tile.N < 0 || tile.W < 1 || tile.W > tileWidth {
+			t.Errorf("%q was read as %+v", path, tile)
+		}
+		if b, err := newTree("", "a").readTile(tile); err == nil {
+			t.Errorf("an empty log has %q: %d bytes", path, len(b))
+		}
+	})
+}
+
+// FuzzProof: what is read as a proof is written as the same bytes, and none
+// verifies for an entry that the log does not hold.
+func FuzzProof(f *testing.F) {
+	const origin = "fuzz.example/log"
+	vkey, err := VerifierKey(fuzzSeed(), origin)
+	if err != nil {
+		f.Fatal(err)
+	}
+	left, right := LeafHash([]byte("left")), LeafHash([]byte("right"))
+	signed, err := SignCheckpoint(Checkpoint{Origin: origin, Size: 2, Root: tlog.NodeHash(left, right)}, fuzzSeed())
+	if err != nil {
+		f.Fatal(err)
+	}
+	good := MarshalProof(0, tlog.RecordProof{right}, signed)
+	if _, _, err := VerifyProof(good, vkey, []byte("left")); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good, []byte("left"))
+	f.Add(Proof{Index: 1, Hashes: tlog.RecordProof{left}, Checkpoint: signed, Extra: []byte("more")}.Marshal(), []byte("right"))
+	f.Fuzz(func(t *testing.T, b, entry []byte) {
+		if p, err := ParseProof(b); err == nil && !bytes.Equal(p.Marshal(), b) {
+			t.Errorf("%q was read as %q", b, p.Marshal())
+		}
+		if _, index, err := VerifyProof(b, vkey, entry); err == nil && string(entry) != []string{"left", "right"}[index] {
+			t.Errorf("entry %q verified at index %d", entry, index)
+		}
+	})
+}
+
+// FuzzExcerpt: no excerpt makes the verifier panic, and none verifies whose
+// checkpoint was not signed.
+func FuzzExcerpt(f *testing.F) {
+	const origin = "fuzz.example/log"
+	vkey, err := VerifierKey(fuzzSeed(), origin)
+	if err != nil {
+		f.Fatal(err)
+	}
+	leaf := LeafHash([]byte("x"))
+	signed, err := SignCheckpoint(Checkpoint{Origin: origin, Size: 1, Root: leaf}, fuzzSeed())
+	if err != nil {
+		f.Fatal(err)
+	}
+	good := Excerpt{Origin: origin, VerifierKey: vkey, Checkpoint: string(signed),
+		History: []HistoryStep{{DatedCheckpoint: DatedCheckpoint{Size: 1, Root: hashText(leaf), Note: string(signed)}}},
+		Records: []RecordProof{{0, []byte("x"), string(MarshalProof(0, nil, signed))}}}
+	if err := good.Verify(vkey); err != nil {
+		f.Fatal(err)
+	}
+	b, err := json.Marshal(good)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var e Excerpt
+		if json.Unmarshal(b, &e) == nil && e.Verify(vkey) == nil && e.Checkpoint != string(signed) {
+			c, err := OpenCheckpoint([]byte(e.Checkpoint), vkey)
+			if err != nil || c.Size != 1 || c.Root != leaf {
+				t.Errorf("%s verified", b)
+			}
+		}
+	})
+}
