@@ -43,26 +43,36 @@ func Build(w io.Writer, c Content, s Signer) (Built, error) {
 }
 
 func build(w io.Writer, c Content, s Signer) (Built, error) {
+	b, err := gather(c, s.Public())
+	if err != nil {
+		return Built{}, err
+	}
+	return b.write(w, s)
+}
+
+// gather collects every file that the manifest lists.
+func gather(c Content, key PublicKey) (*builder, error) {
 	if len(c.Secret) < minSecret {
-		return Built{}, fmt.Errorf("the secret has %d bytes, want at least %d", len(c.Secret), minSecret)
+		return nil, fmt.Errorf("the secret has %d bytes, want at least %d", len(c.Secret), minSecret)
 	}
 	b := &builder{c: c, names: newNameSet()}
 	for _, step := range []func() error{
 		b.addControls, b.addEvidence, b.addExceptions, b.addCatalog, b.addExtra, b.addLogs,
-		func() error { return b.addTrust(s.Public()) },
+		func() error { return b.addTrust(key) },
 		func() error {
-			return b.add(Line{Path: readmeName, MediaType: typeText, Kind: kindReadme}, readme(c, s.Public()))
+			return b.add(Line{Path: readmeName, MediaType: typeText, Kind: kindReadme}, readme(c, key))
 		},
 	} {
 		if err := step(); err != nil {
-			return Built{}, err
+			return nil, err
 		}
 	}
 	slices.SortFunc(b.files, func(x, y builtFile) int { return strings.Compare(x.line.Path, y.line.Path) })
-	return b.write(w, s)
+	return b, nil
 }
 
-// add takes in a file; its line lacks size, digest and salt.
+// add takes in a file; its line lacks size and salt, and the digest unless
+// that is known already.
 func (b *builder) add(l Line, body []byte) error {
 	if err := checkName(l.Path); err != nil {
 		return fmt.Errorf("%s: %w", l.Path, err)
@@ -74,7 +84,10 @@ func (b *builder) add(l Line, body []byte) error {
 	if l.MediaType == "" {
 		l.MediaType = typeBinary
 	}
-	l.Size, l.SHA256, l.Salt = int64(len(body)), evidence.SHA256Hex(body), salt(b.c.Secret, l.Path)
+	if l.SHA256 == "" {
+		l.SHA256 = evidence.SHA256Hex(body)
+	}
+	l.Size, l.Salt = int64(len(body)), salt(b.c.Secret, l.Path)
 	b.files = append(b.files, builtFile{l, body})
 	return nil
 }

@@ -95,7 +95,7 @@ func (b *builder) addCollection(e evidence.Collected, base string, stage evidenc
 	if err := checkID(e.ID); err != nil {
 		return "", err
 	}
-	_, canonical, id, err := evidence.RecordOf(e.Evidence)
+	rec, canonical, id, err := evidence.RecordOf(e.Evidence)
 	if err != nil {
 		return "", err
 	}
@@ -111,24 +111,24 @@ func (b *builder) addCollection(e evidence.Collected, base string, stage evidenc
 	}
 	dir, at, window := collectionDir(base, e), e.CollectedAt.UTC(), e.Window
 	line := Line{CollectedAt: &at, Controls: citers, Kind: string(e.Kind), Provenance: e.ID, Stage: stage, Window: &window}
-	add := func(path, media string, body []byte) error {
+	add := func(path, media, digest string, body []byte) error {
 		l := line
-		l.Path, l.MediaType = path, media
+		l.Path, l.MediaType, l.SHA256 = path, media, digest
 		return b.add(l, body)
 	}
-	if err := add(dir+recordFile, typeJSON, canonical); err != nil {
+	if err := add(dir+recordFile, typeJSON, id, canonical); err != nil {
 		return "", err
 	}
-	if err := add(dir+populationFile, typeJSONL, population); err != nil {
+	if err := add(dir+populationFile, typeJSONL, rec.PopulationSHA256, population); err != nil {
 		return "", err
 	}
-	names := make([]string, len(e.Raw))
-	for i, r := range e.Raw {
-		names[i] = r.Name
+	names, digests := make([]string, len(rec.RawFiles)), make(map[string]string, len(rec.RawFiles))
+	for i, r := range rec.RawFiles {
+		names[i], digests[r.Name] = r.Name, r.SHA256
 	}
 	paths := rawPaths(names)
 	for _, r := range e.Raw {
-		if err := add(dir+rawDir+paths[r.Name], rawMedia(r.Name), r.Body); err != nil {
+		if err := add(dir+rawDir+paths[r.Name], rawMedia(r.Name), digests[r.Name], r.Body); err != nil {
 			return "", err
 		}
 	}

@@ -70,6 +70,8 @@ func vendorStatement(packSHA256 string) ([]byte, error) {
 	})
 }
 
+var errOtherPack = errors.New("it signs another pack.json")
+
 // checkStatement says what in payload does not fit a role's signature over
 // the pack.json with the given hex SHA-256.
 func checkStatement(payload []byte, role, packSHA256 string) error {
@@ -94,7 +96,7 @@ func checkStatement(payload []byte, role, packSHA256 string) error {
 		return errors.New("its subject is not pack.json with one sha256 digest")
 	}
 	if got := sub.Digest["sha256"]; got != packSHA256 {
-		return fmt.Errorf("it signs a pack.json with SHA-256 %s, this one has %s", got, packSHA256)
+		return fmt.Errorf("%w: one with SHA-256 %s, this one has %s", errOtherPack, got, packSHA256)
 	}
 	return nil
 }

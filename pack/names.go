@@ -98,8 +98,9 @@ func escapePath(p string) string {
 }
 
 // rawPaths gives the file under raw/ for each name of a raw reply. Names are
-// taken in byte-wise order; one that differs from an earlier one in case only,
-// or is a folder of it, gets "~~2" and so on appended.
+// taken in byte-wise order; one whose path clashes with an earlier one (in case
+// only, or a file where the other has a folder) is escaped as one segment,
+// slashes and all, with "~~2" or the next free number appended.
 func rawPaths(names []string) map[string]string {
 	sorted := slices.Sorted(slices.Values(names))
 	out := make(map[string]string, len(sorted))
@@ -107,7 +108,7 @@ func rawPaths(names []string) map[string]string {
 	for _, name := range sorted {
 		path := escapePath(name)
 		for n := 2; taken.add(path) != nil; n++ {
-			path = fmt.Sprintf("%s~~%d", escapePath(name), n)
+			path = fmt.Sprintf("%s~~%d", escapeSegment(name), n)
 		}
 		out[name] = path
 	}

@@ -1,6 +1,7 @@
 package pack
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -65,6 +66,9 @@ func (v *verifier) checkBundle(role, name string, named PublicKey, namedOK bool)
 		return
 	}
 	if err := checkStatement(b.payload, role, v.packSHA256); err != nil {
+		if errors.Is(err, errOtherPack) {
+			name = packJSONName
+		}
 		v.res.fail(id, name, "an in-toto statement over this pack.json", err.Error())
 		return
 	}
