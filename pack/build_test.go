@@ -174,8 +174,14 @@ func TestManyLogsStayWithinPackJSON(t *testing.T) {
 		t.Fatal(reportText(r))
 	}
 	p, err := Open(bytes.NewReader(data), int64(len(data)), Limits{})
-	if err != nil || p.Root().LogsOmitted != 62 || len(p.Root().Logs) != 0 {
-		t.Errorf("Open: %v, root %+v", err, p.Root())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.Root().LogsOmitted != 62 || len(p.Root().Logs) != 0 {
+		t.Errorf("root %+v", p.Root())
+	}
+	if sum, err := Show(bytes.NewReader(data), int64(len(data)), Limits{}); err != nil || len(sum.Logs) != 62 {
+		t.Errorf("Show: %d logs, %v", len(sum.Logs), err)
 	}
 }
 

@@ -33,7 +33,6 @@ type Contents struct {
 	collections []collection
 	controls    []string // paths of control.json, sorted
 	catalog     []string
-	logs        []LogHead
 	derived     []Line // files that the manifest calls derived
 	stages      map[evidence.Stage]Totals
 }
@@ -113,6 +112,18 @@ func (c *Contents) Findings() ([]evidence.Finding, error) {
 	return out, nil
 }
 
+// Logs gives the heads of the pack's logs.
+func (c *Contents) Logs() ([]LogHead, error) {
+	if _, ok := c.a.index[logsName]; !ok {
+		return nil, nil
+	}
+	data, err := c.Read(logsName)
+	if err != nil {
+		return nil, err
+	}
+	return parseLogHeads(data)
+}
+
 // Evidence gives the collections with their populations, without raw replies.
 func (c *Contents) Evidence() ([]evidence.Collected, error) {
 	var out []evidence.Collected
@@ -129,7 +140,7 @@ func (c *Contents) Evidence() ([]evidence.Collected, error) {
 		if e.Population, err = evidence.ParsePopulation(lines); err != nil {
 			return nil, fmt.Errorf("%s: %w", col.dir+populationFile, err)
 		}
-		out = append(out, evidence.Collected{ID: col.line.Provenance, Evidence: e})
+		out = append(out, evidence.Collected{ID: col.line.SHA256, Evidence: e})
 	}
 	return out, nil
 }

@@ -87,6 +87,19 @@ func (c Content) logHeads() ([]LogHead, error) {
 	return out, nil
 }
 
+// parseLogHeads reads data/log/logs.jsonl.
+func parseLogHeads(data []byte) ([]LogHead, error) {
+	var heads []LogHead
+	for line := range bytes.Lines(data) {
+		var h LogHead
+		if err := decodeStrict(bytes.TrimSuffix(line, []byte("\n")), &h); err != nil {
+			return nil, fmt.Errorf("reading %s: line %d: %w", logsName, len(heads)+1, err)
+		}
+		heads = append(heads, h)
+	}
+	return heads, nil
+}
+
 // collectedID gives the evidence ID that an entry of an evidence log records,
 // or "" where the entry records something else.
 func collectedID(entry []byte) string {

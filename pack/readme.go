@@ -4,6 +4,7 @@ import (
 	_ "embed"
 	"fmt"
 	"strings"
+	"time"
 
 	"trustpack/evidence"
 )
@@ -31,7 +32,8 @@ func readme(c Content, key PublicKey) []byte {
 	}
 	return []byte(strings.NewReplacer(
 		"{{banner}}", banner,
-		"{{organisation}}", c.Organisation, "{{system}}", c.System, "{{period}}", c.Period.String(), "{{tool}}", c.Tool,
+		"{{organisation}}", c.Organisation, "{{system}}", c.System, "{{period}}", c.Period.String(),
+		"{{from}}", c.Period.From.UTC().Format(time.DateOnly), "{{to}}", c.Period.To.UTC().Format(time.DateOnly), "{{tool}}", c.Tool,
 		"{{fingerprint}}", key.Fingerprint(), "{{namespace}}", SSHNamespace, "{{identity}}", SSHIdentity,
 		"{{predicate}}", vendorPredicate, "{{payloadtype}}", payloadType, "{{payloadtypelen}}", fmt.Sprint(len(payloadType)),
 		"{{spkiprefix}}", prefix, "{{keylen}}", fmt.Sprint(length), "{{openssl}}", opensslVerify,

@@ -59,9 +59,12 @@ func Show(r io.ReaderAt, size int64, limits Limits) (Summary, error) {
 	if err != nil {
 		return Summary{}, err
 	}
-	s := Summary{Root: c.root, PackJSONSHA256: evidence.SHA256Hex(c.packJSON), Logs: c.root.Logs, Entries: len(c.a.files), Bytes: size}
+	s := Summary{Root: c.root, PackJSONSHA256: evidence.SHA256Hex(c.packJSON), Entries: len(c.a.files), Bytes: size}
 	for _, stage := range evidence.Stages() {
 		s.Stages = append(s.Stages, StageSummary{stage, c.stages[stage]})
+	}
+	if s.Logs, err = c.Logs(); err != nil {
+		return Summary{}, err
 	}
 	controls, err := c.Controls()
 	if err != nil {
@@ -79,7 +82,7 @@ func Show(r io.ReaderAt, size int64, limits Limits) (Summary, error) {
 		s.Controls = append(s.Controls, line)
 	}
 	for _, col := range c.collections {
-		s.Evidence = append(s.Evidence, Held{col.line.Provenance, col.line.Kind, col.line.Path, col.line.Controls})
+		s.Evidence = append(s.Evidence, Held{col.line.SHA256, col.line.Kind, col.line.Path, col.line.Controls})
 	}
 	s.Signatures, err = c.signatures()
 	return s, err

@@ -2,6 +2,8 @@ package pack
 
 import (
 	"bytes"
+	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -84,6 +86,24 @@ func TestOneByteOfAnyFileChanged(t *testing.T) {
 				if bare := verifyBytes(pack, VerifyOptions{}); bare.Exit != 1 {
 					t.Errorf("%s, byte %d, %s, no key: exit %d", e.name, at, how, bare.Exit)
 				}
+			}
+		}
+	}
+}
+
+// TestAnyFileRemovedOrRenamed: no file of a pack can be spared.
+func TestAnyFileRemovedOrRenamed(t *testing.T) {
+	s := edSigner(t, 1)
+	data, o := buildPack(t, content(t), s), options(t, s)
+	entries := entriesOf(t, data)
+	for i, e := range entries {
+		renamed := slices.Clone(entries)
+		renamed[i].name += "x"
+		for how, pack := range map[string][]byte{"removed": zipOf(t, slices.Delete(slices.Clone(entries), i, i+1)), "renamed": zipOf(t, renamed)} {
+			r := verifyBytes(pack, o)
+			named := slices.ContainsFunc(r.Checks, func(c Check) bool { return c.Status == Failed && strings.HasPrefix(c.Path, e.name) })
+			if r.Exit != 1 || !named {
+				t.Errorf("%s %s: exit %d, failures %q", e.name, how, r.Exit, failedChecks(r))
 			}
 		}
 	}
@@ -309,33 +329,37 @@ func TestArchiveTampered(t *testing.T) {
 		z.add(e.name, crc32.ChecksumIEEE(e.body), e.body)
 	}
 	z.close()
+	dirOffset := int64(binary.LittleEndian.Uint32(data[end+16:]))
+	gap := slices.Concat(data[:dirOffset], []byte("hidden"), data[dirOffset:end], data[end:])
+	binary.LittleEndian.PutUint32(gap[len(gap)-endSize+16:], uint32(dirOffset+6))
 	for name, pack := range map[string][]byte{
-		"prefix":                slices.Concat([]byte("#!/bin/sh\n"), data),
-		"suffix":                slices.Concat(data, []byte("x")),
-		"concatenated":          twoZips.Bytes(),
-		"truncated by one":      data[:len(data)-1],
-		"truncated in half":     data[:len(data)/2],
-		"truncated to nothing":  nil,
-		"hidden entry":          hidden.Bytes(),
-		"local name":            edit(local+localHeaderSize, 'e'),
-		"local size":            edit(local+22, 1),
-		"local CRC":             edit(local+14, 0, 0, 0, 0),
-		"local flags":           edit(local+6, 8),
-		"local method":          edit(local+8, 8),
-		"local extra":           edit(local+28, 4),
-		"central name":          edit(central+centralHeaderSize, 'e'),
-		"central size":          edit(central+24, 1),
-		"central method":        edit(central+10, 8),
-		"central offset":        edit(central+42, 0, 0, 0, 0),
-		"symlink":               edit(central+41, 0xa1),
-		"directory entry":       edit(central+38, 0x10),
-		"time":                  edit(central+12, 1),
-		"archive comment":       slices.Concat(data[:len(data)-2], []byte{1, 0, 'x'}),
-		"count too small":       edit(end+8, 3, 0, 3, 0),
-		"count too big":         edit(end+8, 0xff, 0, 0xff, 0),
-		"directory moved":       edit(end+16, 0, 0, 0, 0),
-		"zip64 without records": edit(end+8, 0xff, 0xff, 0xff, 0xff),
-		"split archive":         edit(end+4, 1),
+		"gap before the directory": gap,
+		"prefix":                   slices.Concat([]byte("#!/bin/sh\n"), data),
+		"suffix":                   slices.Concat(data, []byte("x")),
+		"concatenated":             twoZips.Bytes(),
+		"truncated by one":         data[:len(data)-1],
+		"truncated in half":        data[:len(data)/2],
+		"truncated to nothing":     nil,
+		"hidden entry":             hidden.Bytes(),
+		"local name":               edit(local+localHeaderSize, 'e'),
+		"local size":               edit(local+22, 1),
+		"local CRC":                edit(local+14, 0, 0, 0, 0),
+		"local flags":              edit(local+6, 8),
+		"local method":             edit(local+8, 8),
+		"local extra":              edit(local+28, 4),
+		"central name":             edit(central+centralHeaderSize, 'e'),
+		"central size":             edit(central+24, 1),
+		"central method":           edit(central+10, 8),
+		"central offset":           edit(central+42, 0, 0, 0, 0),
+		"symlink":                  edit(central+41, 0xa1),
+		"directory entry":          edit(central+38, 0x10),
+		"time":                     edit(central+12, 1),
+		"archive comment":          slices.Concat(data[:len(data)-2], []byte{1, 0, 'x'}),
+		"count too small":          edit(end+8, 3, 0, 3, 0),
+		"count too big":            edit(end+8, 0xff, 0, 0xff, 0),
+		"directory moved":          edit(end+16, 0, 0, 0, 0),
+		"zip64 without records":    edit(end+8, 0xff, 0xff, 0xff, 0xff),
+		"split archive":            edit(end+4, 1),
 	} {
 		t.Run(name, func(t *testing.T) { wantFailure(t, verifyBytes(pack, o), checkLayout, "") })
 	}
@@ -370,6 +394,22 @@ func (b *builder) at(t testing.TB, suffix string) *builtFile {
 
 func (f *builtFile) set(body []byte) {
 	f.body, f.line.Size, f.line.SHA256 = body, int64(len(body)), evidence.SHA256Hex(body)
+}
+
+// collection changes each file of the first collection.
+func (b *builder) collection(t testing.TB, change func(*builtFile)) {
+	dir := strings.TrimSuffix(b.at(t, recordFile).line.Path, recordFile)
+	for i := range b.files {
+		if strings.HasPrefix(b.files[i].line.Path, dir) {
+			change(&b.files[i])
+		}
+	}
+}
+
+// insert puts a file in its place.
+func (b *builder) insert(f builtFile) {
+	b.files = append(b.files, f)
+	slices.SortFunc(b.files, func(x, y builtFile) int { return strings.Compare(x.line.Path, y.line.Path) })
 }
 
 func (b *builder) remove(t testing.TB, suffix string) {
@@ -445,6 +485,69 @@ func TestVendorCheats(t *testing.T) {
 			f := b.at(t, recordFile)
 			f.set(bytes.Replace(f.body, []byte(`"complete"`), []byte(`"completE"`), 1))
 		}, checkEvidenceID},
+		{"record that is none", func(b *builder) {
+			b.at(t, recordFile).set([]byte("not JSON"))
+			b.collection(t, func(f *builtFile) { f.line.Provenance = evidence.SHA256Hex([]byte("not JSON")) })
+		}, checkEvidenceID},
+		{"collected at another time", func(b *builder) {
+			at := day(50)
+			b.collection(t, func(f *builtFile) { f.line.CollectedAt = &at })
+		}, checkEvidenceID},
+		{"folder of another ID", func(b *builder) {
+			b.collection(t, func(f *builtFile) { f.line.Path = strings.Replace(f.line.Path, "Z-", "Z-0", 1) })
+		}, checkEvidenceID},
+		{"raw reply added", func(b *builder) {
+			f := *b.at(t, "telemetry.devices/"+day(90).Format("20060102T150405Z")+"-"+b.c.Evidence[1].ID[:12]+"/raw/reply.json")
+			f.line.Path += "2"
+			b.insert(f)
+		}, checkEvidenceID},
+		{"stranger in a collection", func(b *builder) {
+			f := *b.at(t, populationFile)
+			f.line.Path += "2"
+			b.insert(f)
+		}, checkEvidenceID},
+		{"one file's time changed", func(b *builder) { at := day(50); b.at(t, populationFile).line.CollectedAt = &at }, checkEvidenceID},
+		{"provenance of nothing", func(b *builder) { b.at(t, exceptionsName).line.Provenance = strings.Repeat("0", 64) }, checkEvidenceID},
+		{"provenance of itself missing", func(b *builder) { b.at(t, recordFile).line.Provenance = "" }, checkEvidenceID},
+		{"finding that is none", func(b *builder) { b.at(t, "ID-01/findings.json").set([]byte("[")) }, checkFindings},
+		{"control of another folder", func(b *builder) {
+			b.at(t, "ID-01/control.json").set(b.at(t, "PR-01/control.json").body)
+			b.at(t, "ID-01/findings.json").set([]byte("[]"))
+		}, checkFindings},
+		{"outcome that is none", func(b *builder) {
+			f := b.at(t, "ID-01/findings.json")
+			f.set(bytes.Replace(f.body, []byte(`"outcome":"met"`), []byte(`"outcome":"fine"`), 1))
+		}, checkFindings},
+		{"finding cites what is not there", func(b *builder) {
+			f := b.at(t, "ID-01/findings.json")
+			f.set(bytes.Replace(f.body, []byte(b.c.Evidence[1].ID), []byte(strings.Repeat("0", 64)), 1))
+		}, checkFindings},
+		{"exceptions taken out", func(b *builder) { b.remove(t, exceptionsName) }, checkExceptions},
+		{"list of logs taken out", func(b *builder) { b.remove(t, logsName) }, checkCheckpoint},
+		{"list of logs miswritten", func(b *builder) {
+			f := b.at(t, logsName)
+			f.set(bytes.Replace(f.body, []byte(`{"`), []byte(`{"a":1,"`), 1))
+		}, checkCheckpoint},
+		{"list of logs differs", func(b *builder) {
+			f := b.at(t, logsName)
+			f.set(bytes.Replace(f.body, []byte(`"size":20`), []byte(`"size":21`), 1))
+		}, checkCheckpoint},
+		{"checkpoint taken out", func(b *builder) { b.remove(t, control+checkpointFile) }, checkCheckpoint},
+		{"previous checkpoint by another key", func(b *builder) {
+			f := b.at(t, evidenceLog+previousFile)
+			c, err := unverifiedCheckpoint(f.body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			note, err := ledger.SignCheckpoint(c, seed(8))
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.set(note)
+		}, checkCheckpoint},
+		{"consistency proof taken out", func(b *builder) { b.remove(t, evidenceLog+consistencyFile) }, checkConsistency},
+		{"history taken out", func(b *builder) { b.remove(t, evidenceLog+historyFile) }, checkConsistency},
+		{"history miswritten", func(b *builder) { b.at(t, evidenceLog+historyFile).set([]byte("x\n")) }, checkConsistency},
 		{"sample label dropped", func(b *builder) { b.c.Sample, b.c.Clock = false, "" }, checkLabels},
 		{"another period", func(b *builder) { b.c.Period, _ = evidence.ParsePeriod("2025-Q1") }, checkWindow},
 		{"exceptions hidden", func(b *builder) { b.at(t, exceptionsName).set([]byte("[]")) }, checkExceptions},
@@ -552,6 +655,34 @@ func vkeyOf(t testing.TB, origin string) string {
 	return vkey
 }
 
+func TestReportJSON(t *testing.T) {
+	s := edSigner(t, 1)
+	data := buildPack(t, content(t), s)
+	out, err := json.Marshal(verifyBytes(data[:len(data)-1], options(t, s)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got struct {
+		Pack    string              `json:"pack"`
+		Verdict string              `json:"verdict"`
+		Exit    int                 `json:"exit"`
+		Checks  []map[string]string `json:"checks"`
+	}
+	if err := json.Unmarshal(out, &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.Pack != "test.epack.zip" || got.Verdict != "failed" || got.Exit != 1 || len(got.Checks) < 20 {
+		t.Errorf("got %s", out)
+	}
+	for _, c := range got.Checks {
+		for _, key := range []string{"id", "status", "expected", "actual", "path"} {
+			if _, ok := c[key]; !ok {
+				t.Errorf("no %s in %v", key, c)
+			}
+		}
+	}
+}
+
 type brokenDisk struct {
 	io.ReaderAt
 	at int64
@@ -611,7 +742,15 @@ func TestHooks(t *testing.T) {
 		return f, nil
 	}
 	wantFailure(t, verifyBytes(data, o), checkReevaluated, "data/1-identity/ID-01/findings.json")
+	o.Reevaluate = func(*Contents) ([]evidence.Finding, error) {
+		return append(slices.Clone(c.Findings), evidence.Finding{Control: "XX-01"}), nil
+	}
+	wantFailure(t, verifyBytes(data, o), checkReevaluated, "")
+	o.Reevaluate = func(*Contents) ([]evidence.Finding, error) { return nil, errors.New("no such catalog") }
+	wantFailure(t, verifyBytes(data, o), checkReevaluated, catalogDir)
 	o.Reevaluate = nil
+	o.Regenerate = func(*Contents) (map[string][]byte, error) { return nil, errors.New("no template") }
+	wantFailure(t, verifyBytes(data, o), checkDerived, "")
 	o.Regenerate = func(*Contents) (map[string][]byte, error) {
 		return map[string][]byte{"data/report/index.html": []byte("other")}, nil
 	}
@@ -646,5 +785,39 @@ func TestRandomMutations(t *testing.T) {
 		if r := verifyBytes(d, o); r.Exit != 1 {
 			t.Fatalf("round %d: %s: exit %d\n%s", n, what, r.Exit, reportText(r))
 		}
+	}
+}
+
+// TestSignedRubbish: a vendor may sign anything; the verifier may refuse or
+// accept it, but not panic, and never calls it a mere lack of keys.
+func TestSignedRubbish(t *testing.T) {
+	s := edSigner(t, 1)
+	o := options(t, s)
+	rng := rand.New(rand.NewPCG(2026, 4))
+	refused := 0
+	for n := range 200 {
+		pack := rebuild(t, content(t), s, func(b *builder) {
+			f := &b.files[rng.IntN(len(b.files))]
+			body := bytes.Clone(f.body)
+			switch at := rng.IntN(len(body)); n % 3 {
+			case 0:
+				body[at] ^= 1 << rng.IntN(8)
+			case 1:
+				body = body[:at]
+			case 2:
+				body = slices.Insert(body, at, body[rng.IntN(len(body)):]...)
+			}
+			f.set(body)
+		})
+		switch r := verifyBytes(pack, o); r.Exit {
+		case 0:
+		case 1:
+			refused++
+		default:
+			t.Fatalf("round %d: exit %d\n%s", n, r.Exit, reportText(r))
+		}
+	}
+	if refused < 100 {
+		t.Errorf("only %d of 200 were refused", refused)
 	}
 }

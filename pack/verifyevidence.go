@@ -45,7 +45,7 @@ func (v *verifier) checkRecord(c collection, rec evidence.Record) {
 	if l.CollectedAt == nil || l.Window == nil || !l.CollectedAt.Equal(rec.CollectedAt) || *l.Window != rec.Window || l.Kind != string(rec.Kind) {
 		fail(l.Path, "kind, window and time as the manifest gives them", "others")
 	}
-	collected := evidence.Collected{ID: l.Provenance, Evidence: rec.Evidence}
+	collected := evidence.Collected{ID: l.SHA256, Evidence: rec.Evidence}
 	if want := collectionDir("", collected); !strings.HasSuffix(c.dir, "/"+want) {
 		fail(l.Path, "a folder named "+want, "another")
 	}
@@ -82,7 +82,7 @@ func (v *verifier) checkBeside(path, sha256 string, size int64) {
 func (v *verifier) checkFindings() {
 	records := map[string]string{}
 	for _, c := range v.c.collections {
-		records[c.line.Provenance] = c.line.Path
+		records[c.line.SHA256] = c.line.Path
 	}
 	exceptions := []ListedException{}
 	for _, path := range v.c.controls {

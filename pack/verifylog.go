@@ -73,19 +73,14 @@ func (v *verifier) readLogHeads() []LogHead {
 		v.res.fail(checkCheckpoint, logsName, "a readable list of logs", err.Error())
 		return nil
 	}
-	var heads []LogHead
-	for line := range bytes.Lines(data) {
-		var h LogHead
-		if err := decodeStrict(bytes.TrimSuffix(line, []byte("\n")), &h); err != nil {
-			v.res.fail(checkCheckpoint, logsName, "one strict JSON line for each log", err.Error())
-			return nil
-		}
-		heads = append(heads, h)
+	heads, err := parseLogHeads(data)
+	if err != nil {
+		v.res.fail(checkCheckpoint, logsName, "one strict JSON line for each log", err.Error())
+		return nil
 	}
 	if len(heads) != want || len(v.c.root.Logs) > 0 && !slices.Equal(heads, v.c.root.Logs) {
 		v.res.fail(checkCheckpoint, logsName, "the logs of pack.json", "others")
 	}
-	v.c.logs = heads
 	return heads
 }
 
@@ -264,7 +259,7 @@ func (l *openLog) checkProof(path, name string) ([]byte, error) {
 func (v *verifier) checkLogged(logged map[string]bool, included int) {
 	missing := 0
 	for _, c := range v.c.collections {
-		if !logged[c.line.Provenance] {
+		if !logged[c.line.SHA256] {
 			missing++
 			if len(logged) > 0 {
 				v.res.fail(checkInclusion, c.line.Path, "an entry of the evidence log, made when it was collected", "none is proved")
