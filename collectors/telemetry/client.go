@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -21,8 +22,20 @@ const maxReply = 64 << 20
 
 // readVerifierKeys reads note verifier keys ("<origin>+<hash>+<key>"), one a
 // line, by origin.
-func readVerifierKeys(files []string) (map[string]string, error) {
+// A file may be a pattern, such as "*.vkey".
+func readVerifierKeys(patterns []string) (map[string]string, error) {
 	keys := map[string]string{}
+	var files []string
+	for _, pattern := range patterns {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			return nil, fmt.Errorf("reading log key %s: %w", pattern, err)
+		}
+		if len(found) == 0 {
+			return nil, fmt.Errorf("reading log key: there is no file %s", pattern)
+		}
+		files = append(files, found...)
+	}
 	for _, file := range files {
 		b, err := os.ReadFile(file)
 		if err != nil {

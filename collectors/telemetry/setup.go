@@ -54,6 +54,11 @@ type settings struct {
 	} `json:"approvals"`
 }
 
+type rate struct {
+	PerSecond float64 `json:"per_second"`
+	Burst     float64 `json:"burst"`
+}
+
 // duration is a time.Duration as JSON: "90s", or nanoseconds.
 type duration time.Duration
 

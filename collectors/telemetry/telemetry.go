@@ -29,7 +29,7 @@ type Config struct {
 	Cert    string   `yaml:"cert"`     // operator's certificate, PEM file; role auditor is enough
 	Key     string   `yaml:"key"`      // its private key, PEM file
 	CA      string   `yaml:"ca"`       // root certificate of the ingest, PEM file
-	LogKeys []string `yaml:"log_keys"` // files with the logs' verifier keys; without them the ingest's own word is taken and that is said
+	LogKeys []string `yaml:"log_keys"` // files (or patterns, *.vkey) with the logs' verifier keys; without them the ingest's own word is taken and that is said
 	Sample  bool     `yaml:"sample"`   // the devices behind the ingest are an example's
 }
 

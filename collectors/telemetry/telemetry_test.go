@@ -118,7 +118,8 @@ func (s *served) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch path := r.URL.Path; {
 	case path == "/v1/admin/config":
 		v = json.RawMessage(`{"instance":"example.com/test","operator":"erin","version":1,"sha256":"ab","clock":"simulated",
-			"config":{"heartbeat":{"default_interval":"12h0m0s","missed":2},"approvals":{"critical_fleets":["core"]},"limits":{"body_bytes":1048576}},
+			"config":{"heartbeat":{"default_interval":"12h0m0s","missed":2},"approvals":{"critical_fleets":["core"]},"limits":{"body_bytes":1048576},
+			"rates":{"device":{"per_second":5,"burst":20},"tenant":{"per_second":50,"burst":200}},"time":{"flag":"2m0s","future":"10m0s","past":"168h0m0s"}},
 			"listeners":[{"name":"devices","addr":"127.0.0.1:1","scheme":"https","tls_min":"1.2","client_auth":"verify","loopback":true}],
 			"schemas":[{"type":"meter.v1","sha256":"cd","required":["kwh"],"numeric_fields":["kwh"],"ranged_fields":["kwh"]}]}`)
 	case path == "/v1/admin/devices":
@@ -289,6 +290,10 @@ func TestStoryIsToldAsTheLogsHoldIt(t *testing.T) {
 		if e.Provenance.Origin != evidence.OriginSample || e.Provenance.Clock != evidence.ClockSimulated || e.Provenance.Principal != "operator erin" {
 			t.Errorf("%s: provenance is %+v", k, e.Provenance)
 		}
+	}
+	c := item(t, got[KindConfig], "ingest")
+	if r, when := c["rates"].(map[string]any), c["time"].(map[string]any); r["device_per_second"] != 5.0 || r["tenant_burst"] != 200.0 || when["flag_s"] != 120.0 || len(c["schemas"].([]any)) != 1 {
+		t.Errorf("configuration is %v", c)
 	}
 	p := item(t, got[KindProvisioning], "nord/m2/g1")
 	approvals := p["approvals"].([]any)

@@ -1,0 +1,174 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"trustpack/collectors/telemetry"
+	"trustpack/controls"
+	"trustpack/evidence"
+	"trustpack/internal/locker"
+	"trustpack/ledger"
+	"trustpack/pack"
+	"trustpack/templates"
+)
+
+// buildPack judges the period's evidence, renders what people read, and
+// writes the signed pack to out. The evidence log is cited at the checkpoint
+// that the last collection made, so that building again gives the same bytes.
+func (a *app) buildPack(ctx context.Context, cfg *Config, p evidence.Period, out string, signer pack.Signer) (built pack.Built, err error) {
+	lock, err := a.openLocker(cfg)
+	if err != nil {
+		return pack.Built{}, err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
+	content, err := a.packContent(cfg, lock, p)
+	if err != nil {
+		return pack.Built{}, err
+	}
+	digest := sha256.New()
+	err = writeWhole(out, func(w io.Writer) error {
+		built, err = pack.Build(io.MultiWriter(w, digest), content, signer)
+		return err
+	})
+	if err != nil {
+		return pack.Built{}, fmt.Errorf("building pack: %w", err)
+	}
+	_, err = lock.PutPack(ctx, locker.PackBuilt{
+		Time: asOf(content.Evidence), Period: p, Sequence: content.Sequence,
+		PackJSON: built.PackJSONSHA256, SHA256: hex.EncodeToString(digest.Sum(nil)),
+	})
+	return built, err
+}
+
+// packContent gathers everything that a pack of the period is made from.
+func (a *app) packContent(cfg *Config, lock *locker.Locker, p evidence.Period) (pack.Content, error) {
+	collected, entries, err := evidenceOf(lock, p)
+	if err != nil {
+		return pack.Content{}, err
+	}
+	if len(collected) == 0 {
+		return pack.Content{}, hint(fmt.Errorf("nothing was collected for %s", p), "run 'trustpack collect --period %s' first", p)
+	}
+	catalog, err := loadCatalog(cfg.path(cfg.Catalog))
+	if err != nil {
+		return pack.Content{}, err
+	}
+	assessed, err := catalog.Assess(controls.Input{Period: p, Evidence: collected, Policy: cfg.Policy})
+	if err != nil {
+		return pack.Content{}, fmt.Errorf("assessing %s: %w", p, err)
+	}
+	secret, err := secretFile(cfg.saltFile(), randomSecret)
+	if err != nil {
+		return pack.Content{}, fmt.Errorf("reading the pack secret: %w", err)
+	}
+	c := pack.Content{
+		Organisation: cfg.Organisation, System: cfg.System, Tool: tool(), Period: p,
+		Sample: cfg.Sample || anySample(collected), Clock: cfg.Clock,
+		CatalogSHA256: catalog.SHA256(), CatalogFiles: catalog.Files(),
+		Controls: catalog.Controls(), Findings: assessed.Findings, Evidence: collected, Secret: secret,
+	}
+	if c.Sequence, c.Previous, err = chain(lock, p); err != nil {
+		return pack.Content{}, err
+	}
+	if c.Logs, err = excerpts(lock, collected, entries, p); err != nil {
+		return pack.Content{}, err
+	}
+	view, err := viewOf(c)
+	if err != nil {
+		return pack.Content{}, err
+	}
+	if c.Extra, err = rendered(view); err != nil {
+		return pack.Content{}, err
+	}
+	if cfg.Policy == nil {
+		cfg.Policy = map[string]any{}
+	}
+	policy, err := evidence.CanonicalJSON(cfg.Policy)
+	c.Extra = append(c.Extra, pack.File{Path: policyFile, MediaType: "application/json", Body: append(policy, '\n')})
+	return c, err
+}
+
+// chain gives the pack's number and the pack before it: the last one of
+// another period that ended no later than this one begins.
+func chain(lock *locker.Locker, p evidence.Period) (sequence int, previous string, err error) {
+	_, packs, err := lock.Index()
+	if err != nil {
+		return 0, "", err
+	}
+	sequence = 1
+	for _, old := range packs {
+		if !old.Period.To.After(p.From) && old.Sequence >= sequence {
+			sequence, previous = old.Sequence+1, old.PackJSON
+		}
+	}
+	return sequence, previous, nil
+}
+
+// excerpts are the evidence log's, proving each collection, and the logs of
+// the ingest as the telemetry collector last brought them.
+func excerpts(lock *locker.Locker, collected []evidence.Collected, entries []locker.Collected, p evidence.Period) ([]ledger.Excerpt, error) {
+	own, err := lock.Excerpt(entries, p)
+	if err != nil {
+		return nil, err
+	}
+	out := []ledger.Excerpt{own}
+	var latest *evidence.Collected
+	for i, e := range collected {
+		if e.Kind == telemetry.KindCheckpoints && (latest == nil || !e.CollectedAt.Before(latest.CollectedAt)) {
+			latest = &collected[i]
+		}
+	}
+	if latest == nil {
+		return out, nil
+	}
+	for _, raw := range latest.Raw {
+		if !strings.HasPrefix(raw.Name, "excerpt-") {
+			continue
+		}
+		var e ledger.Excerpt
+		if err := json.Unmarshal(raw.Body, &e); err != nil {
+			return nil, fmt.Errorf("reading %s of evidence %s: %w", raw.Name, latest.ID, err)
+		}
+		out = append(out, e)
+	}
+	return out, nil
+}
+
+// rendered makes the report, the workbook and the statements.
+func rendered(v templates.View) ([]pack.File, error) {
+	files := []struct {
+		path, media string
+		render      func(io.Writer, templates.View) error
+	}{
+		{"data/report/index.html", "text/html", templates.Report},
+		{"data/report/workbook.xlsx", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", templates.Workbook},
+		{"data/statements/scope-and-trust.md", "text/markdown", templates.ScopeStatement},
+		{"data/statements/scope-and-trust.html", "text/html", templates.ScopeStatementHTML},
+	}
+	var out []pack.File
+	for _, f := range files {
+		var buf bytes.Buffer
+		if err := f.render(&buf, v); err != nil {
+			return nil, fmt.Errorf("rendering %s: %w", f.path, err)
+		}
+		out = append(out, pack.File{Path: f.path, MediaType: f.media, DerivedFrom: []string{"data/exceptions.json"}, Body: buf.Bytes()})
+	}
+	return out, nil
+}
+
+func anySample(collected []evidence.Collected) bool {
+	for _, e := range collected {
+		if e.Provenance.Origin != evidence.OriginLive {
+			return true
+		}
+	}
+	return false
+}

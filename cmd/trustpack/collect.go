@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"trustpack/collectors"
+	"trustpack/evidence"
+	"trustpack/internal/locker"
+)
+
+func (a *app) collectCommand() *cobra.Command {
+	var period, failOn string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "collect [KIND…] --period PERIOD",
+		Short: "Run the collectors and keep what they bring in the evidence locker",
+		Long: `Runs every collector that trustpack.yaml has a section for, or, with KINDs, those
+that bring one of them ("github" stands for all kinds of github). Each
+collection is entered in the evidence log at once. Run it daily: sources forget.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if failOn != "" && failOn != "incomplete" {
+				return fmt.Errorf("--fail-on %s: want incomplete", failOn)
+			}
+			p, err := evidence.ParsePeriod(period)
+			if err != nil {
+				return err
+			}
+			cfg, err := a.loadConfig()
+			if err != nil {
+				return err
+			}
+			done, err := a.collect(cmd.Context(), cfg, p, args)
+			if perr := a.printCollected(done, asJSON); perr != nil {
+				return perr
+			}
+			if err != nil {
+				return err
+			}
+			if failOn == "incomplete" && slices.ContainsFunc(done, func(c collection) bool { return c.State != evidence.Complete }) {
+				return &exitError{code: exitWrong}
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&period, "period", "", "the period, such as 2026-Q3, 2026-07 or 2026-07-01/2026-10-01")
+	cmd.Flags().StringVar(&failOn, "fail-on", "", "incomplete: exit 1 when any evidence is incomplete")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
+	return cmd
+}
+
+// collection is one kind as it was collected and kept.
+type collection struct {
+	Kind     evidence.Kind              `json:"kind"`
+	ID       string                     `json:"id"`
+	LogIndex int64                      `json:"log_index"`
+	Items    int                        `json:"items"`
+	State    evidence.CompletenessState `json:"completeness"`
+	Origin   evidence.Origin            `json:"origin"`
+	Gaps     []evidence.Gap             `json:"gaps"`
+}
+
+// collect runs the collectors that bring one of the wanted kinds (all where
+// none is named) and keeps what they bring; evidence that was kept before an
+// error stays kept and is returned beside it.
+func (a *app) collect(ctx context.Context, cfg *Config, p evidence.Period, wanted []string) (done []collection, err error) {
+	all, err := collectors.All(cfg.Collectors, collectors.Deps{
+		Tool: tool(), Now: a.now, Clock: cfg.Clock, Getenv: a.getenv,
+		Progress: func(s string) { a.progress("%s", s) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	chosen, err := choose(all, wanted)
+	if err != nil {
+		return nil, err
+	}
+	lock, err := a.openLocker(cfg)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
+	var failed []error
+	for _, c := range chosen {
+		a.progress("collecting %s", c.Name())
+		got, cerr := c.Collect(ctx, p)
+		if cerr != nil {
+			failed = append(failed, fmt.Errorf("collecting %s: %w", c.Name(), cerr))
+		}
+		for _, e := range got {
+			if !matches(wanted, c.Name(), e.Kind) {
+				continue
+			}
+			entry, perr := lock.Put(ctx, e)
+			if perr != nil {
+				return done, perr
+			}
+			done = append(done, collection{
+				Kind: e.Kind, ID: entry.ID, LogIndex: entry.Index, Items: entry.Items, State: entry.Completeness,
+				Origin: entry.Origin, Gaps: append([]evidence.Gap{}, e.Completeness.Gaps...),
+			})
+		}
+	}
+	if len(done) > 0 {
+		if _, err := lock.Ledger().Checkpoint(locker.LogName); err != nil {
+			failed = append(failed, fmt.Errorf("signing the evidence log: %w", err))
+		}
+	}
+	return done, errors.Join(failed...)
+}
+
+// choose keeps the collectors that bring a wanted kind. A word that nothing
+// brings is an error: what was asked for must not be missing in silence.
+func choose(all []evidence.Collector, wanted []string) ([]evidence.Collector, error) {
+	if len(all) == 0 {
+		return nil, hint(errors.New("no collector is configured"), "add a section under collectors: in trustpack.yaml")
+	}
+	var names []string
+	for _, c := range all {
+		names = append(names, c.Name())
+	}
+	for _, w := range wanted {
+		if !slices.ContainsFunc(all, func(c evidence.Collector) bool { return brings(c, []string{w}) }) {
+			return nil, hint(fmt.Errorf("nothing that is configured collects %q", w), "configured are %s; kinds are written as in 'trustpack controls show ID'", strings.Join(names, ", "))
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(c evidence.Collector) bool { return !brings(c, wanted) }), nil
+}
+
+func brings(c evidence.Collector, wanted []string) bool {
+	return slices.ContainsFunc(c.Kinds(), func(k evidence.Kind) bool { return matches(wanted, c.Name(), k) })
+}
+
+func matches(wanted []string, collector string, k evidence.Kind) bool {
+	return len(wanted) == 0 || slices.Contains(wanted, collector) || slices.Contains(wanted, string(k))
+}
+
+func (a *app) printCollected(done []collection, asJSON bool) error {
+	if asJSON {
+		return a.printJSON(append([]collection{}, done...))
+	}
+	rows := [][]string{{"KIND", "ITEMS", "COMPLETENESS", "ORIGIN", "LOG", "ID"}}
+	for _, c := range done {
+		rows = append(rows, []string{string(c.Kind), strconv.Itoa(c.Items), string(c.State), string(c.Origin), fmt.Sprintf("%s/%d", locker.LogName, c.LogIndex), c.ID[:12]})
+	}
+	if err := a.table(rows); err != nil {
+		return err
+	}
+	for _, c := range done {
+		for _, g := range c.Gaps {
+			if _, err := fmt.Fprintf(a.out, "gap in %s: %s: %s\n", c.Kind, plainText(g.What), plainText(g.Reason)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+
+	"trustpack/collectors"
+	"trustpack/evidence"
+	"trustpack/ingest"
+	"trustpack/internal/strictyaml"
+)
+
+// Config is trustpack.yaml. Paths in it are relative to the file.
+type Config struct {
+	Organisation string            `yaml:"organisation"`
+	System       string            `yaml:"system"`
+	Instance     string            `yaml:"instance"` // begins the origin of every log: "<instance>/<log>"
+	State        string            `yaml:"state"`    // folder of the ingest's state and the evidence locker
+	Sample       bool              `yaml:"sample"`   // everything here is an example's: said in checkpoints, packs and reports
+	Clock        evidence.Clock    `yaml:"clock"`    // "system", or "simulated" where the state was made on a simulated clock
+	Ingest       ingest.Config     `yaml:"ingest"`
+	Collectors   collectors.Config `yaml:"collectors"`
+	Catalog      string            `yaml:"catalog"` // folder of controls of one's own, added to those built in
+	Policy       map[string]any    `yaml:"policy"`  // parameters of controls, over their defaults
+	Pack         PackConfig        `yaml:"pack"`
+
+	dir string // where the file is
+}
+
+// PackConfig says how packs are signed.
+type PackConfig struct {
+	Key string `yaml:"key"` // OpenSSH private key file of the vendor
+}
+
+var instanceForm = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]*(/[a-z0-9][a-z0-9.-]*)*$`)
+
+// loadConfig reads and checks the configuration file.
+func (a *app) loadConfig() (*Config, error) {
+	data, err := os.ReadFile(a.config)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, hint(fmt.Errorf("there is no configuration at %s", a.config), "make one with 'trustpack init', or name it with --config FILE")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading configuration: %w", err)
+	}
+	cfg := &Config{State: "state", Clock: evidence.ClockSystem, Ingest: ingest.DefaultConfig()}
+	if err := strictyaml.Decode(a.config, data, cfg); err != nil {
+		return nil, err
+	}
+	if cfg.dir, err = filepath.Abs(filepath.Dir(a.config)); err != nil {
+		return nil, fmt.Errorf("reading configuration: %w", err)
+	}
+	if err := cfg.check(); err != nil {
+		return nil, fmt.Errorf("%s: %w", a.config, err)
+	}
+	cfg.Collectors.Resolve(cfg.path)
+	cfg.Ingest.Schemas = cfg.path(cfg.Ingest.Schemas)
+	return cfg, nil
+}
+
+func (c *Config) check() error {
+	switch {
+	case c.Organisation == "":
+		return errors.New("organisation is not set")
+	case c.System == "":
+		return errors.New("system is not set")
+	case !instanceForm.MatchString(c.Instance):
+		return fmt.Errorf("instance is %q; want a name such as example.com/telemetry (lower case letters, digits, dots, hyphens and slashes)", c.Instance)
+	case c.Clock != evidence.ClockSystem && c.Clock != evidence.ClockSimulated:
+		return fmt.Errorf("clock is %q; want system or simulated", c.Clock)
+	case c.Clock == evidence.ClockSimulated && !c.Sample:
+		return errors.New("clock is simulated and sample is not true: simulated times are only for samples")
+	}
+	return nil
+}
+
+// path is p as seen from the configuration file.
+func (c *Config) path(p string) string {
+	if p == "" || filepath.IsAbs(p) {
+		return p
+	}
+	return filepath.Join(c.dir, filepath.FromSlash(p))
+}
+
+func (c *Config) ingestDir() string { return filepath.Join(c.path(c.State), "ingest") }
+func (c *Config) lockerDir() string { return filepath.Join(c.path(c.State), "evidence") }
+func (c *Config) seedFile() string  { return filepath.Join(c.path(c.State), "evidence", "log.seed") }
+func (c *Config) saltFile() string  { return filepath.Join(c.path(c.State), "evidence", "pack.secret") }
+
+// labels are the signed words in every checkpoint of a sample.
+func (c *Config) labels() []string {
+	if !c.Sample {
+		return nil
+	}
+	return []string{fmt.Sprintf("sample=true clock=%s", c.Clock)}
+}

@@ -1,0 +1,369 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"trustpack/evidence"
+	"trustpack/examples/metering"
+	"trustpack/ingest"
+	"trustpack/internal/locker"
+)
+
+// quarter takes a real ingest through the example's quarter: real sockets,
+// real TLS and real fsync, on a simulated clock.
+type quarter struct {
+	*app
+	cfg    *Config
+	fleet  *metering.Fleet
+	server *ingest.Server
+
+	mu    sync.Mutex
+	base  time.Time // simulated time at since
+	since time.Time // real
+
+	root      []byte
+	operators map[string]*ingest.AdminClient
+	codes     map[string]string // enrolment codes by device
+	devices   map[string]*ingest.DeviceClient
+	sent      int
+}
+
+// The simulated clock jumps from step to step and runs on with the real one
+// in between, so that limits that count time work as they do.
+func (q *quarter) now() time.Time {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.base.Add(time.Since(q.since))
+}
+
+func (q *quarter) jump(to time.Time) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if to.After(q.base.Add(time.Since(q.since))) {
+		q.base, q.since = to, time.Now()
+	}
+}
+
+// tickEvery is how far the ingest's periodic duties are apart in simulated
+// time; a real one does them every second.
+const tickEvery = time.Hour
+
+// run is the quarter, the drills in it, and the collection after it.
+func (q *quarter) run(ctx context.Context, p evidence.Period) error {
+	timeline := q.fleet.Timeline()
+	q.base, q.since = timeline[0].At.Add(-time.Hour), time.Now()
+	q.operators, q.codes, q.devices = map[string]*ingest.AdminClient{}, map[string]string{}, map[string]*ingest.DeviceClient{}
+	if err := q.start(ctx); err != nil {
+		return err
+	}
+	err := q.walk(ctx, p, timeline)
+	for _, c := range q.devices {
+		c.Close()
+	}
+	if err == nil {
+		err = q.finish(ctx, p)
+	}
+	for _, c := range q.operators {
+		c.Close()
+	}
+	return errors.Join(err, q.server.Close(context.WithoutCancel(ctx)))
+}
+
+// start makes the ingest and serves it.
+func (q *quarter) start(ctx context.Context) error {
+	first := ""
+	for _, o := range q.fleet.Operators {
+		if o.First {
+			first = o.Name
+		}
+	}
+	if err := ingest.Init(q.cfg.ingestDir(), ingest.InitOptions{
+		Instance: q.cfg.Instance, Org: q.cfg.Organisation, FirstAdmin: first, Now: q.now, Clock: q.cfg.Clock, Sample: true,
+	}); err != nil {
+		return err
+	}
+	var err error
+	if q.root, err = os.ReadFile(filepath.Join(q.cfg.ingestDir(), "ca", "root.crt")); err != nil {
+		return err
+	}
+	if q.server, err = q.openIngest(q.cfg, q.cfg.Clock, nil); err != nil {
+		return err
+	}
+	if err := q.server.Listen(); err != nil {
+		return errors.Join(err, q.server.Close(context.WithoutCancel(ctx)))
+	}
+	// When serving fails, so do the requests below, with the reason.
+	go func() {
+		if err := q.server.Serve(context.WithoutCancel(ctx)); err != nil {
+			q.progress("serving: %v", err)
+		}
+	}()
+	return nil
+}
+
+// walk does the steps of the timeline, with ticks and drills in between.
+func (q *quarter) walk(ctx context.Context, p evidence.Period, timeline []metering.Step) error {
+	nextTick := timeline[0].At
+	drills := drillTimes(p)
+	for i := 0; i < len(timeline); {
+		at := timeline[i].At
+		for !nextTick.After(at) {
+			q.jump(nextTick)
+			if err := q.server.Tick(ctx, q.now()); err != nil {
+				return err
+			}
+			if len(drills) > 0 && !nextTick.Before(drills[0]) {
+				drills = drills[1:]
+				if err := q.drill(ctx); err != nil {
+					return err
+				}
+			}
+			nextTick = nextTick.Add(tickEvery)
+		}
+		q.jump(at)
+		if timeline[i].Kind != metering.SendUpload {
+			if err := q.step(ctx, timeline[i]); err != nil {
+				return fmt.Errorf("%s %s %s/%s: %w", at.Format(time.RFC3339), timeline[i].Kind, timeline[i].Tenant, timeline[i].Device, err)
+			}
+			i++
+			continue
+		}
+		end := i
+		for end < len(timeline) && timeline[end].At.Equal(at) && timeline[end].Kind == metering.SendUpload {
+			end++
+		}
+		if err := q.upload(ctx, timeline[i:end]); err != nil {
+			return err
+		}
+		if before := q.sent; before/2000 != (before+end-i)/2000 {
+			q.progress("%s (simulated): %d uploads", at.Format(time.DateOnly), before+end-i)
+		}
+		q.sent += end - i
+		i = end
+	}
+	return nil
+}
+
+// drillTimes are the nights in which the vendor lets the drills run: weekly.
+func drillTimes(p evidence.Period) []time.Time {
+	var out []time.Time
+	for at := p.From.Add(26 * time.Hour); at.Before(p.To); at = at.AddDate(0, 0, 7) {
+		out = append(out, at)
+	}
+	return out
+}
+
+func (q *quarter) drill(ctx context.Context) error {
+	quiet := *q.app
+	quiet.now = q.now
+	target, err := quiet.drillTarget(q.cfg, adminFlags{as: "anna.berg"}, adminFlags{as: "carla.ruiz"}, "meter.v1")
+	if err != nil {
+		return err
+	}
+	results, err := quiet.runDrills(ctx, target, nil)
+	if err != nil {
+		return fmt.Errorf("drills: %w", err)
+	}
+	return drillVerdict(results)
+}
+
+// upload sends what several devices send at one time, all at once, and checks
+// that the ingest answered each as the example says it must.
+func (q *quarter) upload(ctx context.Context, steps []metering.Step) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(16)
+	for _, s := range steps {
+		client := q.devices[s.Tenant+"/"+s.Device]
+		if client == nil {
+			return fmt.Errorf("%s/%s uploads before it is enrolled", s.Tenant, s.Device)
+		}
+		group.Go(func() error {
+			receipt, err := client.Send(ctx, s.Upload.Body)
+			if err := asExpected(s.Upload.Expect, receipt, err); err != nil {
+				return fmt.Errorf("%s upload of %s/%s: %w", s.At.Format(time.RFC3339), s.Tenant, s.Device, err)
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+func asExpected(want metering.Expect, got ingest.Receipt, err error) error {
+	var p *ingest.Problem
+	switch {
+	case errors.As(err, &p):
+		if p.Status == want.Status && string(p.Code) == want.Code {
+			return nil
+		}
+		return fmt.Errorf("refused: %w", err)
+	case err != nil:
+		return err
+	case want.Status != 202:
+		return fmt.Errorf("it was taken, and %d %s was expected", want.Status, want.Code)
+	case int(got.Accepted) != want.Accepted || int(got.Duplicate) != want.Duplicate || int(got.DeadLettered) != want.DeadLettered || got.Refused != 0:
+		return fmt.Errorf("receipt %+v, want %+v", got, want)
+	}
+	return nil
+}
+
+// operator gives the client of an operator, whose files are where --as finds
+// them.
+func (q *quarter) operator(name string) (*ingest.AdminClient, error) {
+	if c := q.operators[name]; c != nil {
+		return c, nil
+	}
+	o, err := q.adminOptions(q.cfg, adminFlags{as: name})
+	if err != nil {
+		return nil, err
+	}
+	o.Now = q.now
+	c, err := ingest.NewAdminClient(o)
+	if err == nil {
+		q.operators[name] = c
+	}
+	return c, err
+}
+
+// step does what an operator or a device does at one time.
+func (q *quarter) step(ctx context.Context, s metering.Step) error {
+	device := s.Tenant + "/" + s.Device
+	if s.Kind == metering.EnrolDevice {
+		return q.enrol(ctx, s.Tenant, s.Device)
+	}
+	c, err := q.operator(s.Actor)
+	if err != nil {
+		return err
+	}
+	switch s.Kind {
+	case metering.AddTenant:
+		return c.AddTenant(ctx, evidence.Tenant{ID: s.Tenant, Name: s.Name}, s.Reason)
+	case metering.AddOperator:
+		pair, err := c.AddOperator(ctx, s.Name, s.Roles, s.Reason)
+		if err != nil {
+			return err
+		}
+		return writePair(filepath.Join(q.cfg.ingestDir(), "operators", s.Name), pair)
+	case metering.RequestDevice:
+		_, err := c.RequestDevice(ctx, ingest.DeviceRequest{Tenant: s.Tenant, Device: s.Device, Type: s.Type, Site: s.Site, Fleet: s.Fleet, Reason: s.Reason})
+		return err
+	case metering.ApproveDevice:
+		code, _, err := c.ApproveDevice(ctx, s.Tenant, s.Device, s.Reason)
+		if code != "" {
+			q.codes[device] = code
+		}
+		return err
+	case metering.QuarantineDevice:
+		_, err := c.QuarantineDevice(ctx, s.Tenant, s.Device, s.Reason, s.Ticket)
+		return err
+	case metering.ReleaseDevice:
+		_, err := c.ReleaseDevice(ctx, s.Tenant, s.Device, s.Reason, s.Ticket)
+		return err
+	case metering.RevokeDevice:
+		_, err := c.RevokeDevice(ctx, s.Tenant, s.Device, s.Reason, s.Ticket)
+		return err
+	case metering.AckAlert, metering.ResolveAlert:
+		return q.handleAlert(ctx, c, s)
+	}
+	return fmt.Errorf("the example has a step of the unknown kind %q", s.Kind)
+}
+
+func (q *quarter) handleAlert(ctx context.Context, c *ingest.AdminClient, s metering.Step) error {
+	alerts, err := c.Alerts(ctx)
+	if err != nil {
+		return err
+	}
+	for _, a := range alerts {
+		if a.Kind != s.Alert || !strings.Contains(" "+strings.Join(a.Devices, " ")+" ", " "+s.Tenant+"/"+s.Device+" ") {
+			continue
+		}
+		if s.Kind == metering.AckAlert {
+			return c.AcknowledgeAlert(ctx, a.ID, s.Ticket)
+		}
+		if a.ResolvedAt != nil {
+			return nil // the device's return has closed it
+		}
+		return c.ResolveAlert(ctx, a.ID, s.Reason, s.Ticket)
+	}
+	return fmt.Errorf("there is no alert %s to act on", s.Alert)
+}
+
+// enrol exchanges the device's code for a certificate and keeps its client.
+func (q *quarter) enrol(ctx context.Context, tenant, device string) error {
+	o := ingest.ClientOptions{URL: "https://" + q.cfg.Ingest.Listen, CA: q.root, Now: q.now}
+	c, err := ingest.NewDeviceClient(o)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	var pair *tls.Certificate
+	if pair, err = c.Enrol(ctx, tenant, device, q.codes[tenant+"/"+device]); err != nil {
+		return err
+	}
+	o.Certificate = pair
+	q.devices[tenant+"/"+device], err = ingest.NewDeviceClient(o)
+	return err
+}
+
+// finish closes the last day, writes the logs' verifier keys, and collects.
+func (q *quarter) finish(ctx context.Context, p evidence.Period) error {
+	q.jump(p.To.Add(time.Hour))
+	if err := q.server.Tick(ctx, q.now()); err != nil {
+		return err
+	}
+	if err := q.writeKeys(ctx); err != nil {
+		return err
+	}
+	q.progress("%d uploads sent; collecting evidence", q.sent)
+	sample := *q.app
+	sample.now, sample.getenv = q.now, func(string) string { return "sample-not-a-secret" }
+	done, err := sample.collect(ctx, q.cfg, p, nil)
+	if err != nil {
+		return err
+	}
+	for _, c := range done {
+		for _, g := range c.Gaps {
+			return fmt.Errorf("%s is incomplete: %s: %s", c.Kind, g.What, g.Reason)
+		}
+	}
+	return nil
+}
+
+// writeKeys writes the verifier key of every log to a file of its name.
+func (q *quarter) writeKeys(ctx context.Context) error {
+	c, err := q.operator("erin.sato")
+	if err != nil {
+		return err
+	}
+	logs, err := c.Logs(ctx)
+	if err != nil {
+		return err
+	}
+	keys := map[string]string{}
+	for _, l := range logs {
+		keys[l.Name] = l.VerifierKey
+	}
+	lock, err := q.openLocker(q.cfg)
+	if err != nil {
+		return err
+	}
+	keys[locker.LogName], err = lock.Ledger().VerifierKey(locker.LogName)
+	if err := errors.Join(err, lock.Close()); err != nil {
+		return err
+	}
+	for name, key := range keys {
+		if err := os.WriteFile(filepath.Join(q.cfg.dir, name+".vkey"), []byte(key+"\n"), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}

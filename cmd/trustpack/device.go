@@ -1,0 +1,256 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"trustpack/ingest"
+	"trustpack/internal/durable"
+)
+
+func (a *app) deviceCommand() *cobra.Command {
+	var f adminFlags
+	cmd := adminGroup("device", "Devices: registry, enrolment, and a reference client", &f,
+		a.deviceRequest(&f), a.deviceApprove(&f), a.deviceList(&f), a.deviceShow(&f),
+		a.deviceDecide(&f, "quarantine", "Shut a device out for now", (*ingest.AdminClient).QuarantineDevice),
+		a.deviceDecide(&f, "release", "Let a quarantined device in again", (*ingest.AdminClient).ReleaseDevice),
+		a.deviceDecide(&f, "revoke", "Shut a device out for good", (*ingest.AdminClient).RevokeDevice))
+	cmd.AddCommand(a.deviceEnrol(), a.deviceSend())
+	return cmd
+}
+
+func (a *app) deviceRequest(f *adminFlags) *cobra.Command {
+	var r ingest.DeviceRequest
+	cmd := &cobra.Command{
+		Use: "request TENANT DEVICE --type TYPE --reason WHY", Short: "Ask for a device; somebody else approves it", Args: cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r.Tenant, r.Device = args[0], args[1]
+			return a.withAdmin(f, func(c *ingest.AdminClient) error {
+				d, err := c.RequestDevice(cmd.Context(), r)
+				if err != nil {
+					return err
+				}
+				_, err = fmt.Fprintf(a.out, "requested %s/%s, generation %d\n", d.Tenant, d.ID, d.Generation)
+				return err
+			})
+		},
+	}
+	cmd.Flags().StringVar(&r.Type, "type", "", "the device's type")
+	cmd.Flags().StringVar(&r.Site, "site", "", "where it is")
+	cmd.Flags().StringVar(&r.Fleet, "fleet", "", "the fleet it belongs to")
+	cmd.Flags().StringVar(&r.Reason, "reason", "", "why it is needed")
+	return cmd
+}
+
+func (a *app) deviceApprove(f *adminFlags) *cobra.Command {
+	var reason, out string
+	cmd := &cobra.Command{
+		Use: "approve TENANT DEVICE --code-out FILE", Short: "Approve a request; the last approval gives a one-time enrolment code", Args: cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if out != "" {
+				if err := mustNotExist(out); err != nil {
+					return err
+				}
+			}
+			return a.withAdmin(f, func(c *ingest.AdminClient) error {
+				code, expires, err := c.ApproveDevice(cmd.Context(), args[0], args[1], reason)
+				switch {
+				case err != nil:
+					return err
+				case code == "":
+					_, err = fmt.Fprintf(a.out, "approved %s/%s; another approval is needed\n", args[0], args[1])
+				case out == "":
+					_, err = fmt.Fprintf(a.out, "approved %s/%s; enrolment code, shown once, valid until %s:\n%s\n", args[0], args[1], stamp(&expires), code)
+				default:
+					if err := durable.WriteFile(out, []byte(code+"\n"), 0o600); err != nil {
+						return fmt.Errorf("the device is approved, but its code could not be written and is lost; request it anew: %w", err)
+					}
+					_, err = fmt.Fprintf(a.out, "approved %s/%s; enrolment code, valid until %s, in %s\n", args[0], args[1], stamp(&expires), out)
+				}
+				return err
+			})
+		},
+	}
+	cmd.Flags().StringVar(&reason, "reason", "", "why, for the log")
+	cmd.Flags().StringVar(&out, "code-out", "", "write the code to this `file` instead of printing it")
+	return cmd
+}
+
+type decideFunc func(*ingest.AdminClient, context.Context, string, string, string, string) (ingest.DeviceRecord, error)
+
+func (a *app) deviceDecide(f *adminFlags, verb, short string, decide decideFunc) *cobra.Command {
+	var reason, ticket string
+	cmd := &cobra.Command{
+		Use: verb + " TENANT DEVICE --reason WHY --ticket ID", Short: short + "; its open connections feel it at once", Args: cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withAdmin(f, func(c *ingest.AdminClient) error {
+				d, err := decide(c, cmd.Context(), args[0], args[1], reason, ticket)
+				if err != nil {
+					return err
+				}
+				_, err = fmt.Fprintf(a.out, "%s/%s, generation %d, is now %s\n", d.Tenant, d.ID, d.Generation, d.State)
+				return err
+			})
+		},
+	}
+	cmd.Flags().StringVar(&reason, "reason", "", "why")
+	cmd.Flags().StringVar(&ticket, "ticket", "", "the ticket that this belongs to")
+	return cmd
+}
+
+func (a *app) deviceList(f *adminFlags) *cobra.Command {
+	var tenant string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "list", Short: "List the devices", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withAdmin(f, func(c *ingest.AdminClient) error {
+				devices, err := c.Devices(cmd.Context(), tenant)
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return a.printJSON(append([]ingest.DeviceRecord{}, devices...))
+				}
+				rows := [][]string{{"TENANT", "DEVICE", "GEN", "TYPE", "FLEET", "STATE", "FIRMWARE", "LAST SEEN", "ACCEPTED"}}
+				for _, d := range devices {
+					rows = append(rows, []string{d.Tenant, d.ID, strconv.Itoa(d.Generation), d.Type, d.Fleet, string(d.State), d.Firmware, stamp(d.LastSeen), strconv.FormatInt(d.Accepted, 10)})
+				}
+				return a.table(rows)
+			})
+		},
+	}
+	cmd.Flags().StringVar(&tenant, "tenant", "", "only this tenant's")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
+	return cmd
+}
+
+func (a *app) deviceShow(f *adminFlags) *cobra.Command {
+	return &cobra.Command{
+		Use: "show TENANT DEVICE", Short: "Show every generation of a device as JSON", Args: cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withAdmin(f, func(c *ingest.AdminClient) error {
+				devices, err := c.Devices(cmd.Context(), args[0])
+				if err != nil {
+					return err
+				}
+				found := []ingest.DeviceRecord{}
+				for _, d := range devices {
+					if d.ID == args[1] {
+						found = append(found, d)
+					}
+				}
+				if len(found) == 0 {
+					return fmt.Errorf("tenant %s has no device %s", args[0], args[1])
+				}
+				return a.printJSON(found)
+			})
+		},
+	}
+}
+
+// deviceFlags say how a device reaches the ingest.
+type deviceFlags struct{ url, cert, key, ca string }
+
+func (d *deviceFlags) add(cmd *cobra.Command, withCredential bool) {
+	cmd.Flags().StringVar(&d.url, "url", "", "device address of the ingest (default: https:// and ingest.listen)")
+	cmd.Flags().StringVar(&d.ca, "ca", "", "root certificate of the ingest (default: state/ingest/ca/root.crt)")
+	if withCredential {
+		cmd.Flags().StringVar(&d.cert, "cert", "", "the device's certificate `file`")
+		cmd.Flags().StringVar(&d.key, "key", "", "the device's private key `file`")
+	}
+}
+
+// options fills in from the configuration what the flags leave out; a device
+// that names everything needs no configuration.
+func (a *app) deviceOptions(d deviceFlags) (ingest.ClientOptions, error) {
+	o := ingest.ClientOptions{URL: d.url, Now: a.now}
+	if d.url == "" || d.ca == "" {
+		cfg, err := a.loadConfig()
+		if err != nil {
+			return o, err
+		}
+		if o.URL == "" {
+			o.URL = "https://" + cfg.Ingest.Listen
+		}
+		if d.ca == "" {
+			d.ca = filepath.Join(cfg.ingestDir(), "ca", "root.crt")
+		}
+	}
+	var err error
+	if o.CA, err = os.ReadFile(d.ca); err != nil {
+		return o, fmt.Errorf("reading the ingest's root certificate: %w", err)
+	}
+	if d.cert != "" || d.key != "" {
+		pair, err := tls.LoadX509KeyPair(d.cert, d.key)
+		if err != nil {
+			return o, fmt.Errorf("reading the device's certificate and key: %w", err)
+		}
+		o.Certificate = &pair
+	}
+	return o, nil
+}
+
+func (a *app) deviceEnrol() *cobra.Command {
+	var d deviceFlags
+	var codeFile, out string
+	cmd := &cobra.Command{
+		Use: "enrol TENANT DEVICE --code-file FILE --out NAME", Short: "Exchange the one-time code for a certificate: NAME.crt, NAME.key", Args: cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if out == "" {
+				out = args[1]
+			}
+			for _, path := range []string{out + ".crt", out + ".key"} {
+				if err := mustNotExist(path); err != nil {
+					return err
+				}
+			}
+			if codeFile == "" {
+				return hint(errors.New("--code-file is not set"), "give the file that 'trustpack device approve --code-out' wrote, or - to read the code from standard input")
+			}
+			code, err := a.readFileOr(codeFile)
+			if err != nil {
+				return fmt.Errorf("reading the enrolment code: %w", err)
+			}
+			o, err := a.deviceOptions(d)
+			if err != nil {
+				return err
+			}
+			c, err := ingest.NewDeviceClient(o)
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			pair, err := c.Enrol(cmd.Context(), args[0], args[1], strings.TrimSpace(string(code)))
+			if err != nil {
+				return refusal(err)
+			}
+			if err := writePair(out, pair); err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(a.out, "certificate: %s.crt\nprivate key: %s.key\n", out, out)
+			return err
+		},
+	}
+	d.add(cmd, false)
+	cmd.Flags().StringVar(&codeFile, "code-file", "", "`file` with the one-time code, or - for standard input")
+	cmd.Flags().StringVar(&out, "out", "", "name of the files (default: the device's)")
+	return cmd
+}
+
+// readFileOr reads a file, or standard input for "-".
+func (a *app) readFileOr(name string) ([]byte, error) {
+	if name == "-" {
+		return io.ReadAll(a.in)
+	}
+	return os.ReadFile(name)
+}

@@ -1,0 +1,199 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"trustpack/evidence"
+	"trustpack/ingest"
+	"trustpack/ingest/drill"
+)
+
+func (a *app) ingestCommand() *cobra.Command {
+	return group("ingest", "The telemetry ingest", a.ingestServe(), a.ingestDrill())
+}
+
+// openIngest opens the ingest of the configuration.
+func (a *app) openIngest(cfg *Config, clock evidence.Clock, logger *slog.Logger) (*ingest.Server, error) {
+	if _, err := os.Stat(cfg.ingestDir()); errors.Is(err, fs.ErrNotExist) {
+		return nil, hint(fmt.Errorf("there is no ingest at %s", cfg.ingestDir()), "make one with 'trustpack init'")
+	}
+	return ingest.Open(ingest.Options{
+		Dir: cfg.ingestDir(), Config: cfg.Ingest, Now: a.now, Clock: clock, Sample: cfg.Sample, Logger: logger, Version: tool(),
+	})
+}
+
+func (a *app) ingestServe() *cobra.Command {
+	return &cobra.Command{
+		Use:   "serve",
+		Short: "Run the ingest until it is told to stop",
+		Long: `Runs the ingest on the addresses in trustpack.yaml and prints one line when it
+is ready. It logs to standard error as JSON. On SIGTERM or an interrupt it takes
+no new requests, answers those it has, and ends.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := a.loadConfig()
+			if err != nil {
+				return err
+			}
+			s, err := a.openIngest(cfg, evidence.ClockSystem, slog.New(slog.NewJSONHandler(a.err, nil)))
+			if err != nil {
+				return err
+			}
+			if err := s.Listen(); err != nil {
+				return hint(errors.Join(err, s.Close(context.WithoutCancel(cmd.Context()))), "change the address in trustpack.yaml, or stop what uses it")
+			}
+			public, admin := s.Addrs()
+			if _, err := fmt.Fprintf(a.out, "ready: devices https://%s admin https://%s\n", public, admin); err != nil {
+				return errors.Join(err, s.Close(context.WithoutCancel(cmd.Context())))
+			}
+			return s.Serve(cmd.Context())
+		},
+	}
+}
+
+func (a *app) ingestDrill() *cobra.Command {
+	var f, approver adminFlags
+	var only []string
+	var eventType string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "drill [--only TR-02,…] --as REQUESTER --approver APPROVER",
+		Short: "Attack the running ingest with canary devices and log what it refused",
+		Long: `Attacks the running ingest through its public ports, with canary devices in
+canary tenants that it provisions and revokes itself, and enters each result in
+the control log. Two operators are needed, since nobody approves his own
+request. Exit 1 when a drill failed, 3 when one could not be made.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := a.loadConfig()
+			if err != nil {
+				return err
+			}
+			target, err := a.drillTarget(cfg, f, approver, eventType)
+			if err != nil {
+				return err
+			}
+			target.Progress = func(id string) { a.progress("drill %s", id) }
+			results, err := a.runDrills(cmd.Context(), target, only)
+			if perr := a.printDrills(results, asJSON); perr != nil {
+				return perr
+			}
+			if err != nil {
+				return err
+			}
+			return drillVerdict(results)
+		},
+	}
+	cmd.Flags().StringSliceVar(&only, "only", nil, "controls or drills to run, such as TR-02 or TR-02.replayed-batch")
+	cmd.Flags().StringVar(&f.as, "as", "", "operator who requests the canary devices")
+	cmd.Flags().StringVar(&approver.as, "approver", "", "operator who approves them")
+	cmd.Flags().StringVar(&eventType, "event-type", "", "event type that the canary devices send (default: the first schema's)")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
+	return cmd
+}
+
+// drillTarget is the running ingest as its drills see it.
+func (a *app) drillTarget(cfg *Config, requester, approver adminFlags, eventType string) (drill.Target, error) {
+	if requester.as == "" || approver.as == "" {
+		return drill.Target{}, hint(errors.New("drills need two operators"), "give --as NAME and --approver NAME")
+	}
+	t := drill.Target{PublicURL: "https://" + cfg.Ingest.Listen, AdminURL: "https://" + cfg.Ingest.AdminListen, Now: a.now, CA: x509.NewCertPool()}
+	root, err := os.ReadFile(filepath.Join(cfg.ingestDir(), "ca", "root.crt"))
+	if err != nil {
+		return t, fmt.Errorf("reading the ingest's root certificate: %w", err)
+	}
+	t.CA.AppendCertsFromPEM(root)
+	req, err := a.operatorPair(cfg, requester)
+	if err != nil {
+		return t, err
+	}
+	app, err := a.operatorPair(cfg, approver)
+	if err != nil {
+		return t, err
+	}
+	t.Requester, t.Approver = *req, *app
+	t.EventType, t.EventData, err = sampleEvent(cfg.Ingest.Schemas, eventType)
+	return t, err
+}
+
+// sampleEvent makes an event that the schema of the type, or the first schema
+// in the folder, accepts.
+func sampleEvent(folder, eventType string) (string, json.RawMessage, error) {
+	const suffix = ".schema.json"
+	if eventType == "" {
+		found, err := filepath.Glob(filepath.Join(folder, "*"+suffix))
+		if err != nil {
+			return "", nil, err
+		}
+		if len(found) == 0 {
+			return "", nil, fmt.Errorf("there is no schema in %s", folder)
+		}
+		slices.Sort(found)
+		eventType = strings.TrimSuffix(filepath.Base(found[0]), suffix)
+	}
+	schema, err := os.ReadFile(filepath.Join(folder, eventType+suffix))
+	if err != nil {
+		return "", nil, fmt.Errorf("reading the schema of the canary's events: %w", err)
+	}
+	data, err := drill.Sample(schema)
+	if err != nil {
+		return "", nil, hint(fmt.Errorf("making a canary event of type %s: %w", eventType, err), "name a simpler type with --event-type")
+	}
+	return eventType, data, nil
+}
+
+// runDrills runs the drills and enters their results in the control log.
+func (a *app) runDrills(ctx context.Context, t drill.Target, only []string) ([]evidence.DrillResult, error) {
+	results, err := drill.Run(ctx, t, only)
+	if len(results) == 0 {
+		return nil, err
+	}
+	if _, perr := drill.Post(ctx, t, results); perr != nil {
+		err = errors.Join(err, fmt.Errorf("the results stand below but not in the log: %w", perr))
+	}
+	return results, err
+}
+
+func (a *app) printDrills(results []evidence.DrillResult, asJSON bool) error {
+	if asJSON {
+		return a.printJSON(append([]evidence.DrillResult{}, results...))
+	}
+	rows := [][]string{{"DRILL", "VERDICT", "MS", "LOG", "GOT"}}
+	for _, r := range results {
+		rows = append(rows, []string{r.ID, r.Verdict, strconv.FormatFloat(r.LatencyMS, 'f', 1, 64), r.LogEntry, r.Got})
+	}
+	return a.table(rows)
+}
+
+// drillVerdict is 0 only where every drill that was asked for passed.
+func drillVerdict(results []evidence.DrillResult) error {
+	verdict := func(v string) int {
+		n := 0
+		for _, r := range results {
+			if r.Verdict == v {
+				n++
+			}
+		}
+		return n
+	}
+	switch passed, failed := verdict(drill.Passed), verdict(drill.Failed); {
+	case failed > 0:
+		return &exitError{code: exitWrong, err: fmt.Errorf("%d of %d drills failed", failed, len(results))}
+	case passed < len(results) || len(results) == 0:
+		return &exitError{code: exitInconclusive, err: fmt.Errorf("%d of %d drills could not be made", len(results)-passed, len(results))}
+	}
+	return nil
+}

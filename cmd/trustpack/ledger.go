@@ -1,0 +1,253 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"trustpack/ledger"
+)
+
+func (a *app) ledgerCommand() *cobra.Command {
+	return group("ledger", "The verifiable logs: check, prove, export", a.ledgerFsck(), a.ledgerProve(), a.ledgerCheckpoint(), a.ledgerExport())
+}
+
+// ledgerDirs finds the ledgers in dir: dir itself, or those below it, such as
+// in a state folder.
+func ledgerDirs(dir string) ([]string, error) {
+	var found []string
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && d.Name() == "journal" {
+			found = append(found, filepath.Dir(path))
+			return fs.SkipDir
+		}
+		return nil
+	})
+	if err == nil && len(found) == 0 {
+		err = hint(fmt.Errorf("there is no ledger in %s", dir), "name a ledger's folder (it holds journal/), or the state folder above it")
+	}
+	return found, err
+}
+
+func (a *app) ledgerFsck() *cobra.Command {
+	var keys []string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "fsck DIR",
+		Short: "Derive every hash of the ledgers in DIR again and compare",
+		Long: `Reads every entry of every log in DIR, derives leaf hashes, tiles and roots
+again, and compares them with what is stored and with every signed checkpoint.
+Without --log-key the signatures are checked under the keys stored beside them,
+which shows that nothing was garbled, not who signed.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			pinned, err := pinnedKeys(keys)
+			if err != nil {
+				return err
+			}
+			dirs, err := ledgerDirs(args[0])
+			if err != nil {
+				return err
+			}
+			var reports []ledger.Report
+			wrong := 0
+			for _, dir := range dirs {
+				o := ledger.FsckOptions{VerifierKeys: map[string]string{}}
+				for origin, key := range pinned {
+					o.VerifierKeys[origin[strings.LastIndex(origin, "/")+1:]] = key
+				}
+				r, err := ledger.Fsck(dir, o)
+				if err != nil {
+					return err
+				}
+				reports = append(reports, r)
+				wrong += len(r.Problems)
+			}
+			if asJSON {
+				if err := a.printJSON(reports); err != nil {
+					return err
+				}
+			} else if err := a.printFsck(reports); err != nil {
+				return err
+			}
+			if wrong > 0 {
+				return &exitError{code: exitWrong}
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringArrayVar(&keys, "log-key", nil, "verifier key of a log: a `file`, or the key itself")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
+	return cmd
+}
+
+// pinnedKeys reads verifier keys by origin.
+func pinnedKeys(args []string) (map[string]string, error) {
+	keys := map[string]string{}
+	for _, arg := range args {
+		lines, err := readLogKeys(arg)
+		if err != nil {
+			return nil, err
+		}
+		for _, line := range lines {
+			origin, _, _ := strings.Cut(line, "+")
+			keys[origin] = line
+		}
+	}
+	return keys, nil
+}
+
+func (a *app) printFsck(reports []ledger.Report) error {
+	rows := [][]string{{"LOG", "ENTRIES", "CHECKPOINTS", "KEY", "ROOT"}}
+	var problems, sizes []string
+	for _, r := range reports {
+		for _, l := range r.Logs {
+			rows = append(rows, []string{l.Log, fmt.Sprint(l.Size), fmt.Sprint(l.Checkpoints), l.Key, l.Root})
+		}
+		for _, p := range r.Problems {
+			problems = append(problems, filepath.Join(r.Dir, p.String()))
+		}
+		sizes = append(sizes, fmt.Sprintf("%s: %d entries, %.0f a second", r.Dir, r.Entries, r.EntriesPerSecond))
+	}
+	if err := a.table(rows); err != nil {
+		return err
+	}
+	for _, line := range slices.Concat(sizes, problems) {
+		if _, err := fmt.Fprintln(a.out, plainText(line)); err != nil {
+			return err
+		}
+	}
+	verdict := "fsck: OK"
+	if len(problems) > 0 {
+		verdict = fmt.Sprintf("fsck: FAILED, %d problems", len(problems))
+	}
+	_, err := fmt.Fprintln(a.out, verdict)
+	return err
+}
+
+// openLog opens the one ledger in dir that holds the log, to read.
+func openLog(dir, log string) (*ledger.Ledger, error) {
+	dirs, err := ledgerDirs(dir)
+	if err != nil {
+		return nil, err
+	}
+	names := map[string]bool{}
+	for _, d := range dirs {
+		l, err := ledger.OpenReadOnly(d, ledger.Options{Instance: "unknown"})
+		if err != nil {
+			return nil, err
+		}
+		if slices.Contains(l.Logs(), log) {
+			return l, nil
+		}
+		for _, n := range l.Logs() {
+			names[n] = true
+		}
+		if err := l.Close(); err != nil {
+			return nil, err
+		}
+	}
+	return nil, hint(fmt.Errorf("there is no log %q in %s", log, dir), "it holds %s", strings.Join(slices.Sorted(maps.Keys(names)), ", "))
+}
+
+// withLog runs do over a log that no process is writing to.
+func withLog(dir, log string, do func(*ledger.Ledger) error) error {
+	l, err := openLog(dir, log)
+	if err != nil {
+		return err
+	}
+	return errors.Join(do(l), l.Close())
+}
+
+func (a *app) ledgerProve() *cobra.Command {
+	var log, out string
+	var index int64
+	cmd := &cobra.Command{
+		Use:   "prove DIR --log NAME --index N",
+		Short: "Prove that an entry stands in a log: a c2sp.org/tlog-proof, and the entry",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			return withLog(args[0], log, func(l *ledger.Ledger) error {
+				excerpt, err := l.Excerpt(log, 0, []int64{index})
+				if err != nil {
+					return err
+				}
+				record := excerpt.Records[0]
+				if out == "" {
+					_, err := fmt.Fprint(a.out, record.Proof)
+					return err
+				}
+				if err := os.WriteFile(out+".tlog-proof", []byte(record.Proof), 0o644); err != nil {
+					return err
+				}
+				if err := os.WriteFile(out+".entry", record.Entry, 0o644); err != nil {
+					return err
+				}
+				_, err = fmt.Fprintf(a.out, "proof: %s.tlog-proof\nentry: %s.entry\n", out, out)
+				return err
+			})
+		},
+	}
+	cmd.Flags().StringVar(&log, "log", "", "the log's name")
+	cmd.Flags().Int64Var(&index, "index", 0, "the entry, counted from 0")
+	cmd.Flags().StringVar(&out, "out", "", "write FILE.tlog-proof and FILE.entry instead of printing the proof")
+	return cmd
+}
+
+func (a *app) ledgerCheckpoint() *cobra.Command {
+	var log string
+	cmd := &cobra.Command{
+		Use:   "checkpoint DIR --log NAME",
+		Short: "Print the last signed checkpoint of a log",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			return withLog(args[0], log, func(l *ledger.Ledger) error {
+				note, err := l.LastCheckpoint(log)
+				if err != nil {
+					return err
+				}
+				_, err = a.out.Write(note)
+				return err
+			})
+		},
+	}
+	cmd.Flags().StringVar(&log, "log", "", "the log's name")
+	return cmd
+}
+
+func (a *app) ledgerExport() *cobra.Command {
+	var log, key string
+	cmd := &cobra.Command{
+		Use:   "export DIR OUT --log NAME",
+		Short: "Write a log as files in the C2SP tlog-tiles layout, for other tools",
+		Args:  cobra.ExactArgs(2),
+		RunE: func(_ *cobra.Command, args []string) error {
+			return withLog(args[0], log, func(l *ledger.Ledger) error {
+				if err := l.Export(log, args[1]); err != nil {
+					return err
+				}
+				if key == "" {
+					return nil
+				}
+				vkey, err := l.VerifierKey(log)
+				if err != nil {
+					return err
+				}
+				return os.WriteFile(key, []byte(vkey+"\n"), 0o644)
+			})
+		},
+	}
+	cmd.Flags().StringVar(&log, "log", "", "the log's name")
+	cmd.Flags().StringVar(&key, "vkey", "", "also write the log's verifier key to this `file`")
+	return cmd
+}

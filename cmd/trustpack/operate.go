@@ -1,0 +1,156 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"trustpack/ingest"
+)
+
+func (a *app) alertCommand() *cobra.Command {
+	var f adminFlags
+	return adminGroup("alert", "Alerts of the ingest", &f, a.alertList(&f), a.alertAck(&f), a.alertResolve(&f))
+}
+
+func (a *app) alertList(f *adminFlags) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "list", Short: "List the alerts and what became of them", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withAdmin(f, func(c *ingest.AdminClient) error {
+				alerts, err := c.Alerts(cmd.Context())
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return a.printJSON(append([]ingest.AlertRecord{}, alerts...))
+				}
+				rows := [][]string{{"ALERT", "KIND", "RAISED", "ACKNOWLEDGED", "RESOLVED", "DEVICES", "DETAIL"}}
+				for _, al := range alerts {
+					rows = append(rows, []string{al.ID, al.Kind, stamp(&al.RaisedAt), stamp(al.AcknowledgedAt), stamp(al.ResolvedAt), strings.Join(al.Devices, " "), al.Detail})
+				}
+				return a.table(rows)
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
+	return cmd
+}
+
+func (a *app) alertAck(f *adminFlags) *cobra.Command {
+	var ticket string
+	cmd := &cobra.Command{
+		Use: "ack ID", Short: "Say that somebody looks at an alert", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withAdmin(f, func(c *ingest.AdminClient) error {
+				if err := c.AcknowledgeAlert(cmd.Context(), args[0], ticket); err != nil {
+					return err
+				}
+				_, err := fmt.Fprintf(a.out, "acknowledged %s\n", args[0])
+				return err
+			})
+		},
+	}
+	cmd.Flags().StringVar(&ticket, "ticket", "", "the ticket that this belongs to")
+	return cmd
+}
+
+func (a *app) alertResolve(f *adminFlags) *cobra.Command {
+	var resolution, ticket string
+	cmd := &cobra.Command{
+		Use: "resolve ID --resolution TEXT", Short: "Say what an alert was and what was done", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withAdmin(f, func(c *ingest.AdminClient) error {
+				if err := c.ResolveAlert(cmd.Context(), args[0], resolution, ticket); err != nil {
+					return err
+				}
+				_, err := fmt.Fprintf(a.out, "resolved %s\n", args[0])
+				return err
+			})
+		},
+	}
+	cmd.Flags().StringVar(&resolution, "resolution", "", "what it was and what was done")
+	cmd.Flags().StringVar(&ticket, "ticket", "", "the ticket that this belongs to")
+	return cmd
+}
+
+func (a *app) deadLetterCommand() *cobra.Command {
+	var f adminFlags
+	return adminGroup("deadletter", "Events that could not be accepted, kept byte for byte", &f, a.deadLetterList(&f), a.deadLetterShow(&f))
+}
+
+func (a *app) deadLetterList(f *adminFlags) *cobra.Command {
+	var tenant string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "list", Short: "List the dead letters", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withAdmin(f, func(c *ingest.AdminClient) error {
+				letters, err := c.DeadLetters(cmd.Context(), tenant)
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return a.printJSON(append([]ingest.DeadLetter{}, letters...))
+				}
+				rows := [][]string{{"ENTRY", "RECEIVED", "DEVICE", "REASON", "STATE", "BYTES", "DETAIL"}}
+				for _, l := range letters {
+					rows = append(rows, []string{fmt.Sprintf("%s/%d", l.Tenant, l.Index), stamp(&l.Received), l.Device, string(l.Reason), l.State, strconv.Itoa(len(l.Bytes)), l.Detail})
+				}
+				return a.table(rows)
+			})
+		},
+	}
+	cmd.Flags().StringVar(&tenant, "tenant", "", "only this tenant's")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
+	return cmd
+}
+
+func (a *app) deadLetterShow(f *adminFlags) *cobra.Command {
+	return &cobra.Command{
+		Use: "show TENANT/INDEX", Short: "Show one dead letter as JSON, its bytes in base64", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			tenant, text, ok := strings.Cut(args[0], "/")
+			index, err := strconv.ParseInt(text, 10, 64)
+			if !ok || err != nil {
+				return hint(fmt.Errorf("%q names no dead letter", args[0]), "write TENANT/INDEX as 'trustpack deadletter list' does")
+			}
+			return a.withAdmin(f, func(c *ingest.AdminClient) error {
+				letters, err := c.DeadLetters(cmd.Context(), tenant)
+				if err != nil {
+					return err
+				}
+				for _, l := range letters {
+					if l.Index == index {
+						return a.printJSON(l)
+					}
+				}
+				return fmt.Errorf("entry %d of log %s is no dead letter", index, tenant)
+			})
+		},
+	}
+}
+
+func (a *app) configCommand() *cobra.Command {
+	var f adminFlags
+	return adminGroup("config", "The configuration that the ingest runs with", &f, a.configShow(&f))
+}
+
+func (a *app) configShow(f *adminFlags) *cobra.Command {
+	return &cobra.Command{
+		Use: "show", Short: "Ask the running ingest for its effective configuration, as JSON", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withAdmin(f, func(c *ingest.AdminClient) error {
+				body, err := c.Get(cmd.Context(), "/v1/admin/config")
+				if err != nil {
+					return err
+				}
+				return a.printJSON(json.RawMessage(body))
+			})
+		},
+	}
+}

@@ -1,0 +1,156 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"trustpack/evidence"
+	"trustpack/pack"
+)
+
+func (a *app) packCommand() *cobra.Command {
+	return group("pack", "Build and show evidence packs", a.packBuild(), a.packShow())
+}
+
+func (a *app) packBuild() *cobra.Command {
+	var period, out, key string
+	cmd := &cobra.Command{
+		Use:   "build --period PERIOD --out FILE",
+		Short: "Build and sign the evidence pack of a period",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			p, err := evidence.ParsePeriod(period)
+			if err != nil {
+				return err
+			}
+			if out == "" {
+				return hint(errors.New("--out is not set"), "say where the pack goes: --out acme-2026-Q3.epack.zip")
+			}
+			cfg, err := a.loadConfig()
+			if err != nil {
+				return err
+			}
+			if key == "" {
+				key = cfg.path(cfg.Pack.Key)
+			}
+			signer, err := a.loadSigner(key)
+			if err != nil {
+				return err
+			}
+			built, err := a.buildPack(cmd.Context(), cfg, p, out, signer)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(a.out, "pack: %s\nfiles: %d\nbytes: %d\nroot: %s\nsigned by: %s\n", out, built.Files, built.Bytes, built.TreeRoot, built.Fingerprint)
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&period, "period", "", "the period, such as 2026-Q3")
+	cmd.Flags().StringVar(&out, "out", "", "where the pack goes")
+	cmd.Flags().StringVar(&key, "key", "", "private key `file` that signs, over pack.key in trustpack.yaml")
+	return cmd
+}
+
+// loadSigner reads the vendor's private key, asking for its passphrase on a
+// terminal or taking it from TRUSTPACK_KEY_PASSPHRASE.
+func (a *app) loadSigner(file string) (pack.Signer, error) {
+	if file == "" {
+		return nil, hint(errors.New("no signing key is named"), "set pack.key in trustpack.yaml, or make a key with 'trustpack keygen --out vendor.key'")
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, hint(fmt.Errorf("reading signing key: %w", err), "make one with 'trustpack keygen --out FILE'")
+	}
+	signer, err := pack.LoadSigner(data, a.passphrase)
+	if err != nil {
+		return nil, fmt.Errorf("signing key %s: %w", file, err)
+	}
+	return signer, nil
+}
+
+func (a *app) passphrase() ([]byte, error) {
+	if p, ok := os.LookupEnv("TRUSTPACK_KEY_PASSPHRASE"); ok {
+		return []byte(p), nil
+	}
+	f, ok := a.in.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return nil, errors.New("the key is encrypted and nobody can be asked; set TRUSTPACK_KEY_PASSPHRASE")
+	}
+	if _, err := fmt.Fprint(a.err, "passphrase of the signing key: "); err != nil {
+		return nil, err
+	}
+	p, err := term.ReadPassword(int(f.Fd()))
+	fmt.Fprintln(a.err)
+	return p, err
+}
+
+func (a *app) packShow() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "show PACK", Short: "Say what a pack holds; it is not verified by this", Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			f, size, err := openSized(args[0])
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			s, err := pack.Show(f, size, pack.Limits{})
+			if err != nil {
+				return &exitError{code: exitWrong, err: fmt.Errorf("reading %s: %w", args[0], err)}
+			}
+			if asJSON {
+				return a.printJSON(s)
+			}
+			return s.WriteText(a.out)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
+	return cmd
+}
+
+func openSized(path string) (*os.File, int64, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, 0, err
+	}
+	st, err := f.Stat()
+	if err == nil && !st.Mode().IsRegular() {
+		err = fmt.Errorf("%s is not a regular file", path)
+	}
+	if err != nil {
+		return nil, 0, errors.Join(err, f.Close())
+	}
+	return f, st.Size(), nil
+}
+
+// writeWhole writes a file through write, durably and whole or not at all.
+func writeWhole(path string, write func(io.Writer) error) (err error) {
+	temp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(temp.Name()))
+		}
+	}()
+	if err := write(temp); err != nil {
+		return errors.Join(err, temp.Close())
+	}
+	if err := temp.Sync(); err != nil {
+		return errors.Join(err, temp.Close())
+	}
+	if err := temp.Close(); err != nil {
+		return err
+	}
+	if err := os.Chmod(temp.Name(), 0o644); err != nil {
+		return err
+	}
+	return os.Rename(temp.Name(), path)
+}

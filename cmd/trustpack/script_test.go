@@ -1,0 +1,152 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"trustpack": main})
+}
+
+// TestScripts runs the program as its users do; see testdata/script.
+func TestScripts(t *testing.T) {
+	scripts, err := filepath.Glob("testdata/script/*.txtar")
+	if err != nil || len(scripts) < 5 {
+		t.Fatalf("%d scripts were found (%v); the glob looks at the wrong place", len(scripts), err)
+	}
+	d := &sharedDemo{dir: t.TempDir()}
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"demo": d.copyTo, "flip": flip, "freeports": freePorts, "waitfor": waitFor,
+		},
+		Condition: func(cond string) (bool, error) {
+			tool, ok := strings.CutPrefix(cond, "has:")
+			if !ok {
+				return false, fmt.Errorf("unknown condition %q", cond)
+			}
+			_, err := exec.LookPath(tool)
+			return err == nil, nil
+		},
+	})
+}
+
+// sharedDemo runs the demo once for all scripts.
+type sharedDemo struct {
+	dir    string
+	once   sync.Once
+	output bytes.Buffer
+	err    error
+}
+
+// copyTo is the command "demo DIR": the finished demo, copied to DIR, and what
+// it printed in DIR.out.
+func (d *sharedDemo) copyTo(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: demo DIR")
+	}
+	from := filepath.Join(d.dir, "demo")
+	d.once.Do(func() {
+		var progress bytes.Buffer
+		if code := run(context.Background(), []string{"demo", "--dir", from}, strings.NewReader(""), &d.output, &progress); code != exitOK {
+			d.err = fmt.Errorf("the demo exited %d:\n%s%s", code, d.output.String(), progress.String())
+		}
+	})
+	ts.Check(d.err)
+	ts.Check(os.CopyFS(ts.MkAbs(args[0]), os.DirFS(from)))
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]+".out"), d.output.Bytes(), 0o644))
+}
+
+// flip is the command "flip FILE TEXT": it changes one bit of the first byte
+// of TEXT where it first stands in FILE, or of the byte in the middle without
+// TEXT.
+func flip(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 || len(args) > 2 {
+		ts.Fatalf("usage: flip FILE [TEXT]")
+	}
+	data, err := os.ReadFile(ts.MkAbs(args[0]))
+	ts.Check(err)
+	at := len(data) / 2
+	if len(args) == 2 {
+		if at = bytes.Index(data, []byte(args[1])); at < 0 {
+			ts.Fatalf("%s does not hold %q", args[0], args[1])
+		}
+	}
+	data[at] ^= 1
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), data, 0o644))
+}
+
+// freePorts is the command "freeports FILE NAME…": it replaces each NAME in
+// FILE by a port that nothing listens on, and sets $NAME to it.
+func freePorts(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: freeports FILE NAME…")
+	}
+	data, err := os.ReadFile(ts.MkAbs(args[0]))
+	ts.Check(err)
+	for _, name := range args[1:] {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		ts.Check(err)
+		port := strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+		ts.Check(l.Close())
+		if !bytes.Contains(data, []byte(name)) {
+			ts.Fatalf("%s does not hold %s", args[0], name)
+		}
+		data = bytes.ReplaceAll(data, []byte(name), []byte(port))
+		ts.Setenv(name, port)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), data, 0o644))
+}
+
+// waitFor is the command "waitfor ADDR": it waits until something listens
+// there, for at most ten seconds.
+func waitFor(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: waitfor HOST:PORT")
+	}
+	var err error
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		var c net.Conn
+		if c, err = net.Dial("tcp", args[0]); err == nil {
+			ts.Check(c.Close())
+			return
+		}
+	}
+	ts.Fatalf("nothing listens on %s: %v", args[0], err)
+}
+
+func TestUnknownCommandIsUsage(t *testing.T) {
+	for _, args := range [][]string{{"nonsense"}, {"pack", "nonsense"}, {"pack"}, {"verify"}, {"verify", "--nonsense", "x"}, {"version", "extra"}} {
+		var out, errOut bytes.Buffer
+		if code := run(context.Background(), args, strings.NewReader(""), &out, &errOut); code != exitUsage || !strings.HasPrefix(errOut.String(), "trustpack: error: ") {
+			t.Errorf("trustpack %s: exit %d, %q; want %d and an error", strings.Join(args, " "), code, errOut.String(), exitUsage)
+		}
+	}
+}
+
+func TestHintsStandBelowErrors(t *testing.T) {
+	err := hint(errors.New("it broke"), "mend %s", "it")
+	if got := hintOf(fmt.Errorf("doing: %w", err)); got != "mend it" {
+		t.Errorf("hint is %q", got)
+	}
+}
+
+func TestPlainTextNeutralisesTerminalEscapes(t *testing.T) {
+	if got := plainText("a\x1b[31mred\u202e\n"); got != `a\u001b[31mred\u202e\u000a` {
+		t.Errorf("got %q", got)
+	}
+}

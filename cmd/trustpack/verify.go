@@ -1,0 +1,267 @@
+package main
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing/fstest"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"trustpack/controls"
+	"trustpack/evidence"
+	"trustpack/pack"
+	"trustpack/templates"
+)
+
+func (a *app) verifyCommand() *cobra.Command {
+	var keys, signers, roles, logKeys []string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "verify PACK --key PUB",
+		Short: "Verify a pack offline against a key that reached you by another way",
+		Long: `Verifies a pack without any network, against public keys that the pack did not
+bring. Exit: 0 everything required was checked and holds; 1 something is wrong;
+2 it could not be read; 3 it could not be checked (no key, or a role missing).`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			o := verifyOptions(args[0], nil, nil)
+			o.RequireRoles = roles
+			for _, file := range keys {
+				pub, err := readPublicKey(file)
+				if err != nil {
+					return err
+				}
+				o.Keys = append(o.Keys, pub)
+			}
+			for _, s := range signers {
+				role, file, ok := strings.Cut(s, "=")
+				if !ok {
+					return fmt.Errorf("--signer %s: want ROLE=FILE", s)
+				}
+				pub, err := readPublicKey(file)
+				if err != nil {
+					return err
+				}
+				if role == "vendor" {
+					o.Keys = append(o.Keys, pub)
+				} else {
+					o.Signers[role] = append(o.Signers[role], pub)
+				}
+			}
+			for _, k := range logKeys {
+				lines, err := readLogKeys(k)
+				if err != nil {
+					return err
+				}
+				o.LogKeys = append(o.LogKeys, lines...)
+			}
+			return a.verify(args[0], o, asJSON)
+		},
+	}
+	f := cmd.Flags()
+	f.StringArrayVar(&keys, "key", nil, "the vendor's public key `file`, OpenSSH or PEM")
+	f.StringArrayVar(&signers, "signer", nil, "public key of another role, `ROLE=FILE`")
+	f.StringArrayVar(&roles, "require-role", nil, "a `role` that must have signed")
+	f.StringArrayVar(&logKeys, "log-key", nil, "verifier key of a log: a `file`, a folder with *.vkey files, or the key itself")
+	f.BoolVar(&asJSON, "json", false, "print as JSON")
+	return cmd
+}
+
+// verifyOptions are those of every verification here: the pack's findings are
+// judged again and its pages made again.
+func verifyOptions(name string, keys []pack.PublicKey, logKeys []string) pack.VerifyOptions {
+	return pack.VerifyOptions{
+		Name: name, Keys: keys, LogKeys: logKeys, Signers: map[string][]pack.PublicKey{},
+		Reevaluate: reevaluate, Regenerate: regenerate,
+	}
+}
+
+// verify checks the pack at path and prints the report.
+func (a *app) verify(path string, o pack.VerifyOptions, asJSON bool) error {
+	f, size, err := openSized(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	report := pack.Verify(f, size, o)
+	write := report.WriteText
+	if asJSON {
+		write = func(io.Writer) error { return a.printJSON(report) }
+	}
+	if err := write(a.out); err != nil {
+		return err
+	}
+	if report.Exit != exitOK {
+		return &exitError{code: report.Exit}
+	}
+	return nil
+}
+
+func readPublicKey(file string) (pack.PublicKey, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return pack.PublicKey{}, fmt.Errorf("reading public key: %w", err)
+	}
+	key, err := pack.ParsePublicKey(data)
+	if err != nil {
+		return pack.PublicKey{}, hint(fmt.Errorf("public key %s: %w", file, err), "give the vendor's .pub file (OpenSSH line) or a PEM public key")
+	}
+	return key, nil
+}
+
+// readLogKeys takes a verifier key as it is, or reads a file of them, or every
+// *.vkey file of a folder.
+func readLogKeys(arg string) ([]string, error) {
+	if strings.Count(arg, "+") >= 2 {
+		return []string{arg}, nil
+	}
+	files := []string{arg}
+	if st, err := os.Stat(arg); err == nil && st.IsDir() {
+		if files, err = filepath.Glob(filepath.Join(arg, "*.vkey")); err != nil {
+			return nil, err
+		}
+	}
+	var keys []string
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("reading log key: %w", err)
+		}
+		for line := range strings.Lines(string(data)) {
+			if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
+				keys = append(keys, line)
+			}
+		}
+	}
+	if len(keys) == 0 {
+		return nil, fmt.Errorf("reading log key: %s holds none", arg)
+	}
+	return keys, nil
+}
+
+// policyFile holds the parameters that the vendor set over the catalog's.
+const policyFile = "data/policy.json"
+
+// reevaluate judges the pack's evidence again, by the pack's own catalog and
+// policy and by nothing else.
+func reevaluate(c *pack.Contents) ([]evidence.Finding, error) {
+	files, err := c.Catalog()
+	if err != nil {
+		return nil, err
+	}
+	catalogFS := fstest.MapFS{}
+	for path, data := range files {
+		catalogFS[path] = &fstest.MapFile{Data: data}
+	}
+	catalog, err := controls.Load(catalogFS)
+	if err != nil {
+		return nil, err
+	}
+	policyJSON, err := c.Read(policyFile)
+	if err != nil {
+		return nil, err
+	}
+	var policy map[string]any
+	if err := json.Unmarshal(policyJSON, &policy); err != nil {
+		return nil, fmt.Errorf("reading %s: %w", policyFile, err)
+	}
+	collected, err := c.Evidence()
+	if err != nil {
+		return nil, err
+	}
+	got, err := catalog.Assess(controls.Input{Period: c.Root().Period, Evidence: collected, Policy: policy})
+	return got.Findings, err
+}
+
+// regenerate makes the report, the workbook and the statements again from
+// what else the pack holds. A pack of another version of the tool is let be:
+// its pages may look otherwise and be right.
+func regenerate(c *pack.Contents) (map[string][]byte, error) {
+	if c.Root().Tool != tool() {
+		return nil, nil
+	}
+	view, err := viewOfPack(c)
+	if err != nil {
+		return nil, err
+	}
+	files, err := rendered(view)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string][]byte{}
+	for _, f := range files {
+		out[f.Path] = f.Body
+	}
+	return out, nil
+}
+
+func viewOfPack(c *pack.Contents) (templates.View, error) {
+	root := c.Root()
+	ctls, err := c.Controls()
+	if err != nil {
+		return templates.View{}, err
+	}
+	findings, err := c.Findings()
+	if err != nil {
+		return templates.View{}, err
+	}
+	collected, err := c.Evidence()
+	if err != nil {
+		return templates.View{}, err
+	}
+	return viewOf(pack.Content{
+		Organisation: root.Organisation, System: root.System, Tool: root.Tool, Period: root.Period, Sample: root.Sample,
+		Clock: root.Clock, CatalogSHA256: root.Catalog.SHA256, Controls: ctls, Findings: findings, Evidence: collected,
+	})
+}
+
+// viewOf is what people are shown of the content: of what stands in the pack
+// alone and in one order, so that a verifier makes the same of it.
+func viewOf(c pack.Content) (templates.View, error) {
+	v := templates.View{
+		Organisation: c.Organisation, System: c.System, Tool: c.Tool, Period: c.Period, Sample: c.Sample, Clock: cmp.Or(c.Clock, evidence.ClockSystem),
+		AsOf: asOf(c.Evidence), CatalogSHA256: c.CatalogSHA256,
+		Controls: slices.Clone(c.Controls), Findings: slices.Clone(c.Findings),
+	}
+	stageOf := map[string]int{}
+	for _, ctl := range c.Controls {
+		stageOf[ctl.ID] = slices.Index(evidence.Stages(), ctl.Stage)
+	}
+	inOrder := func(a, b string) int { return cmp.Or(cmp.Compare(stageOf[a], stageOf[b]), cmp.Compare(a, b)) }
+	slices.SortFunc(v.Controls, func(a, b evidence.Control) int { return inOrder(a.ID, b.ID) })
+	slices.SortFunc(v.Findings, func(a, b evidence.Finding) int { return inOrder(a.Control, b.Control) })
+	for _, e := range c.Evidence {
+		// As the verifier reads it: without raw replies, numbers as JSON has them.
+		lines, err := e.Population.Lines()
+		if err != nil {
+			return templates.View{}, err
+		}
+		e.Raw = nil
+		if e.Population, err = evidence.ParsePopulation(lines); err != nil {
+			return templates.View{}, err
+		}
+		v.Evidence = append(v.Evidence, e)
+	}
+	slices.SortFunc(v.Evidence, func(a, b evidence.Collected) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), a.CollectedAt.Compare(b.CollectedAt), cmp.Compare(a.ID, b.ID))
+	})
+	return v, nil
+}
+
+// asOf is the time of the latest collection: what the pack knows, it knew then.
+func asOf(collected []evidence.Collected) time.Time {
+	var latest time.Time
+	for _, e := range collected {
+		if e.CollectedAt.After(latest) {
+			latest = e.CollectedAt
+		}
+	}
+	return latest.UTC()
+}
