@@ -12,6 +12,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
+	"slices"
+	"strings"
 	"time"
 
 	"trustpack/evidence"
@@ -152,12 +155,15 @@ func (r *run) act(ctx context.Context, c *canary, act, reason string) error {
 }
 
 // end revokes the canaries, so that no credential of theirs lives on and their
-// silence raises no alert. It works also when ctx has ended.
+// silence raises no alert, and resolves the alerts that they caused. It works
+// also when ctx has ended.
 func (r *run) end(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
 	var failed []error
+	made := false
 	for _, c := range r.canaries {
+		made = made || c.certificate.Certificate != nil
 		if c.revoked || c.certificate.Certificate == nil {
 			continue
 		}
@@ -165,7 +171,37 @@ func (r *run) end(ctx context.Context) error {
 			failed = append(failed, fmt.Errorf("revoking canary device %s of %s after the drills: %w", c.device, c.tenant, err))
 		}
 	}
+	if made {
+		failed = append(failed, r.resolve(ctx))
+	}
 	return errors.Join(failed...)
+}
+
+// resolve closes the alerts about canaries of this run and nothing else.
+func (r *run) resolve(ctx context.Context) error {
+	var open struct {
+		Alerts []struct {
+			ID         string    `json:"id"`
+			Devices    []string  `json:"devices"`
+			ResolvedAt time.Time `json:"resolved_at"`
+		} `json:"alerts"`
+	}
+	if err := r.either(ctx, "GET", "/v1/admin/alerts", nil, &open); err != nil {
+		return fmt.Errorf("looking for alerts that the drills caused: %w", err)
+	}
+	foreign := func(device string) bool {
+		return !strings.HasPrefix(device, TenantA+"/"+r.id+"-") && !strings.HasPrefix(device, TenantB+"/"+r.id+"-")
+	}
+	for _, a := range open.Alerts {
+		if !a.ResolvedAt.IsZero() || len(a.Devices) == 0 || slices.ContainsFunc(a.Devices, foreign) {
+			continue
+		}
+		in := map[string]string{"resolution": "caused by drill run " + r.id + ", which is finished", "ticket": "DRILL-" + r.id}
+		if err := r.either(ctx, "POST", "/v1/admin/alerts/"+url.PathEscape(a.ID)+"/resolve", in, nil); err != nil {
+			return fmt.Errorf("resolving an alert that the drills caused: %w", err)
+		}
+	}
+	return nil
 }
 
 func fingerprint(c tls.Certificate) string {

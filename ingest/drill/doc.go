@@ -4,9 +4,10 @@
 // shortcut that an operator would not have.
 //
 // The attacks are made by canary devices in two canary tenants, which the
-// runner provisions itself and revokes when it is done. No drill touches a
-// tenant, a device or data of anybody else, and each sends a bounded number of
-// requests, so that a drill can run beside production.
+// runner provisions itself. When it is done it revokes them, and resolves the
+// alerts that they caused. No drill touches a tenant, a device or data of
+// anybody else, and each sends a bounded number of requests, so that a drill
+// can run beside production.
 //
 // A drill says passed only where it saw the refusal that it expects, in the
 // form that the ingest promises: a status and problem code, or a TLS alert.

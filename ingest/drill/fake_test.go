@@ -336,6 +336,8 @@ func (f *fake) adminPort(w http.ResponseWriter, r *http.Request) {
 			}
 			f.late = nil
 		}
+	case path[2] == "alerts":
+		reply(w, 200, map[string]any{"alerts": []any{}})
 	case path[2] == "drills":
 		reply(w, 200, map[string]any{"positions": []string{"control/7"}})
 	case path[2] == "tenants" && r.Method == "GET":

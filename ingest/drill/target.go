@@ -38,7 +38,7 @@ type Target struct {
 	// Requester asks for the canary devices, Approver approves them; two
 	// different operators. Between them they must be allowed to add tenants
 	// (unless the canary tenants exist), request, approve, quarantine and
-	// revoke devices, and read the logs.
+	// revoke devices, resolve alerts, and read the logs.
 	Requester, Approver tls.Certificate
 	// EventType and EventData are an event that the ingest accepts: a type that
 	// it has a schema for, and a JSON object that the schema allows. See Sample.
@@ -85,7 +85,7 @@ func (t Target) check() error {
 // ("TR-02.replayed-batch") or control ("TR-02"); all where it is empty. It
 // gives one result a drill, in the order of the list. The error says that
 // nothing could be run (results are nil), or that the canary devices could not
-// be revoked afterwards (results stand).
+// be revoked afterwards, or their alerts not resolved (results stand).
 func Run(ctx context.Context, t Target, only []string) ([]evidence.DrillResult, error) {
 	if t.Now == nil {
 		t.Now = time.Now

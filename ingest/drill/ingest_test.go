@@ -1,0 +1,175 @@
+package drill
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"encoding/pem"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"trustpack/evidence"
+	"trustpack/ingest"
+)
+
+const meterSchema = `{"type":"object","required":["power_kw"],"additionalProperties":false,
+	"properties":{"power_kw":{"type":"number","minimum":0,"maximum":50}}}`
+
+// realIngest starts a real ingest on loopback and makes it a target.
+func realIngest(t *testing.T, clock evidence.Clock, now func() time.Time) Target {
+	t.Helper()
+	dir := t.TempDir()
+	if err := ingest.Init(dir, ingest.InitOptions{Instance: "test.example/drill", Org: "Test", FirstAdmin: "anna", Now: now, Clock: clock}); err != nil {
+		t.Fatal(err)
+	}
+	schemas := filepath.Join(dir, "schemas")
+	if err := os.Mkdir(schemas, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(schemas, "meter.v1.schema.json"), []byte(meterSchema), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	config := ingest.DefaultConfig()
+	config.Listen, config.AdminListen, config.Schemas = "127.0.0.1:0", "127.0.0.1:0", schemas
+	config.Limits.BodyBytes, config.Limits.Lines = 256<<10, 2000
+	config.Rates.Device = ingest.Rate{PerSecond: 5, Burst: 200}
+	config.Rates.Tenant = ingest.Rate{PerSecond: 100, Burst: 2000}
+	server, err := ingest.Open(ingest.Options{Dir: dir, Config: config, Now: now, Clock: clock, Version: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Listen(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	root, err := os.ReadFile(filepath.Join(dir, "ca", "root.crt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, admin := server.Addrs()
+	target := Target{
+		PublicURL: "https://" + public, AdminURL: "https://" + admin, CA: x509.NewCertPool(), Now: now,
+		EventType: "meter.v1",
+	}
+	target.CA.AppendCertsFromPEM(root)
+	if target.EventData, err = Sample([]byte(meterSchema)); err != nil {
+		t.Fatal(err)
+	}
+	base := filepath.Join(dir, "operators", "anna")
+	if target.Requester, err = tls.LoadX509KeyPair(base+".crt", base+".key"); err != nil {
+		t.Fatal(err)
+	}
+	target.Approver = newOperator(t, target, "carla", "approver")
+	return target
+}
+
+// newOperator adds an operator as the target's requester, who is an admin.
+func newOperator(t *testing.T, target Target, name, role string) tls.Certificate {
+	t.Helper()
+	k := key(t)
+	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: pkix.Name{CommonName: name}}, k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := endpointOf(target, target.AdminURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var issued struct {
+		Certificate string `json:"certificate"`
+	}
+	in := map[string]any{"name": name, "roles": []string{role}, "csr": string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: csr}))}
+	if err := call(context.Background(), e, e.with(target.Requester), "POST", "/v1/admin/operators", in, &issued); err != nil {
+		t.Fatal(err)
+	}
+	var chain tls.Certificate
+	for rest := []byte(issued.Certificate); ; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			break
+		}
+		chain.Certificate = append(chain.Certificate, block.Bytes)
+	}
+	chain.PrivateKey = k
+	return chain
+}
+
+func TestARealIngestPassesEveryDrill(t *testing.T) {
+	noon := time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
+	for name, now := range map[string]func() time.Time{"system clock": time.Now, "a clock that stands still": func() time.Time { return noon }} {
+		t.Run(name, func(t *testing.T) {
+			clock := evidence.ClockSystem
+			if name != "system clock" {
+				clock = evidence.ClockSimulated
+			}
+			target := realIngest(t, clock, now)
+			results, err := Run(context.Background(), target, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range results {
+				t.Logf("%-34s %-13s %8.2f ms  %-14s %s", r.ID, r.Verdict, r.LatencyMS, r.LogEntry, r.Got)
+				if r.Verdict != Passed {
+					t.Errorf("%s: %s", r.ID, r.Verdict)
+				}
+				if r.LogEntry == "" && r.ID != "TR-01.server-certificate" {
+					t.Errorf("%s: the entry about it was not found", r.ID)
+				}
+			}
+			positions, err := Post(context.Background(), target, results)
+			if err != nil || len(positions) != len(results) {
+				t.Errorf("posted %d results as %v: %v", len(results), positions, err)
+			}
+			notLeftBehind(t, target)
+		})
+	}
+}
+
+// notLeftBehind checks that no canary can still send, and no alert is open.
+func notLeftBehind(t *testing.T, target Target) {
+	t.Helper()
+	r, err := newRun(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var reply struct {
+		Devices []json.RawMessage `json:"devices"`
+	}
+	if err := r.either(context.Background(), "GET", "/v1/admin/devices", nil, &reply); err != nil {
+		t.Fatal(err)
+	}
+	var alerts struct {
+		Alerts []struct {
+			Kind       string     `json:"kind"`
+			ResolvedAt *time.Time `json:"resolved_at"`
+		} `json:"alerts"`
+	}
+	if err := r.either(context.Background(), "GET", "/v1/admin/alerts", nil, &alerts); err != nil {
+		t.Fatal(err)
+	}
+	if len(alerts.Alerts) != 1 || alerts.Alerts[0].Kind != "replay.conflict" || alerts.Alerts[0].ResolvedAt == nil {
+		t.Errorf("alerts after the drills: %+v, want that of the replay, resolved", alerts.Alerts)
+	}
+	if len(reply.Devices) < 10 {
+		t.Errorf("%d canaries in the registry", len(reply.Devices))
+	}
+	for _, d := range reply.Devices {
+		if bytes.Contains(d, []byte(`"state":"active"`)) || bytes.Contains(d, []byte(`"state":"quarantined"`)) {
+			t.Errorf("left behind: %s", d)
+		}
+	}
+}
