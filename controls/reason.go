@@ -84,15 +84,21 @@ func names(as []evidence.AttributeFinding) string {
 }
 
 func holds(n int) string {
-	if n == 1 {
+	switch n {
+	case 1:
 		return "the one attribute that could be tested holds"
+	case 2:
+		return "both attributes hold"
 	}
 	return fmt.Sprintf("all %d attributes hold", n)
 }
 
 func all(n int) string {
-	if n == 1 {
+	switch n {
+	case 1:
 		return "the one item there is"
+	case 2:
+		return "both items"
 	}
 	return fmt.Sprintf("all %d items", n)
 }
