@@ -56,7 +56,7 @@ func (q *quarter) jump(to time.Time) {
 
 // tickEvery is how far the ingest's periodic duties are apart in simulated
 // time; a real one does them every second.
-const tickEvery = time.Hour
+const tickEvery = 4 * time.Minute
 
 // run is the quarter, the drills in it, and the collection after it.
 func (q *quarter) run(ctx context.Context, p evidence.Period) error {

@@ -40,10 +40,15 @@ type setup struct {
 type settings struct {
 	Limits map[string]any `json:"limits"`
 	Rates  struct {
-		Device, Tenant struct{ PerSecond, Burst float64 }
-	}
-	Replay    map[string]any `json:"replay"`
-	Time      struct{ Flag, Future, Past duration }
+		Device rate `json:"device"`
+		Tenant rate `json:"tenant"`
+	} `json:"rates"`
+	Replay map[string]any `json:"replay"`
+	Time   struct {
+		Flag   duration `json:"flag"`
+		Future duration `json:"future"`
+		Past   duration `json:"past"`
+	} `json:"time"`
 	Heartbeat struct {
 		DefaultInterval duration            `json:"default_interval"`
 		Missed          int                 `json:"missed"`
