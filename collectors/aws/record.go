@@ -12,7 +12,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 
 	"trustpack/evidence"
@@ -103,7 +102,8 @@ func requestID(h http.Header) string {
 	return ""
 }
 
-// cutOff is a reply that ended before its end.
+// cutOff is a reply that ended before its end. The SDK tries again, since it
+// wraps the fault of the connection.
 type cutOff struct {
 	got   int
 	cause error
@@ -113,13 +113,6 @@ func (c *cutOff) Error() string {
 	return fmt.Sprintf("the reply was cut off after %d bytes: %v", c.got, c.cause)
 }
 func (c *cutOff) Unwrap() error { return c.cause }
-
-func cutOffIsRetryable(err error) aws.Ternary {
-	if asCutOff(err) != nil {
-		return aws.TrueTernary
-	}
-	return aws.UnknownTernary
-}
 
 // parametersOf says what was asked, in the words of the service's API: fields
 // of a JSON or form body, and the query without signing parameters.

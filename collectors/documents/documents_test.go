@@ -2,6 +2,7 @@ package documents
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -214,18 +215,28 @@ func TestDecisionsFromATable(t *testing.T) {
 
 func TestNothingOutsideOfTheFolderIsRead(t *testing.T) {
 	outside := write(t, map[string]string{"secret.md": runbook, "secret.csv": "system,principal,decision,reviewer,decided_at,reason\naws,x,keep,,2026-09-24,x\n"})
-	for name, file := range map[string]string{"dots": "../secret.csv", "absolute": filepath.Join(outside, "secret.csv"), "backslash": `..\secret.csv`, "missing": "none.csv", "link": "link.csv"} {
+	for name, c := range map[string]struct{ file, want string }{
+		"dots": {"../secret.csv", "leads out of"}, "absolute": {filepath.Join(outside, "secret.csv"), "leads out of"},
+		"backslash": {`..\secret.csv`, "leads out of"}, "missing": {"none.csv", "cannot be read"},
+		"link": {"link.csv", "link.csv: it is a symbolic link"}, "link within": {"within.csv", "within.csv: it is a symbolic link"}, "folder": {"sub", "not a regular file"},
+	} {
 		t.Run(name, func(t *testing.T) {
-			doc := accessReview[:strings.Index(accessReview, "  decisions:")] + "  file: '" + file + "'\n---\n"
-			dir := write(t, map[string]string{"q3.md": doc})
-			if name == "link" {
-				if err := os.Symlink(filepath.Join(outside, "secret.csv"), filepath.Join(dir, "link.csv")); err != nil {
+			doc := accessReview[:strings.Index(accessReview, "  decisions:")] + "  file: '" + c.file + "'\n---\n"
+			table, err := os.ReadFile(filepath.Join(outside, "secret.csv"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			dir := write(t, map[string]string{"q3.md": doc, "other.txt": string(table), "sub/x.txt": ""})
+			for link, target := range map[string]string{"link.csv": filepath.Join(outside, "secret.csv"), "within.csv": "other.txt"} {
+				if err := os.Symlink(target, filepath.Join(dir, link)); err != nil {
 					t.Skip("no symbolic links here:", err)
 				}
 			}
 			_, reviews := collect(t, dir)
 			if len(reviews.Population.Items) != 0 || reviews.Completeness.State != evidence.Incomplete {
 				t.Errorf("%d decisions, %+v", len(reviews.Population.Items), reviews.Completeness)
+			} else if !strings.Contains(fmt.Sprint(reviews.Completeness.Gaps), c.want) {
+				t.Errorf("gaps %+v, want %q", reviews.Completeness.Gaps, c.want)
 			}
 		})
 	}

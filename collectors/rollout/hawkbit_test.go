@@ -121,8 +121,12 @@ func TestHawkBitRatiosAreOurs(t *testing.T) {
 func TestHawkBitOutsideOfThePeriodIsNotRead(t *testing.T) {
 	s := recorded(t)
 	for period, want := range map[string]int{"2026-Q4": 0, "2026-05": 0, "2026-06": 1} {
+		before := len(s.Requests())
 		if e := ask(t, s, period); len(e.Population.Items) != want || e.Completeness.State != evidence.Complete {
 			t.Errorf("%s: %d rollouts, want %d, %+v", period, len(e.Population.Items), want, e.Completeness)
+		}
+		if n := len(s.Requests()) - before; want == 0 && n != 2 {
+			t.Errorf("%s: %d requests, want who I am and the list alone", period, n)
 		}
 	}
 }
@@ -159,6 +163,9 @@ func TestHawkBitFaultsAreNamedGaps(t *testing.T) {
 			}
 			if n := len(s.Requests()); n > 60 {
 				t.Errorf("%d requests: the retries are not bounded", n)
+			}
+			if n := len(s.Requests()); name == "401" && n != 2 {
+				t.Errorf("%d requests: a refused credential is tried again", n)
 			}
 			noSecret(t, e)
 		})

@@ -149,15 +149,17 @@ func TestBrokenFileIsANamedGap(t *testing.T) {
 	}
 }
 
-func TestLinkOutOfTheFolderIsRefused(t *testing.T) {
+func TestLinksAreRefused(t *testing.T) {
 	outside := folder(t, map[string]string{"x.yaml": good})
-	dir := t.TempDir()
-	if err := os.Symlink(filepath.Join(outside, "x.yaml"), filepath.Join(dir, "x.yaml")); err != nil {
-		t.Skip("no symbolic links here:", err)
-	}
-	e := collect(t, Config{Folder: dir}, Deps{}, "2026-Q3")
-	if len(e.Population.Items) != 0 || e.Completeness.State != evidence.Incomplete {
-		t.Errorf("%d items, %+v", len(e.Population.Items), e.Completeness)
+	for name, target := range map[string]string{"out of the folder": filepath.Join(outside, "x.yaml"), "within it": "other.txt"} {
+		dir := folder(t, map[string]string{"other.txt": good})
+		if err := os.Symlink(target, filepath.Join(dir, "x.yaml")); err != nil {
+			t.Skip("no symbolic links here:", err)
+		}
+		e := collect(t, Config{Folder: dir}, Deps{}, "2026-Q3")
+		if len(e.Population.Items) != 0 || e.Completeness.State != evidence.Incomplete {
+			t.Errorf("%s: %d items, %+v", name, len(e.Population.Items), e.Completeness)
+		}
 	}
 }
 
