@@ -166,7 +166,9 @@ func (c *collector) Kinds() []evidence.Kind {
 }
 
 // Collect reads the account as it is now; p is only noted. Every region,
-// bucket, user or call that could not be read is a gap in its kind.
+// bucket, user or call that could not be read is a gap in its kind. An item of
+// which a part could not be read stands without those attributes, so that a
+// control cannot take what is unknown for a value; null is a value, "none".
 func (c *collector) Collect(ctx context.Context, p evidence.Period) ([]evidence.Evidence, error) {
 	id := c.identify(ctx)
 	readers := map[evidence.Kind]func(context.Context, *session){

@@ -10,7 +10,7 @@ import (
 )
 
 // readBuckets lists every bucket of the account, in whatever region, with its
-// settings. A setting that could not be read is null and a gap.
+// settings. A setting that could not be read is left out, and is a gap.
 func readBuckets(ctx context.Context, s *session) {
 	s.note = "public_access_blocked is the bucket's own setting; a block for the whole account is not read"
 	client := s.s3(s.c.config.Regions[0])
@@ -39,8 +39,6 @@ func (s *session) bucket(ctx context.Context, b types.Bucket) {
 	what := "bucket " + name
 	a := map[string]any{
 		"account": s.c.config.Account, "name": name, "region": region, "created_at": stamp(b.CreationDate),
-		"versioning": nil, "object_lock": nil, "object_lock_mode": nil, "object_lock_days": nil, "encryption": nil,
-		"public_access_blocked": nil, "tls_only": nil, "lifecycle": nil, "min_expire_days": nil,
 	}
 	if region == "" {
 		out, err := s.s3(s.c.config.Regions[0]).GetBucketLocation(ctx, &s3.GetBucketLocationInput{Bucket: &name})
@@ -175,7 +173,7 @@ func (s *session) lifecycle(ctx context.Context, client *s3.Client, what, name s
 			rules = append(rules, rule)
 		}
 	}
-	a["lifecycle"] = rules
+	a["lifecycle"], a["min_expire_days"] = rules, nil
 	if shortest > 0 {
 		a["min_expire_days"] = shortest
 	}

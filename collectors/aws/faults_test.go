@@ -146,10 +146,31 @@ func TestNoneIsNotDenied(t *testing.T) {
 				t.Errorf("none: %v", a["lifecycle"])
 			}
 			denied := collect(t, exampleConfig(spoiled(t, path("/"+name, c.sub), s3Error(403, "AccessDenied")).URL()), deps())[KindBuckets]
-			if denied.Completeness.State != evidence.Incomplete || find(t, denied, "111122223333/"+name)[field] != nil {
-				t.Errorf("denied: %v, %+v", find(t, denied, "111122223333/"+name)[field], denied.Completeness)
+			value, known := find(t, denied, "111122223333/"+name)[field]
+			if denied.Completeness.State != evidence.Incomplete || known {
+				t.Errorf("denied: %v, %+v", value, denied.Completeness)
 			}
 		})
+	}
+}
+
+// What could not be read of a user is left out, and what was read stands.
+func TestUnreadIsLeftOut(t *testing.T) {
+	for field, is := range map[string]func(httpreplay.Request) bool{
+		"password": form("GetLoginProfile", "UserName", "svc-log-shipper"), "mfa": form("ListMFADevices", "UserName", "svc-log-shipper"),
+		"keys": form("ListAccessKeys", "UserName", "svc-log-shipper"), "admin": form("GetAccountAuthorizationDetails", "", ""),
+	} {
+		e := collect(t, exampleConfig(spoiled(t, is, iamError(403, "AccessDenied")).URL()), deps())[KindUsers]
+		user := find(t, e, "111122223333/svc-log-shipper")
+		for _, f := range []string{"password", "mfa", "keys", "admin"} {
+			if _, known := user[f]; known == (f == field) {
+				t.Errorf("%s denied: %s is there: %v", field, f, known)
+			}
+		}
+	}
+	e := collect(t, exampleConfig(spoiled(t, target("GetTrailStatus", ""), jsonError(400, "AccessDeniedException")).URL()), deps())[KindTrails]
+	if _, known := find(t, e, "111122223333/gridpulse-audit")["logging"]; known {
+		t.Error("logging was not read and is there")
 	}
 }
 

@@ -26,8 +26,7 @@ const reportPolls = 10
 func (s *session) root(ctx context.Context, client *iam.Client, listed int) {
 	a := map[string]any{
 		"account": s.c.config.Account, "name": rootName, "root": true, "admin": true, "password": true,
-		"created_at": nil, "last_used_at": nil, "mfa": nil, "mfa_devices": []any{}, "keys": nil,
-		"groups": []any{}, "policies": []any{},
+		"mfa_devices": []any{}, "groups": []any{}, "policies": []any{},
 	}
 	summary, err := client.GetAccountSummary(ctx, &iam.GetAccountSummaryInput{})
 	if err != nil {
@@ -122,7 +121,7 @@ func (s *session) fillRoot(a map[string]any, row map[string]string) error {
 	}
 	created := at("user_creation_time")
 	a["created_at"], a["last_used_at"], a["keys"] = stamp(&created), stamp(aws.Time(last)), keys
-	if a["mfa"] == nil {
+	if _, known := a["mfa"]; !known {
 		a["mfa"] = row["mfa_active"] == "true"
 	}
 	return fault

@@ -47,7 +47,6 @@ func (s *session) trail(ctx context.Context, id, arn string, t types.Trail) {
 		"home_region": aws.ToString(t.HomeRegion), "multi_region": aws.ToBool(t.IsMultiRegionTrail),
 		"global_events": aws.ToBool(t.IncludeGlobalServiceEvents), "validation": aws.ToBool(t.LogFileValidationEnabled),
 		"kms": aws.ToString(t.KmsKeyId) != "", "bucket": aws.ToString(t.S3BucketName), "organization": aws.ToBool(t.IsOrganizationTrail),
-		"logging": nil, "latest_delivery_at": nil, "latest_delivery_error": nil, "latest_digest_at": nil,
 	}
 	home := aws.ToString(t.HomeRegion)
 	if home == "" {

@@ -41,7 +41,6 @@ func (s *session) user(ctx context.Context, client *iam.Client, u types.User, gr
 	what := "user " + name
 	a := map[string]any{
 		"account": s.c.config.Account, "name": name, "created_at": stamp(u.CreateDate), "root": false,
-		"password": nil, "mfa": nil, "mfa_devices": nil, "keys": nil, "groups": nil, "policies": nil, "admin": nil,
 	}
 	last := aws.ToTime(u.PasswordLastUsed)
 	_, err := client.GetLoginProfile(ctx, &iam.GetLoginProfileInput{UserName: &name})
@@ -102,7 +101,7 @@ func (s *session) accessKeys(ctx context.Context, client *iam.Client, name strin
 			suffix := id[max(len(id)-4, 0):]
 			key := map[string]any{
 				"id_suffix": suffix, "status": string(k.Status), "created_at": stamp(k.CreateDate),
-				"age_days": days(s.at, aws.ToTime(k.CreateDate)), "last_used_at": nil,
+				"age_days": days(s.at, aws.ToTime(k.CreateDate)),
 			}
 			used, err := client.GetAccessKeyLastUsed(ctx, &iam.GetAccessKeyLastUsedInput{AccessKeyId: &id})
 			if err != nil {
