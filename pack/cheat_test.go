@@ -3,6 +3,7 @@ package pack
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -156,6 +157,9 @@ func TestVendorCheats(t *testing.T) {
 		{"one file's time changed", func(b *builder) { at := day(50); b.at(t, populationFile).line.CollectedAt = &at }, checkEvidenceID},
 		{"provenance of nothing", func(b *builder) { b.at(t, exceptionsName).line.Provenance = strings.Repeat("0", 64) }, checkEvidenceID},
 		{"provenance of itself missing", func(b *builder) { b.at(t, recordFile).line.Provenance = "" }, checkEvidenceID},
+		{"provenance of itself another", func(b *builder) {
+			b.collection(t, func(f *builtFile) { f.line.Provenance = strings.Repeat("0", 64) })
+		}, checkEvidenceID},
 		{"finding that is none", func(b *builder) { b.at(t, "ID-01/findings.json").set([]byte("[")) }, checkFindings},
 		{"control of another folder", func(b *builder) {
 			b.at(t, "ID-01/control.json").set(b.at(t, "PR-01/control.json").body)
@@ -174,6 +178,14 @@ func TestVendorCheats(t *testing.T) {
 		{"list of logs miswritten", func(b *builder) {
 			f := b.at(t, logsName)
 			f.set(bytes.Replace(f.body, []byte(`{"`), []byte(`{"a":1,"`), 1))
+		}, checkCheckpoint},
+		{"head of another size everywhere but in the log", func(b *builder) {
+			b.c.Logs[1].Checkpoint = b.c.Logs[1].History[0].Note
+			heads, err := b.c.logHeads()
+			if err != nil {
+				t.Fatal(err)
+			}
+			b.at(t, logsName).set([]byte(canonical(t, heads[0]) + "\n" + canonical(t, heads[1]) + "\n"))
 		}, checkCheckpoint},
 		{"list of logs differs", func(b *builder) {
 			f := b.at(t, logsName)
@@ -216,8 +228,33 @@ func TestVendorCheats(t *testing.T) {
 			if len(c.Logs) == 0 {
 				o.LogKeys = nil
 			}
-			wantFailure(t, verifyBytes(rebuild(t, c, s, tc.change), o), tc.check, "")
+			pack := rebuild(t, c, s, tc.change)
+			wantFailure(t, verifyBytes(pack, o), tc.check, "")
+			switch tc.name { // those that only the log's key can tell
+			case "checkpoint by another key", "previous checkpoint by another key", "log taken out":
+			default:
+				o.LogKeys = nil
+				wantFailure(t, verifyBytes(pack, o), tc.check, "")
+			}
 		})
+	}
+}
+
+// TestLogsSayWhatThePackHides: checkpoints signed as sample data or simulated
+// time do not go into a pack that passes for real.
+func TestLogsSayWhatThePackHides(t *testing.T) {
+	s := edSigner(t, 1)
+	for _, ext := range []string{sampleExtension, "x " + simulatedExtension} {
+		c := content(t)
+		l := &testLog{t: t, origin: "ingest.example/tenant", seed: seed(7), ext: []string{ext}}
+		l.add([]byte("entry"))
+		c.Logs = append(c.Logs, l.excerpt(0))
+		if _, err := Build(io.Discard, c, s); err == nil || !strings.Contains(err.Error(), "the pack does not") {
+			t.Errorf("%s: Build: %v", ext, err)
+		}
+		c.Sample, c.Clock = true, evidence.ClockSimulated
+		pack := rebuild(t, c, s, func(b *builder) { b.c.Sample, b.c.Clock = false, "" })
+		wantFailure(t, verifyBytes(pack, options(t, s)), checkLabels, "data/log/ingest.example/tenant/checkpoint")
 	}
 }
 

@@ -228,6 +228,11 @@ func TestFilesTampered(t *testing.T) {
 			e[i].body = bytes.Replace(e[i].body, []byte(payloadType), []byte("application/json"), 1)
 			return e
 		}, checkSigPrefix + roleVendor, bundleName(roleVendor, 1)},
+		{"signature too long", func(e []stored) []stored {
+			i := find(t, e, bundleName(roleVendor, 1))
+			e[i].body = append(e[i].body, bytes.Repeat([]byte(" "), maxSignatureBundle)...)
+			return e
+		}, checkSigPrefix + roleVendor, bundleName(roleVendor, 1)},
 		{"hint", func(e []stored) []stored {
 			i := find(t, e, bundleName(roleVendor, 1))
 			e[i].body = bytes.Replace(e[i].body, []byte(s.Public().Fingerprint()), []byte(edSigner(t, 2).Public().Fingerprint()), 1)
