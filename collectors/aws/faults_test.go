@@ -297,3 +297,15 @@ func TestConfigIsChecked(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Whether the root user has a second factor is the summary's word, as the
+// report may be four hours old; without the summary the report speaks.
+func TestRootSecondFactor(t *testing.T) {
+	off := httpreplay.Reply{Body: "<GetAccountSummaryResponse><GetAccountSummaryResult><SummaryMap><entry><key>Users</key><value>8</value></entry><entry><key>AccountMFAEnabled</key><value>0</value></entry></SummaryMap></GetAccountSummaryResult></GetAccountSummaryResponse>"}
+	for want, reply := range map[bool]httpreplay.Reply{false: off, true: iamError(403, "AccessDenied")} {
+		e := collect(t, exampleConfig(spoiled(t, form("GetAccountSummary", "", ""), reply).URL()), deps())[KindUsers]
+		if got := find(t, e, "111122223333/root")["mfa"]; got != want {
+			t.Errorf("mfa of root is %v, want %v", got, want)
+		}
+	}
+}
