@@ -187,6 +187,11 @@ func TestVendorCheats(t *testing.T) {
 			}
 			b.at(t, logsName).set([]byte(canonical(t, heads[0]) + "\n" + canonical(t, heads[1]) + "\n"))
 		}, checkCheckpoint},
+		{"log taken off the list", func(b *builder) {
+			f := b.at(t, logsName)
+			first, _, _ := bytes.Cut(f.body, []byte("\n"))
+			f.set(append(bytes.Clone(first), '\n'))
+		}, checkCheckpoint},
 		{"list of logs differs", func(b *builder) {
 			f := b.at(t, logsName)
 			f.set(bytes.Replace(f.body, []byte(`"size":20`), []byte(`"size":21`), 1))
