@@ -180,8 +180,6 @@ func (b *batch) known(i int, e *event) (done bool, err error) {
 		case same:
 			b.duplicate(i, &index)
 			return true, nil
-		case e.fault == CodeEventMalformed || e.fault == CodeEventTooDeep:
-			return false, nil // what it says of itself means nothing
 		}
 		b.conflict(i, e)
 		return true, nil
@@ -246,11 +244,11 @@ func (p TimePolicy) judge(at, received time.Time) (code Code, detail string, fla
 	switch {
 	case ahead > p.Future:
 		return CodeTimeFuture, fmt.Sprintf("%v ahead of the ingest; the limit is %v", ahead.Round(time.Second), p.Future), nil
-	case -ahead > p.Past:
-		return CodeTimeTooOld, fmt.Sprintf("%v old; the limit is %v", (-ahead).Round(time.Second), p.Past), nil
+	case ahead < -p.Past:
+		return CodeTimeTooOld, fmt.Sprintf("%v behind the ingest; the limit is %v", received.Sub(at).Round(time.Second), p.Past), nil
 	case ahead > p.Flag:
 		return "", "", flagAhead
-	case -ahead > p.Flag:
+	case ahead < -p.Flag:
 		return "", "", flagBehind
 	}
 	return "", "", nil

@@ -96,10 +96,13 @@ func (f sender) appendDeadLetter(b []byte, e *event, reason Code, detail string)
 	b = appendString(b, detail)
 	b = append(b, `,"device":`...)
 	b = appendString(b, f.device)
-	b = f.appendGen(b)
+	b = append(b, `,"gen":`...)
+	b = strconv.AppendInt(b, int64(f.gen), 10)
 	b = append(b, `,"reason":"`...)
 	b = append(b, reason...)
-	b = append(b, `","rules":"`...)
+	b = append(b, '"')
+	b = f.appendReceived(b)
+	b = append(b, `,"rules":"`...)
 	b = append(b, f.rules...)
 	b = append(b, '"')
 	if e.hasSeq {
@@ -126,10 +129,14 @@ func (f sender) appendTally(b []byte, n counts) []byte {
 	return append(b, `,"t":"tally"}`...)
 }
 
-// appendGen writes gen and received, which stand side by side in each entry.
+// appendGen writes gen and received, which stand side by side in events and
+// tallies.
 func (f sender) appendGen(b []byte) []byte {
 	b = append(b, `,"gen":`...)
-	b = strconv.AppendInt(b, int64(f.gen), 10)
+	return f.appendReceived(strconv.AppendInt(b, int64(f.gen), 10))
+}
+
+func (f sender) appendReceived(b []byte) []byte {
 	b = append(b, `,"received":"`...)
 	b = f.received.AppendFormat(b, time.RFC3339Nano)
 	return append(b, '"')

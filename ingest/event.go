@@ -48,6 +48,9 @@ func scanEvent(line []byte, maxDepth int) event {
 			err = s.errorf("something follows the object")
 		}
 	}
+	if err != nil {
+		e.hasSeq = false // what it says of itself means nothing; the number may come again, whole
+	}
 	switch {
 	case err == nil:
 	case errors.Is(err, errTooDeep):

@@ -115,6 +115,9 @@ func (s *Server) admit(w http.ResponseWriter, c *call) (*batch, *Problem) {
 	}
 	body, p := s.readBody(w, c.r)
 	if p != nil {
+		if cut := s.identify(c); cut != nil {
+			p = cut // shut out while it sent
+		}
 		return nil, p
 	}
 	lines, p := s.split(c, body, array)
@@ -348,6 +351,7 @@ func (s *Server) scan(c *call, lines [][]byte) ([]event, *Problem) {
 		case e.fault != "":
 		case e.device != "" && e.device != c.d.key.id:
 			e.fault, e.detail = CodeDeviceMismatch, "it names device "+clip(e.device)
+			e.hasSeq = false // the number is not this device's
 		default:
 			e.fault, e.detail = s.rules.judge(e.typ, e.value)
 		}

@@ -55,6 +55,7 @@ type counted struct {
 	from, to time.Time // of those counted
 	count    int64
 	events   int64
+	durable  chan struct{} // closed when the entry of first is durable, or failed to be
 }
 
 func newRefusals(s *Server) *refusals {
@@ -80,15 +81,18 @@ func (rs *refusals) add(r refused) error {
 		}
 		c.to, c.count, c.events = now, c.count+1, c.events+r.events
 		rs.mu.Unlock()
-		return nil
+		<-c.durable // nothing is answered before the entry that stands for it
+		return rs.s.durable()
 	}
 	var entries []evidence.AuditEntry
 	if c != nil && c.count > 0 {
 		entries = append(entries, rs.entryOf(c))
 	}
-	rs.kinds[key] = &counted{first: r, since: now}
+	mine := &counted{first: r, since: now, durable: make(chan struct{})}
+	rs.kinds[key] = mine
 	entries = append(entries, rs.s.refusalEntry(r, now, now, 1, r.events))
 	rs.mu.Unlock()
+	defer close(mine.durable)
 	_, err := rs.s.record(entries...)
 	return err
 }
@@ -103,7 +107,7 @@ func (rs *refusals) flush(all bool) error {
 		case !all && now.Sub(c.since) < refusalSpan:
 		case c.count > 0:
 			entries = append(entries, rs.entryOf(c))
-			*c = counted{first: c.first, since: now}
+			*c = counted{first: c.first, since: now, durable: c.durable}
 		case now.Sub(c.since) >= refusalSpan:
 			delete(rs.kinds, key)
 		}

@@ -9,6 +9,8 @@ import (
 
 func unmarshal(b []byte, v any) error { return json.Unmarshal(b, v) }
 
+func canonicalOf(v any) ([]byte, error) { return evidence.CanonicalJSON(v) }
+
 func TestDeviceFromRequestToReceipt(t *testing.T) {
 	r := newRig(t)
 	r.tenant("nord")
