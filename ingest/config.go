@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"fmt"
+	"math"
 	"net"
 	"time"
 )
@@ -154,6 +155,11 @@ func (c Config) Validate() error {
 		for field, r := range fields {
 			if r.Min == nil && r.Max == nil {
 				return fmt.Errorf("ingest.ranges.%s.%s: give min, max or both", typ, field)
+			}
+			for _, bound := range []*float64{r.Min, r.Max} {
+				if bound != nil && (math.IsNaN(*bound) || math.IsInf(*bound, 0)) {
+					return fmt.Errorf("ingest.ranges.%s.%s: %v is no bound; leave out the side that has none", typ, field, *bound)
+				}
 			}
 			if r.Min != nil && r.Max != nil && *r.Min > *r.Max {
 				return fmt.Errorf("ingest.ranges.%s.%s: min %v is above max %v", typ, field, *r.Min, *r.Max)

@@ -1,0 +1,708 @@
+package ingest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"maps"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"trustpack/evidence"
+	"trustpack/internal/durable"
+	"trustpack/ledger"
+)
+
+// plainDevice and plainState are the state without locks and limiters, for
+// comparing.
+type plainDevice struct {
+	Key                               deviceKey
+	Record                            evidence.Device
+	Requested                         provisionStep
+	Approvals                         []Approval
+	CodeHash                          string
+	CodeUntil, Issued, Activated      time.Time
+	Decision                          *Decision
+	Released                          evidence.DeviceState
+	SeenFrom                          map[string][]string
+	Windows                           map[int64]*window
+	LastSeen, LastAccepted, LastEvent time.Time
+	Accepted                          int64
+	Firmware                          string
+}
+
+type plainState struct {
+	Tenants   map[string]evidence.Tenant
+	Books     map[string]map[string]*evidence.Books
+	Closed    map[string]map[string]bool
+	Dead      map[string][]int64
+	Operators map[string]operator
+	OpFor     []string
+	Devices   map[deviceKey]plainDevice
+	Latest    map[deviceName]deviceKey
+	For       map[string]deviceKey
+	Alerts    map[string]*AlertRecord
+	Config    evidence.ConfigApplied
+	Refusals  map[Code]int64
+	Drills    int64
+}
+
+func plainOf(st *state) plainState {
+	p := plainState{
+		Tenants: map[string]evidence.Tenant{}, Books: map[string]map[string]*evidence.Books{}, Closed: map[string]map[string]bool{}, Dead: map[string][]int64{},
+		Operators: map[string]operator{}, OpFor: slices.Sorted(maps.Keys(st.operatorFor)), Devices: map[deviceKey]plainDevice{},
+		Latest: map[deviceName]deviceKey{}, For: map[string]deviceKey{}, Alerts: st.alerts, Config: st.config, Refusals: st.refusals, Drills: st.drills,
+	}
+	for id, t := range st.tenants {
+		p.Tenants[id], p.Books[id], p.Closed[id], p.Dead[id] = t.Tenant, t.books, t.closed, t.dead
+	}
+	for n, o := range st.operators {
+		p.Operators[n] = *o
+	}
+	for k, d := range st.devices {
+		p.Devices[k] = plainDevice{
+			d.key, d.record, d.requested, d.approvals, d.codeHash, d.codeUntil, d.issued, d.activated, d.decision, d.released, d.seenFrom,
+			d.windows, d.lastSeen, d.lastAccepted, d.lastEvent, d.accepted, d.firmware,
+		}
+	}
+	for n, d := range st.latest {
+		p.Latest[n] = d.key
+	}
+	for fp, d := range st.deviceFor {
+		p.For[fp] = d.key
+	}
+	return p
+}
+
+func copyDir(t *testing.T, from string) string {
+	t.Helper()
+	to := t.TempDir()
+	err := filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(from, path)
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			return os.MkdirAll(filepath.Join(to, rel), 0o700)
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(to, rel), b, 0o600)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return to
+}
+
+// foldCopy folds a copy of the ledger of a running ingest, as a restart after
+// a crash at this moment would.
+func (r *rig) foldCopy() plainState {
+	r.t.Helper()
+	t := r.t.(*testing.T)
+	led, err := ledger.OpenReadOnly(filepath.Join(copyDir(t, r.dir), "ledger"), ledger.Options{Instance: "test.example/ingest"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer led.Close()
+	st, missed, err := foldAll(led, r.config.Replay.Window)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(missed) != 0 {
+		t.Errorf("gaps that were not recorded: %v", missed)
+	}
+	return plainOf(st)
+}
+
+func (r *rig) sameAsFold() {
+	r.t.Helper()
+	live, folded := plainOf(r.s.st), r.foldCopy()
+	lv, fv := reflect.ValueOf(live), reflect.ValueOf(folded)
+	for i := range lv.NumField() {
+		if !reflect.DeepEqual(lv.Field(i).Interface(), fv.Field(i).Interface()) {
+			r.t.Errorf("%s differs:\nlive   %+v\nfolded %+v", lv.Type().Field(i).Name, lv.Field(i).Interface(), fv.Field(i).Interface())
+		}
+	}
+}
+
+func TestStateIsTheFoldOfTheLogs(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Replay.Window = 50 })
+	ctx := t.Context()
+	r.tenant("nord")
+	r.tenant("sued")
+	a, b := r.deviceClient(r.enrol("nord", "a")), r.deviceClient(r.enrol("nord", "b"))
+	lost := r.enrol("sued", "lost")
+	tick := func() {
+		t.Helper()
+		if err := r.s.Tick(ctx, r.clock.now()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.send(a, r.line(1, 1), r.line(2, 1), r.line(9, 1), `{"bad`, r.line(10, 9999))
+	r.send(a, r.line(1, 1), r.line(2, 2), r.line(5, 1), r.line(200, 1), r.line(3, 1))
+	r.send(b, strings.Replace(r.line(1, 1), "{", `{"fw":"7","boot":4,`, 1))
+	r.send(r.deviceClient(lost), r.line(1, 1))
+	if _, err := r.admin("carla").QuarantineDevice(ctx, "nord", "b", "odd", ""); err != nil {
+		t.Fatal(err)
+	}
+	_, err := b.Send(ctx, []byte(r.line(5, 1)))
+	refusedWith(t, err, CodeQuarantined)
+	if _, err := r.admin("carla").RevokeDevice(ctx, "sued", "lost", "lost", "T-2"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.admin("ben").RequestDevice(ctx, DeviceRequest{Tenant: "nord", Device: "c", Type: "meter", Reason: "r"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.admin("ben").PostDrills(ctx, []evidence.DrillResult{{ID: "x", Control: "TR-01", Verdict: "passed"}}); err != nil {
+		t.Fatal(err)
+	}
+	r.sameAsFold()
+	r.clock.add(25 * time.Hour) // gaps age, a day ends, devices are silent
+	tick()
+	r.send(a, r.line(201, 1), r.line(210, 1))
+	tick()
+	if n := len(r.control(evidence.EntryGap)); n < 4 {
+		t.Errorf("%d gaps", n)
+	}
+	if n := len(r.control(evidence.EntryBooksClosed)); n != 2 {
+		t.Errorf("%d days closed", n)
+	}
+	r.sameAsFold()
+	before := plainOf(r.s.st)
+	r.restart()
+	after := plainOf(r.s.st)
+	if !reflect.DeepEqual(before, after) {
+		t.Errorf("restart:\nbefore %+v\nafter  %+v", before, after)
+	}
+	r.sameAsFold()
+}
+
+func TestStateUnderConcurrencyIsTheFold(t *testing.T) {
+	r := newRig(t)
+	r.tenant("nord")
+	r.tenant("sued")
+	var wg sync.WaitGroup
+	for i, tenant := range []string{"nord", "nord", "sued", "sued"} {
+		name := string(rune('a' + i))
+		c := r.deviceClient(r.enrol(tenant, name))
+		for k := range 2 {
+			wg.Go(func() {
+				for n := range 30 {
+					// Overlapping numbers, some with holes, some bad.
+					if _, err := c.Send(t.Context(), []byte(r.line(3*n+k, 1)+"\n"+r.line(3*n+k+40, float64(k)*600))); err != nil {
+						var p *Problem // the quarantine below answers a, or cuts it
+						if !errors.As(err, &p) && name != "a" {
+							t.Error(err)
+							return
+						}
+					}
+				}
+			})
+		}
+	}
+	wg.Go(func() {
+		for range 10 {
+			if _, err := r.admin("carla").QuarantineDevice(t.Context(), "nord", "a", "x", ""); err == nil {
+				if _, err := r.admin("carla").ReleaseDevice(t.Context(), "nord", "a", "x", ""); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	})
+	wg.Wait()
+	if err := r.s.refusals.flush(true); err != nil {
+		t.Fatal(err)
+	}
+	r.sameAsFold()
+	for _, id := range []string{"nord", "sued"} {
+		for _, b := range r.s.st.tenant(id).listBooks("", "") {
+			if b.Received != b.Accepted+b.Duplicate+b.DeadLettered+b.Refused || b.Received == 0 {
+				t.Errorf("books %+v", b)
+			}
+		}
+	}
+}
+
+func TestNothingIsAcceptedAfterTheDecision(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Limits.ConnectionsPerDevice = 50 })
+	r.tenant("nord")
+	pair := r.enrol("nord", "m-1")
+	var wg sync.WaitGroup
+	started := make(chan struct{}, 64)
+	for range 8 {
+		wg.Go(func() {
+			c := r.deviceClient(pair)
+			for n := 0; ; n++ {
+				if _, err := c.Send(t.Context(), []byte(r.line(n, 1))); err != nil {
+					return
+				}
+				select {
+				case started <- struct{}{}:
+				default:
+				}
+			}
+		})
+	}
+	for range 20 {
+		<-started
+	}
+	r.clock.add(time.Second)
+	if _, err := r.admin("carla").RevokeDevice(t.Context(), "nord", "m-1", "x", "T"); err != nil {
+		t.Fatal(err)
+	}
+	size := r.s.led.Size("nord")
+	r.clock.add(time.Second)
+	wg.Wait()
+	if now := r.s.led.Size("nord"); now != size {
+		t.Errorf("%d entries after the decision was answered", now-size)
+	}
+	decided := r.control(evidence.EntryRevoked)[0].Time
+	for data, err := range r.s.led.Entries("nord", 0, 1<<62) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		var e tenantEntry
+		if err := unmarshal(data, &e); err != nil {
+			t.Fatal(err)
+		}
+		if e.Received.After(decided) {
+			t.Errorf("received %v, decided %v", e.Received, decided)
+		}
+	}
+}
+
+func TestHeartbeats(t *testing.T) {
+	r := newRig(t, func(c *Config) {
+		c.Heartbeat = HeartbeatPolicy{DefaultInterval: time.Hour, Missed: 3, Types: map[string]time.Duration{"meter": 10 * time.Minute}}
+	})
+	r.tenant("nord")
+	clients := map[string]*DeviceClient{}
+	for _, d := range []string{"a", "b", "c", "d"} {
+		clients[d] = r.deviceClient(r.enrol("nord", d))
+	}
+	seq := 0
+	report := func(devices ...string) {
+		t.Helper()
+		seq++
+		for _, d := range devices {
+			r.send(clients[d], r.line(seq, 1))
+		}
+	}
+	open := func() (out []AlertRecord) {
+		t.Helper()
+		if err := r.s.Tick(t.Context(), r.clock.now()); err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range r.s.listAlerts() {
+			if a.ResolvedAt == nil {
+				out = append(out, a)
+			}
+		}
+		return out
+	}
+	report("a", "b", "c", "d")
+	silentSince := r.clock.now()
+	for range 3 {
+		r.clock.add(10 * time.Minute)
+		report("a", "b", "c")
+		if o := open(); len(o) != 0 {
+			t.Fatalf("%+v", o)
+		}
+	}
+	r.clock.add(1)
+	o := open()
+	if len(o) != 1 || o[0].Kind != AlertDeviceSilent || !slices.Equal(o[0].Devices, []string{"nord/d"}) || !o[0].Since.Equal(silentSince) {
+		t.Fatalf("%+v", o)
+	}
+	r.clock.add(10 * time.Minute)
+	report("a", "b", "c")
+	r.restart()
+	for d := range clients {
+		clients[d] = &DeviceClient{client: client{url: "https://" + first(r.s.Addrs()), http: clients[d].http}}
+	}
+	if o = open(); len(o) != 1 {
+		t.Fatalf("one alert an outage, and it survives a restart: %+v", o)
+	}
+	report("d")
+	if o = open(); len(o) != 0 {
+		t.Fatalf("recovery closes it: %+v", o)
+	}
+	// The fleet goes: one alert that lists its devices.
+	r.clock.add(time.Minute)
+	report("a", "b")
+	r.clock.add(time.Minute)
+	report("c", "d")
+	r.clock.add(29*time.Minute + 1)
+	if o = open(); len(o) != 1 || o[0].Kind != AlertFleetSilent || len(o[0].Devices) != 4 {
+		t.Fatalf("%+v", o)
+	}
+	r.clock.add(time.Minute)
+	if o = open(); len(o) != 1 {
+		t.Fatalf("still one: %+v", o)
+	}
+	report("a", "b", "c")
+	if o = open(); len(o) != 1 || o[0].Kind != AlertDeviceSilent || o[0].Devices[0] != "nord/d" {
+		t.Fatalf("three are back, one is not: %+v", o)
+	}
+	if _, err := r.admin("carla").RevokeDevice(t.Context(), "nord", "d", "gone", "T"); err != nil {
+		t.Fatal(err)
+	}
+	if o = open(); len(o) != 0 {
+		t.Fatalf("a revoked device is not silent: %+v", o)
+	}
+}
+
+func first(a, _ string) string { return a }
+
+func TestBooksAreClosedOnceADay(t *testing.T) {
+	r := newRig(t)
+	r.tenant("nord")
+	c := r.deviceClient(r.enrol("nord", "m-1"))
+	r.send(c, r.line(1, 1), r.line(1, 1), `x`)
+	tick := func() []evidence.AuditEntry {
+		t.Helper()
+		if err := r.s.Tick(t.Context(), r.clock.now()); err != nil {
+			t.Fatal(err)
+		}
+		return r.control(evidence.EntryBooksClosed)
+	}
+	r.clock.add(14*time.Hour - 1)
+	if n := len(tick()); n != 0 {
+		t.Errorf("closed before midnight: %d", n)
+	}
+	r.clock.add(1)
+	entries := tick()
+	var b evidence.Books
+	if len(entries) != 1 || unmarshal(entries[0].Data, &b) != nil || b != (evidence.Books{Tenant: "nord", Day: "2026-07-01", Received: 3, Accepted: 1, Duplicate: 1, DeadLettered: 1}) {
+		t.Errorf("%+v %+v", entries, b)
+	}
+	r.clock.add(time.Hour)
+	if n := len(tick()); n != 1 {
+		t.Errorf("closed again: %d", n)
+	}
+	r.restart()
+	if n := len(tick()); n != 1 {
+		t.Errorf("closed again after a restart: %d", n)
+	}
+}
+
+func TestClockNeverRunsBack(t *testing.T) {
+	r := newRig(t)
+	a := r.s.now()
+	r.clock.add(-time.Hour)
+	if b := r.s.now(); b.Before(a) {
+		t.Errorf("%v after %v", b, a)
+	}
+}
+
+func TestConfigVersions(t *testing.T) {
+	r := newRig(t)
+	r.restart()
+	if n := len(r.control(evidence.EntryConfigApplied)); n != 1 {
+		t.Errorf("%d versions of one configuration", n)
+	}
+	r.config.Limits.Lines = 77
+	r.restart()
+	entries := r.control(evidence.EntryConfigApplied)
+	var c evidence.ConfigApplied
+	if len(entries) != 2 || unmarshal(entries[1].Data, &c) != nil || c.Version != 2 || !slices.Equal(c.Diff, []string{"limits.lines: 10000 -> 77"}) || entries[1].Actor.Name == "" || entries[1].Reason == "" {
+		t.Errorf("%+v %+v", entries, c)
+	}
+	b, err := r.admin("erin").Get(t.Context(), "/v1/admin/config")
+	var got struct {
+		Version   int
+		Operator  string
+		Config    struct{ Limits Limits }
+		Listeners []map[string]any
+		Schemas   []SchemaInfo
+	}
+	if err != nil || json.Unmarshal(b, &got) != nil || got.Version != 2 || got.Operator != "erin" || got.Config.Limits.Lines != 77 || len(got.Listeners) != 2 || len(got.Schemas) != 1 {
+		t.Errorf("%v %s", err, b)
+	}
+}
+
+func TestDurabilityLostStaysLost(t *testing.T) {
+	r := newRig(t)
+	r.tenant("nord")
+	c := r.deviceClient(r.enrol("nord", "m-1"))
+	r.send(c, r.line(1, 1))
+	lost := errors.New("the disk is gone")
+	r.s.lost.Store(&lost)
+	for range 2 {
+		_, err := c.Send(t.Context(), []byte(r.line(2, 1)))
+		if p := refusedWith(t, err, CodeDurabilityLost); p.Status != 503 || strings.Contains(p.Detail, "disk") {
+			t.Errorf("%+v", p)
+		}
+	}
+	refusedWith(t, r.admin("root.admin").AddTenant(t.Context(), evidence.Tenant{ID: "x"}, ""), CodeDurabilityLost)
+	if _, err := r.admin("erin").Get(t.Context(), "/readyz"); err == nil {
+		t.Error("ready without durability")
+	}
+	if _, err := r.admin("erin").Get(t.Context(), "/healthz"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	r := newRig(t)
+	r.tenant("nord")
+	open := func() error {
+		s, err := Open(Options{Dir: r.dir, Config: r.config, Now: r.clock.now})
+		if err == nil {
+			err = s.Listen()
+			if cerr := s.Close(context.Background()); err == nil {
+				err = cerr
+			}
+		}
+		return err
+	}
+	var locked *durable.LockedError
+	if err := open(); !errors.As(err, &locked) {
+		t.Errorf("a second process: %v", err)
+	}
+	public, _ := r.s.Addrs()
+	r.stop()
+	busy, err := net.Listen("tcp", public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer busy.Close()
+	r.config.AdminListen = public
+	if err := open(); err == nil || !strings.Contains(err.Error(), "ingest.admin_listen") || !strings.Contains(err.Error(), public) {
+		t.Errorf("busy port: %v", err)
+	}
+	r.config.AdminListen = "127.0.0.1:0"
+	if err := open(); err != nil {
+		t.Fatal(err)
+	}
+	for file, want := range map[string]string{
+		"log.seed": "log.seed", "ca/root.key": "root.key", "ca/root.crt": "root.crt", "ingest.json": "ingest.json",
+	} {
+		path := filepath.Join(r.dir, file)
+		good, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte("SECRET"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := open(); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "SECRET") {
+			t.Errorf("%s: %v", file, err)
+		}
+		if err := os.WriteFile(path, good, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	segments, err := filepath.Glob(filepath.Join(r.dir, "ledger", "logs", "control", "entries"))
+	if err != nil || len(segments) != 1 {
+		t.Fatal(segments, err)
+	}
+	b, err := os.ReadFile(segments[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A changed word in an entry: the tree no longer hashes to what was signed.
+	changed := bytes.Replace(b, []byte(`"type":"tenant.added"`), []byte(`"type":"tenant.addes"`), 1)
+	if bytes.Equal(changed, b) {
+		t.Fatal("no entry to damage")
+	}
+	if err := os.WriteFile(segments[0], changed, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := open(); err == nil || !strings.Contains(err.Error(), "tenant.addes") && !strings.Contains(err.Error(), "damaged") {
+		t.Errorf("damaged log: %v", err)
+	}
+}
+
+func TestInitNeverOverwrites(t *testing.T) {
+	dir := t.TempDir()
+	o := InitOptions{Instance: "a/b", Org: "Test", FirstAdmin: "a"}
+	if err := Init(dir, o); err != nil {
+		t.Fatal(err)
+	}
+	for path, mode := range map[string]fs.FileMode{"ca/root.key": 0o600, "log.seed": 0o600, "operators/a.key": 0o600} {
+		info, err := os.Stat(filepath.Join(dir, path))
+		if err != nil || info.Mode().Perm() != mode {
+			t.Errorf("%s: %v %v", path, info.Mode(), err)
+		}
+	}
+	before, err := os.ReadFile(filepath.Join(dir, "ca", "root.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Init(dir, o); err == nil || !strings.Contains(err.Error(), "never overwritten") {
+		t.Errorf("second init: %v", err)
+	}
+	if after, err := os.ReadFile(filepath.Join(dir, "ca", "root.key")); err != nil || !bytes.Equal(before, after) {
+		t.Error("the key was changed")
+	}
+	bad := t.TempDir()
+	if err := Init(bad, InitOptions{Instance: "NO SPACES ALLOWED\n", Org: "x", FirstAdmin: "a"}); err == nil {
+		t.Error("a bad instance name is taken")
+	} else if left, _ := os.ReadDir(bad); len(left) != 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+// TestKilledUnderLoad kills the process while devices send, again and again,
+// and looks whether each acknowledged event is in the log exactly once.
+func TestKilledUnderLoad(t *testing.T) {
+	if os.Getenv("TRUSTPACK_INGEST_CHILD") != "" {
+		serveAsChild(t)
+		return
+	}
+	rounds := 5
+	if testing.Short() {
+		rounds = 1
+	}
+	r := newRig(t, func(c *Config) { c.Rates = Rates{Rate{1e6, 1e6}, Rate{1e6, 1e6}} })
+	r.tenant("nord")
+	pairs := []string{"a", "b", "c"}
+	creds := map[string]*DeviceClient{}
+	for _, d := range pairs {
+		creds[d] = r.deviceClient(r.enrol("nord", d))
+	}
+	r.stop()
+	acked := map[string]int{}
+	var mu sync.Mutex
+	for range rounds {
+		addr, kill := r.child(t)
+		var wg sync.WaitGroup
+		enough := make(chan struct{}, 1000)
+		for _, d := range pairs {
+			c := &DeviceClient{client: client{url: "https://" + addr, http: creds[d].http}}
+			wg.Go(func() {
+				mu.Lock()
+				n := acked[d]
+				mu.Unlock()
+				for ; ; n += 3 {
+					lines := r.line(n, 1) + "\n" + r.line(n+1, 1) + "\n" + r.line(n+2, 1)
+					if _, err := c.Send(context.Background(), []byte(lines)); err != nil {
+						return // killed; what was not acknowledged is sent again in the next round
+					}
+					mu.Lock()
+					acked[d] = n + 3
+					mu.Unlock()
+					select {
+					case enough <- struct{}{}:
+					default:
+					}
+				}
+			})
+		}
+		for range 60 {
+			<-enough
+		}
+		kill()
+		wg.Wait()
+	}
+	led, err := ledger.OpenReadOnly(filepath.Join(r.dir, "ledger"), ledger.Options{Instance: "test.example/ingest"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]int{}
+	for data, err := range led.Entries("nord", 0, 1<<62) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		var e tenantEntry
+		if err := unmarshal(data, &e); err != nil {
+			t.Fatal(err)
+		}
+		if e.T == "event" {
+			seen[e.Device+"/"+itoa(*e.Seq)]++
+		}
+	}
+	if err := led.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for d, n := range acked {
+		for seq := range n {
+			if got := seen[d+"/"+itoa(int64(seq))]; got != 1 {
+				t.Errorf("event %d of %s stands %d times", seq, d, got)
+			}
+		}
+	}
+	for k, n := range seen {
+		if n != 1 {
+			t.Errorf("%s stands %d times", k, n)
+		}
+	}
+	t.Logf("%d kills, %d events acknowledged", rounds, acked["a"]+acked["b"]+acked["c"])
+	r.start()
+	r.sameAsFold()
+}
+
+// child runs the ingest in a process of its own.
+func (r *rig) child(t *testing.T) (addr string, kill func()) {
+	t.Helper()
+	settings, err := json.Marshal(r.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(os.Args[0], "-test.run", "^TestKilledUnderLoad$", "-test.v")
+	cmd.Env = append(os.Environ(), "TRUSTPACK_INGEST_CHILD="+r.dir, "TRUSTPACK_INGEST_CONFIG="+string(settings))
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 4096)
+	text := ""
+	for !strings.Contains(text, "\n!") {
+		n, err := out.Read(buf)
+		if err != nil {
+			t.Fatalf("child said %q: %v", text, err)
+		}
+		text += string(buf[:n])
+	}
+	_, rest, _ := strings.Cut(text, "listening ")
+	addr, _, _ = strings.Cut(rest, "\n")
+	return addr, func() {
+		if err := cmd.Process.Kill(); err != nil {
+			t.Error(err)
+		}
+		_ = cmd.Wait() // killed
+	}
+}
+
+func serveAsChild(t *testing.T) {
+	var cfg Config
+	if err := json.Unmarshal([]byte(os.Getenv("TRUSTPACK_INGEST_CONFIG")), &cfg); err != nil {
+		t.Fatal(err)
+	}
+	clock := newClock()
+	s, err := Open(Options{Dir: os.Getenv("TRUSTPACK_INGEST_CHILD"), Config: cfg, Now: clock.now, Clock: evidence.ClockSimulated, Sample: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Listen(); err != nil {
+		t.Fatal(err)
+	}
+	public, _ := s.Addrs()
+	if _, err := os.Stdout.WriteString("listening " + public + "\n!\n"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Serve(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+}
