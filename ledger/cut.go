@@ -11,14 +11,20 @@ import (
 // the checkpoint of size since (0 for from the beginning, without a previous
 // checkpoint), and the records of the given indexes, with all proofs.
 func (l *Ledger) Excerpt(log string, since int64, records []int64) (Excerpt, error) {
-	e, err := l.excerpt(log, since, records)
+	return l.ExcerptTo(log, since, 0, records)
+}
+
+// ExcerptTo is Excerpt that ends at the checkpoint of size to, which the
+// history must hold, rather than at the last one; 0 is the last.
+func (l *Ledger) ExcerptTo(log string, since, to int64, records []int64) (Excerpt, error) {
+	e, err := l.excerpt(log, since, to, records)
 	if err != nil {
 		return Excerpt{}, fmt.Errorf("cutting an excerpt out of log %s: %w", log, err)
 	}
 	return e, nil
 }
 
-func (l *Ledger) excerpt(log string, since int64, records []int64) (Excerpt, error) {
+func (l *Ledger) excerpt(log string, since, to int64, records []int64) (Excerpt, error) {
 	vkey, err := l.VerifierKey(log)
 	if err != nil {
 		return Excerpt{}, err
@@ -29,6 +35,13 @@ func (l *Ledger) excerpt(log string, since int64, records []int64) (Excerpt, err
 	}
 	if len(history) == 0 {
 		return Excerpt{}, fmt.Errorf("it has no checkpoint yet: %w", ErrNotFound)
+	}
+	if to != 0 {
+		at := slices.IndexFunc(history, func(d DatedCheckpoint) bool { return d.Size == to })
+		if at < 0 {
+			return Excerpt{}, fmt.Errorf("the history has no checkpoint of size %d, but those of %s: %w", to, sizesOf(history), ErrNotFound)
+		}
+		history = history[:at+1]
 	}
 	last := history[len(history)-1]
 	e := Excerpt{Origin: l.Origin(log), VerifierKey: vkey, Checkpoint: last.Note, History: []HistoryStep{}}

@@ -2,6 +2,8 @@ package ledger
 
 import (
 	"encoding/json"
+	"errors"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -90,5 +92,50 @@ func TestExcerptRefusesEveryChange(t *testing.T) {
 	e, vkey := excerptOf(t)
 	if err := e.Verify(strings.Replace(vkey, "/a+", "/b+", 1)); err == nil {
 		t.Error("another log's key verified it")
+	}
+}
+
+func TestExcerptToEndsAtAnEarlierCheckpoint(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, dir, testOptions())
+	fill(t, l, "a", 3)
+	if _, err := l.Checkpoint("a"); err != nil {
+		t.Fatal(err)
+	}
+	want, err := l.Excerpt("a", 0, []int64{1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fill(t, l, "a", 4)
+	if _, err := l.Checkpoint("a"); err != nil {
+		t.Fatal(err)
+	}
+	got, err := l.ExcerptTo("a", 0, 3, []int64{1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("after the log grew, the excerpt to size 3 is\n%+v, was\n%+v", got, want)
+	}
+	if _, err := l.ExcerptTo("a", 0, 5, nil); !errors.Is(err, ErrNotFound) {
+		t.Errorf("to a size without a checkpoint: %v, want ErrNotFound", err)
+	}
+	if _, err := l.ExcerptTo("a", 0, 3, []int64{3}); err == nil {
+		t.Error("a record beyond the checkpoint was proved")
+	}
+}
+
+func TestInstanceOf(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := InstanceOf(dir); err == nil {
+		t.Error("an empty folder has an instance")
+	}
+	l := open(t, dir, testOptions())
+	fill(t, l, "a", 1)
+	if _, err := l.Checkpoint("a"); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := InstanceOf(dir); err != nil || got != testOptions().Instance {
+		t.Errorf("InstanceOf = %q, %v, want %q", got, err, testOptions().Instance)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -239,6 +240,29 @@ func (l *Ledger) LastCheckpoint(log string) ([]byte, error) {
 		return nil, fmt.Errorf("reading checkpoint: log %s has none yet: %w", log, ErrNotFound)
 	}
 	return []byte(s.last.Note), nil
+}
+
+// InstanceOf is the instance under whose name the ledger in dir was made, read
+// from a stored checkpoint. Without a checkpoint yet it is ErrNotFound.
+func InstanceOf(dir string) (string, error) {
+	logs := filepath.Join(dir, logsDir)
+	names, err := os.ReadDir(logs)
+	if err != nil {
+		return "", fmt.Errorf("reading the ledger's instance: %w", err)
+	}
+	for _, n := range names {
+		if CheckLogName(n.Name()) != nil {
+			continue
+		}
+		s, head, err := readCheckpoints(durable.Disk{}, filepath.Join(logs, n.Name()))
+		if err != nil {
+			return "", fmt.Errorf("reading the ledger's instance: %w", err)
+		}
+		if s.last != nil {
+			return strings.TrimSuffix(head.Origin, "/"+n.Name()), nil
+		}
+	}
+	return "", fmt.Errorf("reading the ledger's instance: no log in %s has a checkpoint yet: %w", dir, ErrNotFound)
 }
 
 // loadCheckpoints reads what is stored for each log and holds the last
