@@ -57,30 +57,37 @@ func Load(fsys fs.FS) (*Catalog, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading catalog: %w", err)
 	}
+	files := map[string][]byte{}
+	for _, e := range entries {
+		if ext := path.Ext(e.Name()); e.IsDir() || ext != ".yaml" && ext != ".yml" {
+			continue
+		}
+		if files[e.Name()], err = fs.ReadFile(fsys, e.Name()); err != nil {
+			return nil, fmt.Errorf("reading catalog: %w", err)
+		}
+	}
+	return FromFiles(files)
+}
+
+// FromFiles is Load over the files that Files gives.
+func FromFiles(files map[string][]byte) (*Catalog, error) {
 	envs, err := newEnvironments()
 	if err != nil {
 		return nil, err
 	}
 	c := &Catalog{files: map[string][]byte{}}
 	from := map[string]string{}
-	for _, e := range entries {
-		if ext := path.Ext(e.Name()); e.IsDir() || ext != ".yaml" && ext != ".yml" {
-			continue
-		}
-		body, err := fs.ReadFile(fsys, e.Name())
-		if err != nil {
-			return nil, fmt.Errorf("reading catalog: %w", err)
-		}
-		ctl, err := newControl(envs, e.Name(), body)
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		ctl, err := newControl(envs, name, files[name])
 		if err != nil {
 			return nil, err
 		}
 		if other, ok := from[ctl.ID]; ok {
-			return nil, fmt.Errorf("reading catalog: control %s stands in %s and in %s", ctl.ID, other, e.Name())
+			return nil, fmt.Errorf("reading catalog: control %s stands in %s and in %s", ctl.ID, other, name)
 		}
-		from[ctl.ID] = e.Name()
+		from[ctl.ID] = name
 		c.controls = append(c.controls, ctl)
-		c.files[e.Name()] = body
+		c.files[name] = files[name]
 	}
 	if len(c.controls) == 0 {
 		return nil, fmt.Errorf("reading catalog: no control here; each is a file such as XX-01.yaml")
