@@ -143,7 +143,14 @@ func openLog(dir, log string) (*ledger.Ledger, error) {
 	}
 	names := map[string]bool{}
 	for _, d := range dirs {
-		l, err := ledger.OpenReadOnly(d, ledger.Options{Instance: "unknown"})
+		instance, err := ledger.InstanceOf(d)
+		if errors.Is(err, ledger.ErrNotFound) {
+			continue // it has no checkpoint, so there is nothing to prove
+		}
+		if err != nil {
+			return nil, err
+		}
+		l, err := ledger.OpenReadOnly(d, ledger.Options{Instance: instance})
 		if err != nil {
 			return nil, err
 		}

@@ -32,7 +32,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"demo": d.copyTo, "flip": flip, "freeports": freePorts, "waitfor": waitFor,
+			"demo": d.copyTo, "flip": flip, "freeports": freePorts, "waitfor": waitFor, "exits": exits,
 		},
 		Condition: func(cond string) (bool, error) {
 			tool, ok := strings.CutPrefix(cond, "has:")
@@ -69,6 +69,25 @@ func (d *sharedDemo) copyTo(ts *testscript.TestScript, neg bool, args []string) 
 	ts.Check(d.err)
 	ts.Check(os.CopyFS(ts.MkAbs(args[0]), os.DirFS(from)))
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]+".out"), d.output.Bytes(), 0o644))
+}
+
+// exits is the command "exits CODE PROGRAM ARG…": the program must end with
+// that code.
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE PROGRAM ARG…")
+	}
+	code := 0
+	var ended *exec.ExitError
+	switch err := ts.Exec(args[1], args[2:]...); {
+	case errors.As(err, &ended):
+		code = ended.ExitCode()
+	case err != nil:
+		ts.Fatalf("%v", err)
+	}
+	if strconv.Itoa(code) != args[0] {
+		ts.Fatalf("%s ended with %d, want %s\n%s%s", args[1], code, args[0], ts.ReadFile("stdout"), ts.ReadFile("stderr"))
+	}
 }
 
 // flip is the command "flip FILE TEXT": it changes one bit of the first byte

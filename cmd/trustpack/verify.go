@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"testing/fstest"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -156,11 +155,7 @@ func reevaluate(c *pack.Contents) ([]evidence.Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	catalogFS := fstest.MapFS{}
-	for path, data := range files {
-		catalogFS[path] = &fstest.MapFile{Data: data}
-	}
-	catalog, err := controls.Load(catalogFS)
+	catalog, err := controls.FromFiles(files)
 	if err != nil {
 		return nil, err
 	}
