@@ -1,9 +1,11 @@
 package telemetry
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -46,30 +48,42 @@ func (r *run) log(name string) *logView {
 	return nil
 }
 
+// listedLog is a log as GET /v1/admin/logs lists it.
+type listedLog struct {
+	Name        string `json:"name"`
+	Origin      string `json:"origin"`
+	VerifierKey string `json:"verifier_key"`
+}
+
 // readLogs lists the logs and reads each one whole.
 func (r *run) readLogs() {
 	r.counts, r.activity = map[string]*counts{}, map[string]*activity{}
 	r.logsReply = r.get("/v1/admin/logs")
 	var listed struct {
-		Logs []struct {
-			Name        string `json:"name"`
-			Origin      string `json:"origin"`
-			VerifierKey string `json:"verifier_key"`
-		} `json:"logs"`
+		Logs []listedLog `json:"logs"`
 	}
 	if r.logsReply.err = r.logsReply.decode(&listed); r.logsReply.err != nil {
 		return
 	}
+	// The control log is read first: what is looked for in the tenants' logs
+	// depends on the decisions and settings that it holds.
+	slices.SortStableFunc(listed.Logs, func(a, b listedLog) int {
+		switch {
+		case a.Name == b.Name:
+			return 0
+		case a.Name == controlLog:
+			return -1
+		case b.Name == controlLog:
+			return 1
+		}
+		return cmp.Compare(a.Name, b.Name)
+	})
 	for _, l := range listed.Logs {
 		v := &logView{name: l.Name, origin: l.Origin, key: l.VerifierKey}
 		if key, ok := r.keys[l.Origin]; ok {
 			v.key, v.pinned = key, true
 		}
-		if l.Name == controlLog {
-			r.logs = append([]*logView{v}, r.logs...)
-		} else {
-			r.logs = append(r.logs, v)
-		}
+		r.logs = append(r.logs, v)
 		r.deps.Progress("reading log " + l.Name)
 		r.readExcerpt(v)
 		if v.err == nil {
