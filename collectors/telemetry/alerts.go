@@ -90,6 +90,8 @@ func resolution(a *alert) string {
 func (r *run) silences() part {
 	p, entries := r.fromControl(KindSilences, alertTypes)
 	r.needTenants(&p)
+	p.needs(r.configReply, "configuration (after what silence a device is overdue)")
+	p.needs(r.devicesReply, "device registry")
 	p.basis = "reconciled"
 	alerts := r.foldAlerts(&p, entries)
 	states := r.deviceStates()

@@ -97,6 +97,9 @@ func (r *run) cited(e entry) bool {
 // with its bytes' digest and its inclusion in the tenant's log.
 func (r *run) deadLetters() part {
 	p := part{kind: KindDeadLetters, basis: "reconciled"}
+	if r.logsReply.err != nil {
+		p.needs(r.logsReply, "list of logs")
+	}
 	r.needTenants(&p)
 	for i, rep := range r.deadLetterReplies {
 		p.from(rep, fmt.Sprintf("deadletters-%03d.json", i+1), fmt.Sprintf("dead letters, page %d", i+1))

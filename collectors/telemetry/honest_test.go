@@ -1,6 +1,8 @@
 package telemetry
 
 import (
+	"net/http"
+	"strings"
 	"testing"
 
 	"trustpack/evidence"
@@ -23,5 +25,48 @@ func TestEventsAfterARevocationAreCountedForEveryTenant(t *testing.T) {
 	r := item(t, got[KindRevocations], entry{index: at}.id())
 	if r["accepted_after"] != 2 {
 		t.Errorf("%v events were accepted after the revocation, want 2", r["accepted_after"])
+	}
+}
+
+// What a kind is judged by must be known, or the kind has a gap: without the
+// configuration no device would be silent and no fleet critical.
+func TestWhatAKindLeansOnIsAGapWhereItFails(t *testing.T) {
+	for path, kinds := range map[string][]evidence.Kind{
+		"/v1/admin/config":  {KindConfig, KindProvisioning, KindSilences},
+		"/v1/admin/devices": {KindDevices, KindSilences},
+		"/v1/admin/logs":    append([]evidence.Kind{KindDeadLetters}, fromControlLog...),
+	} {
+		t.Run(path, func(t *testing.T) {
+			s := story(t)
+			if path == "/v1/admin/logs" {
+				s.dead = nil // none listed, and none that could be counted
+			}
+			s.broken[path] = func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "x", http.StatusServiceUnavailable) }
+			incomplete(t, collectFrom(t, s, Config{}), "503", kinds...)
+		})
+	}
+}
+
+func TestALogThatIsNotListedIsAGap(t *testing.T) {
+	s := story(t)
+	s.hide = "nord"
+	s.dead = nil
+	incomplete(t, collectFrom(t, s, Config{}), "lists no log of that name",
+		KindRevocations, KindSilences, KindBooks, KindDeadLetters, KindCheckpoints)
+	s.hide = "control"
+	for _, k := range append([]evidence.Kind{KindCheckpoints}, fromControlLog...) {
+		if e := collectFrom(t, s, Config{})[k]; e.Completeness.State != evidence.Incomplete {
+			t.Errorf("%s is %s without a control log", k, e.Completeness.State)
+		}
+	}
+}
+
+// Where no key is pinned for a tenant's log, what was counted in it says so.
+func TestTheNoteSaysUnderWhoseKeyATenantsLogWasRead(t *testing.T) {
+	got := collectFrom(t, story(t), Config{})
+	for _, k := range []evidence.Kind{KindRevocations, KindSilences, KindBooks, KindDeadLetters} {
+		if note := got[k].Completeness.Note; !strings.Contains(note, "of example.com/test/nord were read") || !strings.Contains(note, "the ingest itself names") {
+			t.Errorf("%s notes %q", k, note)
+		}
 	}
 }

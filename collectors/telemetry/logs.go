@@ -3,7 +3,9 @@ package telemetry
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -89,6 +91,27 @@ func (r *run) readLogs() {
 		if v.err == nil {
 			r.readEntries(v)
 		}
+	}
+	r.missLogs()
+}
+
+// missLogs puts in the place of each log that must be there and is not listed
+// one that cannot be relied on: the control log, and that of each tenant of
+// which the control log has books with something in them.
+func (r *run) missLogs() {
+	missing := map[string]error{}
+	if r.log(controlLog) == nil {
+		missing[controlLog] = errors.New("the ingest lists no log of that name")
+	}
+	for _, e := range r.control {
+		var b evidence.Books
+		if e.Type != evidence.EntryBooksClosed || e.data(&b) != nil || b.Accepted+b.DeadLettered == 0 || r.log(b.Tenant) != nil {
+			continue
+		}
+		missing[b.Tenant] = fmt.Errorf("the ingest lists no log of that name, and control entry %d closes books of it", e.index)
+	}
+	for _, name := range slices.Sorted(maps.Keys(missing)) {
+		r.logs = append(r.logs, &logView{name: name, err: missing[name]})
 	}
 }
 

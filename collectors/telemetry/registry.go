@@ -91,6 +91,7 @@ func (r *run) provisioning() part {
 		evidence.EntryQuarantined, evidence.EntryReleased, evidence.EntryRevoked,
 	}
 	p, entries := r.fromControl(KindProvisioning, func(e entry) bool { return r.upToEnd(types...)(e) && e.Result != "refused" })
+	p.needs(r.configReply, "configuration (which fleets are critical)")
 	records := map[string]*record{}
 	for _, e := range entries {
 		key := deviceKey(e.Tenant, e.Device, e.Generation)
@@ -253,7 +254,9 @@ func (r *run) needTenants(p *part) {
 		p.requests = append(p.requests, v.requests...)
 		if v.err != nil {
 			p.gap("log "+v.name, v.err)
+			continue
 		}
+		p.note = join(p.note, v.note())
 	}
 }
 

@@ -61,6 +61,16 @@ func (p *part) from(rep reply, name, what string) {
 	p.raw = append(p.raw, evidence.RawReply{Name: name, Body: rep.body})
 }
 
+// needs records a reply that the part leans on and another kind keeps, or the
+// gap that it leaves: what is judged by a setting that is not known is not
+// judged.
+func (p *part) needs(rep reply, what string) {
+	p.requests = append(p.requests, rep.request)
+	if rep.err != nil {
+		p.gap(what, rep.err)
+	}
+}
+
 // gap records something that could not be read.
 func (p *part) gap(what string, err error) {
 	p.gaps = append(p.gaps, evidence.Gap{What: what, Reason: err.Error()})
@@ -130,16 +140,14 @@ func (r *run) fromControl(kind evidence.Kind, use func(entry) bool) (part, []ent
 	p := part{kind: kind, basis: "verified-log"}
 	view := r.log(controlLog)
 	if view == nil {
-		p.from(r.logsReply, "logs.json", "list of logs")
-		if r.logsReply.err == nil {
-			p.gap("control log", fmt.Errorf("the ingest lists no log of that name"))
-		}
+		p.from(r.logsReply, "logs.json", "list of logs") // it failed: missLogs stands in for a control log that is not listed
 		return p, nil
 	}
 	p.requests = append(p.requests, view.requests...)
-	p.note = view.note()
 	if view.err != nil {
 		p.gap("control log", view.err)
+	} else {
+		p.note = view.note()
 	}
 	var used []entry
 	var raw bytes.Buffer
