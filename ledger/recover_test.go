@@ -229,11 +229,11 @@ func TestFilesAreCutToWhatIsKnownToBeDurable(t *testing.T) {
 }
 
 func TestAnEntryCannotPassForAGroup(t *testing.T) {
-	disk, path, _ := crashed(t)
+	disk, _, _ := crashed(t)
 	o := testOptions()
 	o.fsys = disk
 	l := open(t, "/ledger", o)
-	path = filepath.Join("/ledger", segmentName(2))
+	path := filepath.Join("/ledger", segmentName(2))
 	group := slices.Clone(disk.Files()[path])
 	appendOne(t, l, "a", "x")
 	group = disk.Files()[path][len(group):] // a real group of this segment

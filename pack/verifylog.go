@@ -86,14 +86,13 @@ func (v *verifier) readLogHeads() []LogHead {
 
 // openLog is one log of the pack while it is checked.
 type openLog struct {
-	v              *verifier
-	head           LogHead
-	dir            string
-	vkey           string // empty where none was given
-	note           []byte
-	checkpoint     ledger.Checkpoint
-	previous       ledger.Checkpoint // of size 0 where the pack begins with the log
-	haveCheckpoint bool
+	v          *verifier
+	head       LogHead
+	dir        string
+	vkey       string // empty where none was given
+	note       []byte
+	checkpoint ledger.Checkpoint
+	previous   ledger.Checkpoint // of size 0 where the pack begins with the log
 }
 
 // open reads a checkpoint, under the log's key where one was given.

@@ -182,7 +182,8 @@ func (s *session) lifecycle(ctx context.Context, client *s3.Client, what, name s
 func prefixOf(r types.LifecycleRule) string {
 	switch {
 	case r.Filter == nil:
-		return aws.ToString(r.Prefix) // the form of old rules
+		//lint:ignore SA1019 rules that were made before filters carry their prefix here, and still act on it
+		return aws.ToString(r.Prefix)
 	case r.Filter.And != nil:
 		return aws.ToString(r.Filter.And.Prefix)
 	}
