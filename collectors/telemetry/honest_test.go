@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -68,5 +69,19 @@ func TestTheNoteSaysUnderWhoseKeyATenantsLogWasRead(t *testing.T) {
 		if note := got[k].Completeness.Note; !strings.Contains(note, "of example.com/test/nord were read") || !strings.Contains(note, "the ingest itself names") {
 			t.Errorf("%s notes %q", k, note)
 		}
+	}
+}
+
+func TestTheFirstPlaceOfACredentialCounts(t *testing.T) {
+	s := story(t)
+	dev := evidence.AuditEntry{Tenant: "nord", Device: "m1", Generation: 1, Type: evidence.EntryDeviceActivated}
+	s.control(day(60), dev, map[string]any{"fingerprint": "sha256:aa", "source": "192.0.2.1"})
+	dev.Type = evidence.EntryCredentialSeen
+	s.control(day(61), dev, map[string]any{"fingerprint": "sha256:aa", "source": "192.0.2.2"})
+	s.control(day(62), dev, map[string]any{"fingerprint": "sha256:aa", "source": "192.0.2.1"})
+	s.checkpoint()
+	places := fmt.Sprint(item(t, collectFrom(t, s, Config{})[KindDevices], "nord/m1/g1")["sources"])
+	if want := "[map[fingerprint:sha256:aa source:192.0.2.1] map[fingerprint:sha256:aa source:192.0.2.2]]"; places != want {
+		t.Errorf("the credential was seen from %s, want %s", places, want)
 	}
 }

@@ -12,10 +12,12 @@ import (
 // devices is the registry as it stands, with what the control log says of
 // where each credential was seen.
 func (r *run) devices() part {
-	p, seen := r.fromControl(KindDevices, r.upToEnd(evidence.EntryCredentialSeen))
+	// The place of the first contact stands in the activation, others follow.
+	p, seen := r.fromControl(KindDevices, r.upToEnd(evidence.EntryDeviceActivated, evidence.EntryCredentialSeen))
 	p.snapshot, p.basis = true, "source-total"
 	p.from(r.devicesReply, "devices.json", "device registry")
 	sources := map[string][]any{} // by device
+	known := map[string]bool{}
 	for _, e := range seen {
 		var s struct{ Fingerprint, Source string }
 		if err := e.data(&s); err != nil {
@@ -23,6 +25,11 @@ func (r *run) devices() part {
 			continue
 		}
 		key := deviceKey(e.Tenant, e.Device, e.Generation)
+		place := key + " " + s.Fingerprint + " " + s.Source
+		if s.Source == "" || known[place] {
+			continue
+		}
+		known[place] = true
 		sources[key] = append(sources[key], map[string]any{"fingerprint": s.Fingerprint, "source": s.Source})
 	}
 	holders := map[string][]string{} // devices by fingerprint
