@@ -42,6 +42,8 @@ func (r *run) readAdmin() {
 	if r.configReply.err == nil {
 		r.configReply.err = json.Unmarshal(r.setup.Config, &r.setup.settings)
 	}
+	r.sample = r.setup.Sample
+	r.simulated = r.setup.Clock == evidence.ClockSimulated
 	if r.setup.Operator != "" {
 		r.principal = "operator " + r.setup.Operator
 	}

@@ -85,3 +85,32 @@ func TestTheFirstPlaceOfACredentialCounts(t *testing.T) {
 		t.Errorf("the credential was seen from %s, want %s", places, want)
 	}
 }
+
+// The collector's configuration says nothing of a sample; the log does.
+func TestASampleCannotPassForTheRealThing(t *testing.T) {
+	for name, s := range map[string]*served{
+		"log":    newServed(t, "sample=true clock=simulated"),
+		"ingest": newServed(t),
+		"real":   newServed(t),
+	} {
+		t.Run(name, func(t *testing.T) {
+			s.control(day(1), evidence.AuditEntry{Type: evidence.EntryIngestStarted}, nil)
+			s.checkpoint()
+			if name == "ingest" {
+				s.broken["/v1/admin/config"] = func(w http.ResponseWriter, _ *http.Request) {
+					_, _ = w.Write([]byte(`{"sample":true,"clock":"simulated","config":{}}`))
+				}
+			}
+			wantOrigin, wantClock := evidence.OriginSample, evidence.ClockSimulated
+			if name == "real" {
+				wantOrigin, wantClock = evidence.OriginLive, evidence.ClockSystem
+			}
+			s.collectorClock = evidence.ClockSystem
+			for k, e := range collectFrom(t, s, Config{}) {
+				if e.Provenance.Origin != wantOrigin || e.Provenance.Clock != wantClock {
+					t.Errorf("%s is of origin %s and clock %s, want %s and %s", k, e.Provenance.Origin, e.Provenance.Clock, wantOrigin, wantClock)
+				}
+			}
+		})
+	}
+}

@@ -134,6 +134,9 @@ func (r *run) readExcerpt(v *logView) {
 		if v.err = v.excerpt.Verify(v.key); v.err != nil {
 			return
 		}
+		if v.err = r.readLabels(v); v.err != nil {
+			return
+		}
 		before := since
 		for _, step := range v.excerpt.History {
 			if step.Time.Before(r.period.From) {
@@ -144,6 +147,26 @@ func (r *run) readExcerpt(v *logView) {
 			return
 		}
 	}
+}
+
+// readLabels looks for the signed words of a sample in the checkpoints of a
+// verified excerpt, such as "sample=true clock=simulated".
+func (r *run) readLabels(v *logView) error {
+	notes := []string{v.excerpt.Checkpoint}
+	for _, step := range v.excerpt.History {
+		notes = append(notes, step.Note)
+	}
+	for _, n := range notes {
+		c, err := ledger.OpenCheckpoint([]byte(n), v.key)
+		if err != nil {
+			return err
+		}
+		for _, word := range strings.Fields(strings.Join(c.Extensions, " ")) {
+			r.sample = r.sample || word == "sample=true"
+			r.simulated = r.simulated || word == "clock="+string(evidence.ClockSimulated)
+		}
+	}
+	return nil
 }
 
 // readEntries reads every entry up to the checkpoint and compares the root.

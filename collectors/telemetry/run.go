@@ -29,6 +29,8 @@ type run struct {
 	logs      []*logView // control first, then the tenants by name
 	control   []entry    // every entry of the control log
 	principal string
+	sample    bool // the ingest or a checkpoint of its logs calls itself a sample
+	simulated bool // or its clock simulated
 
 	// counted from the tenants' logs, by "tenant/day" and by device
 	counts   map[string]*counts
@@ -82,16 +84,21 @@ func (r *run) finish(p part) evidence.Evidence {
 	if len(p.gaps) > 0 {
 		state = evidence.Incomplete
 	}
-	origin := evidence.OriginLive
-	if r.cfg.Sample {
+	// A label that the ingest or a log bears cannot be taken off by this
+	// collector's configuration.
+	origin, clock := evidence.OriginLive, r.deps.Clock
+	if r.cfg.Sample || r.sample {
 		origin = evidence.OriginSample
+	}
+	if r.simulated {
+		clock = evidence.ClockSimulated
 	}
 	slices.SortFunc(p.items, func(a, b evidence.Item) int { return cmp.Compare(a.ID, b.ID) })
 	return evidence.Evidence{
 		Kind: p.kind, Collector: Name, CollectedAt: r.at, Window: r.period, Snapshot: p.snapshot,
 		Provenance: evidence.Provenance{
 			System: "trustpack-ingest", Account: r.setup.Instance, Principal: r.principal,
-			Tool: r.deps.Tool, Origin: origin, Clock: r.deps.Clock, Requests: p.requests,
+			Tool: r.deps.Tool, Origin: origin, Clock: clock, Requests: p.requests,
 		},
 		Completeness: evidence.Completeness{State: state, Basis: p.basis, Got: len(p.items), Gaps: p.gaps, Note: p.note},
 		Population:   evidence.Population{Items: p.items},

@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -29,6 +30,8 @@ type served struct {
 	broken  map[string]http.HandlerFunc // by path prefix
 	swap    func(path string, body []byte) []byte
 	hide    string // a log that is not listed
+
+	collectorClock evidence.Clock // simulated where empty
 }
 
 var quarter = evidence.Period{From: time.Date(2026, 7, 1, 0, 0, 0, 0, time.UTC), To: time.Date(2026, 10, 1, 0, 0, 0, 0, time.UTC)}
@@ -41,11 +44,11 @@ func day(n int, h ...int) time.Time {
 	return t
 }
 
-func newServed(t *testing.T) *served {
+func newServed(t *testing.T, labels ...string) *served {
 	t.Helper()
 	s := &served{t: t, now: quarter.From, broken: map[string]http.HandlerFunc{}}
 	led, err := ledger.Open(t.TempDir(), ledger.Options{
-		Instance: "example.com/test", Seed: []byte(strings.Repeat("s", 32)), Now: func() time.Time { return s.now },
+		Instance: "example.com/test", Seed: []byte(strings.Repeat("s", 32)), Now: func() time.Time { return s.now }, Extensions: labels,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -118,7 +121,7 @@ func (s *served) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var v any
 	switch path := r.URL.Path; {
 	case path == "/v1/admin/config":
-		v = json.RawMessage(`{"instance":"example.com/test","operator":"erin","version":1,"sha256":"ab","clock":"simulated",
+		v = json.RawMessage(`{"instance":"example.com/test","operator":"erin","version":1,"sha256":"ab","clock":"system",
 			"config":{"heartbeat":{"default_interval":"12h0m0s","missed":2},"approvals":{"critical_fleets":["core"]},"limits":{"body_bytes":1048576},
 			"rates":{"device":{"per_second":5,"burst":20},"tenant":{"per_second":50,"burst":200}},"time":{"flag":"2m0s","future":"10m0s","past":"168h0m0s"}},
 			"listeners":[{"name":"devices","addr":"127.0.0.1:1","scheme":"https","tls_min":"1.2","client_auth":"verify","loopback":true}],
@@ -182,7 +185,7 @@ func collectFrom(t *testing.T, s *served, cfg Config) map[evidence.Kind]evidence
 	srv := httptest.NewServer(s)
 	defer srv.Close()
 	cfg.URL = srv.URL
-	c, err := New(cfg, Deps{Tool: "test", Now: func() time.Time { return quarter.To }, Clock: evidence.ClockSimulated, Transport: http.DefaultTransport})
+	c, err := New(cfg, Deps{Tool: "test", Now: func() time.Time { return quarter.To }, Clock: cmp.Or(s.collectorClock, evidence.ClockSimulated), Transport: http.DefaultTransport})
 	if err != nil {
 		t.Fatal(err)
 	}
