@@ -71,7 +71,7 @@ func (a *app) packContent(cfg *Config, lock *locker.Locker, p evidence.Period) (
 	}
 	c := pack.Content{
 		Organisation: cfg.Organisation, System: cfg.System, Tool: tool(), Period: p,
-		Sample: cfg.Sample || anySample(collected), Clock: cfg.Clock,
+		Sample: cfg.Sample || anySample(collected), Clock: clockOf(cfg.Clock, collected),
 		CatalogSHA256: catalog.SHA256(), CatalogFiles: catalog.Files(),
 		Controls: catalog.Controls(), Findings: assessed.Findings, Evidence: collected, Secret: secret,
 	}
@@ -120,12 +120,7 @@ func excerpts(lock *locker.Locker, collected []evidence.Collected, entries []loc
 		return nil, err
 	}
 	out := []ledger.Excerpt{own}
-	var latest *evidence.Collected
-	for i, e := range collected {
-		if e.Kind == telemetry.KindCheckpoints && (latest == nil || !e.CollectedAt.Before(latest.CollectedAt)) {
-			latest = &collected[i]
-		}
-	}
+	latest := lastCheckpoints(collected)
 	if latest == nil {
 		return out, nil
 	}
@@ -140,6 +135,27 @@ func excerpts(lock *locker.Locker, collected []evidence.Collected, entries []loc
 		out = append(out, e)
 	}
 	return out, nil
+}
+
+// lastCheckpoints is the last whole collection of the ingest's checkpoints, or
+// the last where none is whole: a later run that failed must not take the logs
+// out of the pack.
+func lastCheckpoints(collected []evidence.Collected) *evidence.Collected {
+	var last *evidence.Collected
+	for i, e := range collected {
+		if e.Kind != telemetry.KindCheckpoints {
+			continue
+		}
+		whole := e.Completeness.State == evidence.Complete
+		if last != nil {
+			lastWhole := last.Completeness.State == evidence.Complete
+			if lastWhole && !whole || lastWhole == whole && e.CollectedAt.Before(last.CollectedAt) {
+				continue
+			}
+		}
+		last = &collected[i]
+	}
+	return last
 }
 
 // rendered makes the report, the workbook and the statements.
@@ -162,6 +178,18 @@ func rendered(v templates.View) ([]pack.File, error) {
 		out = append(out, pack.File{Path: f.path, MediaType: f.media, DerivedFrom: []string{"data/exceptions.json"}, Body: buf.Bytes()})
 	}
 	return out, nil
+}
+
+// clockOf is simulated where the configuration or any evidence says so: what
+// was collected on a simulated clock keeps that label when the configuration
+// no longer bears it.
+func clockOf(configured evidence.Clock, collected []evidence.Collected) evidence.Clock {
+	for _, e := range collected {
+		if e.Provenance.Clock != evidence.ClockSystem {
+			return evidence.ClockSimulated
+		}
+	}
+	return configured
 }
 
 func anySample(collected []evidence.Collected) bool {
