@@ -45,6 +45,9 @@ func (a *app) buildPack(ctx context.Context, cfg *Config, p evidence.Period, out
 		Time: asOf(content.Evidence), Period: p, Sequence: content.Sequence,
 		PackJSON: built.PackJSONSHA256, SHA256: hex.EncodeToString(digest.Sum(nil)),
 	})
+	if err == nil {
+		_, err = lock.Ledger().Checkpoint(locker.LogName)
+	}
 	return built, err
 }
 
