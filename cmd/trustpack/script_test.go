@@ -31,6 +31,11 @@ func TestScripts(t *testing.T) {
 	d := &sharedDemo{dir: t.TempDir()}
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
+		Setup: func(e *testscript.Env) error {
+			source, err := filepath.Abs(filepath.Join("..", ".."))
+			e.Setenv("SOURCE", source)
+			return err
+		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"demo": d.copyTo, "flip": flip, "freeports": freePorts, "waitfor": waitFor, "exits": exits,
 		},
