@@ -114,3 +114,42 @@ func TestASampleCannotPassForTheRealThing(t *testing.T) {
 		})
 	}
 }
+
+// The registry and the operators are the ingest's word; the log holds it to it.
+func TestTheRegistryIsReconciledWithTheLog(t *testing.T) {
+	t.Run("left out", func(t *testing.T) {
+		s := story(t)
+		s.devices = s.devices[:1]
+		s.broken["/v1/admin/operators"] = func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{"operators":[]}`)) }
+		got := collectFrom(t, s, Config{})
+		gapsSay(t, got[KindDevices], "nord/m2/g1", "lacks it")
+		gapsSay(t, got[KindOperators], "operator carla", "does not list it")
+	})
+	t.Run("made up", func(t *testing.T) {
+		s := story(t)
+		s.device("nord", "m3", "active", "sha256:cc")
+		s.broken["/v1/admin/operators"] = func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = w.Write([]byte(`{"operators":[{"name":"carla","roles":["admin"]},{"name":"mallory","roles":["admin"]}]}`))
+		}
+		got := collectFrom(t, s, Config{})
+		gapsSay(t, got[KindDevices], "nord/m3/g1", "no request for it")
+		gapsSay(t, got[KindOperators], "operator carla", "lists the roles admin and control entry 0 gave approver")
+		gapsSay(t, got[KindOperators], "operator mallory", "never added it")
+	})
+	t.Run("removed", func(t *testing.T) {
+		s := story(t)
+		s.control(day(91), evidence.AuditEntry{Type: evidence.EntryOperatorRemoved, Target: "carla"}, evidence.Operator{Name: "carla"})
+		s.checkpoint()
+		gapsSay(t, collectFrom(t, s, Config{})[KindOperators], "operator carla", "removed it")
+	})
+}
+
+func gapsSay(t *testing.T, e evidence.Evidence, what, reason string) {
+	t.Helper()
+	for _, g := range e.Completeness.Gaps {
+		if g.What == what && strings.Contains(g.Reason, reason) && e.Completeness.State == evidence.Incomplete {
+			return
+		}
+	}
+	t.Errorf("%s is %s with the gaps %v, want one of %q that says %q", e.Kind, e.Completeness.State, e.Completeness.Gaps, what, reason)
+}

@@ -3,6 +3,7 @@ package telemetry
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -14,8 +15,9 @@ import (
 func (r *run) devices() part {
 	// The place of the first contact stands in the activation, others follow.
 	p, seen := r.fromControl(KindDevices, r.upToEnd(evidence.EntryDeviceActivated, evidence.EntryCredentialSeen))
-	p.snapshot, p.basis = true, "source-total"
+	p.snapshot, p.basis = true, "reconciled"
 	p.from(r.devicesReply, "devices.json", "device registry")
+	r.reconcileDevices(&p)
 	sources := map[string][]any{} // by device
 	known := map[string]bool{}
 	for _, e := range seen {
@@ -68,8 +70,9 @@ func (r *run) devices() part {
 // operators are the people who may act on the ingest.
 func (r *run) operators() part {
 	p, added := r.fromControl(KindOperators, r.upToEnd(evidence.EntryOperatorAdded))
-	p.snapshot, p.basis = true, "source-total"
+	p.snapshot, p.basis = true, "reconciled"
 	p.from(r.operatorsReply, "operators.json", "operators")
+	r.reconcileOperators(&p)
 	by := map[string]entry{}
 	for _, e := range added {
 		by[e.Target] = e
@@ -130,7 +133,8 @@ func (r *run) provisioning() part {
 			rec.state = evidence.DeviceRevoked
 		}
 	}
-	for key, rec := range records {
+	for _, key := range slices.Sorted(maps.Keys(records)) {
+		rec := records[key]
 		if !r.period.Contains(rec.requested.Time) && !r.period.Contains(rec.issued.Time) {
 			continue
 		}
@@ -329,6 +333,6 @@ func (r *run) books() part {
 			p.gap(key, fmt.Errorf("the tenant's log has events of that day and the control log has not closed its books"))
 		}
 	}
-	slices.SortFunc(p.gaps, func(a, b evidence.Gap) int { return cmp.Compare(a.What, b.What) })
+	sortGaps(&p)
 	return p
 }

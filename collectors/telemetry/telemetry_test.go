@@ -231,6 +231,7 @@ func story(t *testing.T) *served {
 	s.control(day(-10), evidence.AuditEntry{Type: evidence.EntryOperatorAdded, Target: "carla", Actor: &evidence.Actor{Name: "anna", Role: "admin"}}, evidence.Operator{Name: "carla", Roles: []string{"approver"}})
 	s.append("nord", day(-9), map[string]any{"t": "tally", "received": day(-9), "device": "m2", "gen": 1, "duplicate": 1})
 	s.checkpoint()
+	s.control(day(-9), evidence.AuditEntry{Type: evidence.EntryDeviceRequested, Tenant: "nord", Device: "m1", Generation: 1}, evidence.Device{Type: "meter"})
 	dev := evidence.AuditEntry{Tenant: "nord", Device: "m2", Generation: 1}
 	with := func(typ, actor string) evidence.AuditEntry {
 		e := dev
@@ -445,6 +446,8 @@ func TestFailuresAreNamedGaps(t *testing.T) {
 
 func TestSharedCredentialIsNamedOnBothDevices(t *testing.T) {
 	s := story(t)
+	s.control(day(1), evidence.AuditEntry{Type: evidence.EntryDeviceRequested, Tenant: "sued", Device: "m9", Generation: 1}, evidence.Device{Type: "meter"})
+	s.checkpoint()
 	s.device("sued", "m9", "active", "sha256:aa")
 	got := collectFrom(t, s, Config{})
 	for id, other := range map[string]string{"nord/m1/g1": "sued/m9/g1", "sued/m9/g1": "nord/m1/g1"} {

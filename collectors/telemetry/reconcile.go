@@ -1,0 +1,88 @@
+package telemetry
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"trustpack/evidence"
+)
+
+// reconcileDevices compares the registry that the ingest lists with the
+// requests in the control log, both ways: a device that is left out of the
+// list is left out of every test over it.
+func (r *run) reconcileDevices(p *part) {
+	if r.devicesReply.err != nil || !r.controlHolds() {
+		return
+	}
+	listed, requested := map[string]bool{}, map[string]bool{}
+	for _, d := range r.devs {
+		listed[deviceKey(d.Tenant, d.ID, d.Generation)] = true
+	}
+	for _, e := range r.control {
+		if e.Type != evidence.EntryDeviceRequested || e.Result == "refused" {
+			continue
+		}
+		key := deviceKey(e.Tenant, e.Device, e.Generation)
+		requested[key] = true
+		if !listed[key] && !e.Time.After(r.at) { // what came while this ran may be missing
+			p.gap(key, fmt.Errorf("control entry %d requests it and the registry that the ingest lists lacks it", e.index))
+		}
+	}
+	for _, d := range r.devs {
+		if key := deviceKey(d.Tenant, d.ID, d.Generation); !requested[key] {
+			p.gap(key, errors.New("the registry lists it and the control log holds no request for it"))
+		}
+	}
+}
+
+// reconcileOperators compares the operators that the ingest lists, and their
+// roles, with those that the control log added and did not remove.
+func (r *run) reconcileOperators(p *part) {
+	if r.operatorsReply.err != nil || !r.controlHolds() {
+		return
+	}
+	last := map[string]entry{}
+	for _, e := range r.control {
+		if (e.Type == evidence.EntryOperatorAdded || e.Type == evidence.EntryOperatorRemoved) && e.Result != "refused" {
+			last[e.Target] = e
+		}
+	}
+	listed := map[string]bool{}
+	for _, o := range r.opers {
+		listed[o.Name] = true
+		e, known := last[o.Name]
+		var held evidence.Operator
+		switch {
+		case !known:
+			p.gap("operator "+o.Name, errors.New("the ingest lists it and the control log never added it"))
+		case e.Time.After(r.at): // changed while this ran
+		case e.Type == evidence.EntryOperatorRemoved:
+			p.gap("operator "+o.Name, fmt.Errorf("the ingest lists it and control entry %d removed it", e.index))
+		case e.data(&held) != nil || !sameRoles(held.Roles, o.Roles):
+			p.gap("operator "+o.Name, fmt.Errorf("the ingest lists the roles %s and control entry %d gave %s",
+				strings.Join(o.Roles, ", "), e.index, strings.Join(held.Roles, ", ")))
+		}
+	}
+	for name, e := range last {
+		if !listed[name] && e.Type == evidence.EntryOperatorAdded && !e.Time.After(r.at) {
+			p.gap("operator "+name, fmt.Errorf("control entry %d added it, nothing removed it, and the ingest does not list it", e.index))
+		}
+	}
+	sortGaps(p)
+}
+
+// controlHolds tells whether the control log was read and is what was signed.
+func (r *run) controlHolds() bool {
+	v := r.log(controlLog)
+	return v != nil && v.err == nil
+}
+
+func sameRoles(a, b []string) bool {
+	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
+}
+
+func sortGaps(p *part) {
+	slices.SortStableFunc(p.gaps, func(a, b evidence.Gap) int { return strings.Compare(a.What, b.What) })
+}
