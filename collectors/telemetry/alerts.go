@@ -95,22 +95,47 @@ func (r *run) silences() part {
 	p.basis = "reconciled"
 	alerts := r.foldAlerts(&p, entries)
 	states := r.deviceStates()
+	activated := r.activations()
 	for _, d := range r.devs {
-		threshold := r.setup.threshold(d.Type)
-		key := deviceKey(d.Tenant, d.ID, d.Generation)
-		a := r.activity[key]
-		if threshold == 0 || a == nil || isCanary(d.Tenant) {
+		if isCanary(d.Tenant) {
 			continue
 		}
-		spans := slices.Clone(a.spans)
-		if end := r.endOfSight(); end.Sub(a.last) > 0 {
-			spans = append(spans, span{from: a.last}) // open: nothing since
-		}
-		for _, s := range spans {
-			r.silence(&p, d, threshold, s, states[key], alerts)
+		key := deviceKey(d.Tenant, d.ID, d.Generation)
+		for _, s := range r.spans(activated[key], r.activity[key]) {
+			if threshold := r.settingsAt(s.from).threshold(d.Type); threshold > 0 {
+				r.silence(&p, d, threshold, s, states[key], alerts)
+			}
 		}
 	}
 	return p
+}
+
+// spans are the times without telemetry from the device's activation (zero
+// where the log holds none) to the end of sight. The last is open.
+func (r *run) spans(activated time.Time, a *activity) []span {
+	var out []span
+	last := activated
+	if a != nil {
+		if !activated.IsZero() && a.first.After(activated) {
+			out = append(out, span{activated, a.first})
+		}
+		out, last = append(out, a.spans...), a.last
+	}
+	if !last.IsZero() && r.endOfSight().After(last) {
+		out = append(out, span{from: last})
+	}
+	return out
+}
+
+// activations are the first contacts of the devices.
+func (r *run) activations() map[string]time.Time {
+	out := map[string]time.Time{}
+	for _, e := range r.control {
+		if e.Type == evidence.EntryDeviceActivated && e.Result != "refused" {
+			out[deviceKey(e.Tenant, e.Device, e.Generation)] = e.Time
+		}
+	}
+	return out
 }
 
 // endOfSight is the last instant of the period that this run could see.

@@ -1,10 +1,12 @@
 package telemetry
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"trustpack/evidence"
 )
@@ -152,4 +154,48 @@ func gapsSay(t *testing.T, e evidence.Evidence, what, reason string) {
 		}
 	}
 	t.Errorf("%s is %s with the gaps %v, want one of %q that says %q", e.Kind, e.Completeness.State, e.Completeness.Gaps, what, reason)
+}
+
+// What was critical, or silent, by the rules of its time stays so when the
+// rules are loosened afterwards.
+func TestRulesOfTheirTime(t *testing.T) {
+	s := newServed(t)
+	apply := func(at time.Time, version int, config string) {
+		s.control(at, evidence.AuditEntry{Type: evidence.EntryConfigApplied, Target: "config", Result: "done"},
+			evidence.ConfigApplied{Version: version, Config: json.RawMessage(config)})
+	}
+	apply(day(-1), 1, `{"heartbeat":{"default_interval":"6h0m0s","missed":2},"approvals":{"critical_fleets":["core","vault"]}}`)
+	dev := evidence.AuditEntry{Type: evidence.EntryDeviceRequested, Tenant: "nord", Device: "m1", Generation: 1}
+	s.control(day(0), dev, evidence.Device{Fleet: "vault", Type: "meter"})
+	s.event(day(1), "nord", "m1")
+	s.event(day(1, 18), "nord", "m1")
+	apply(day(2), 2, `{"heartbeat":{"default_interval":"2400h0m0s","missed":2},"approvals":{"critical_fleets":[]}}`)
+	s.broken["/v1/admin/config"] = func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte(`{"config":{"heartbeat":{"default_interval":"2400h0m0s","missed":2},"approvals":{"critical_fleets":[]}}}`))
+	}
+	s.event(day(2, 1), "nord", "m1")
+	s.device("nord", "m1", "active")
+	s.checkpoint()
+	got := collectFrom(t, s, Config{})
+	if p := item(t, got[KindProvisioning], "nord/m1/g1"); p["critical"] != true {
+		t.Errorf("a device of what was a critical fleet is %v", p)
+	}
+	if sil := got[KindSilences].Population.Items; len(sil) != 1 || sil[0].Attributes["since"] != ts(day(1)) || sil[0].Attributes["threshold_s"] != 43200.0 {
+		t.Errorf("silences are %v, want the one of 18 hours under the rule of 12", sil)
+	}
+}
+
+// A device that came into service and never sent an event is silent too.
+func TestADeviceThatNeverReportedIsSilent(t *testing.T) {
+	s := story(t)
+	dev := evidence.AuditEntry{Type: evidence.EntryDeviceRequested, Tenant: "nord", Device: "m4", Generation: 1}
+	s.control(day(50), dev, evidence.Device{Type: "meter"})
+	dev.Type = evidence.EntryDeviceActivated
+	s.control(day(51), dev, map[string]any{"fingerprint": "sha256:dd", "source": "192.0.2.9"})
+	s.checkpoint()
+	s.device("nord", "m4", "active", "sha256:dd")
+	at := item(t, collectFrom(t, s, Config{})[KindSilences], "nord/m4/"+ts(day(51)))
+	if at["until"] != "" || at["alert_id"] != "" || at["duration_s"] != quarter.To.Sub(day(51)).Seconds() {
+		t.Errorf("silence is %v", at)
+	}
 }

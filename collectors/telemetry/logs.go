@@ -91,6 +91,9 @@ func (r *run) readLogs() {
 		if v.err == nil {
 			r.readEntries(v)
 		}
+		if v.err == nil && v.name == controlLog {
+			v.err = r.readVersions()
+		}
 	}
 	r.missLogs()
 }

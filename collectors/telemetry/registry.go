@@ -93,6 +93,7 @@ func (r *run) provisioning() part {
 		requested, issued, activated entry
 		has                          bool
 		approvals                    []any
+		critical                     bool
 		state                        evidence.DeviceState
 		device                       evidence.Device
 	}
@@ -110,12 +111,19 @@ func (r *run) provisioning() part {
 			rec = &record{}
 			records[key] = rec
 		}
-		switch e.Type {
-		case evidence.EntryDeviceRequested:
-			rec.requested, rec.has, rec.state = e, true, evidence.DeviceRequested
+		if e.Type == evidence.EntryDeviceRequested {
 			if err := e.data(&rec.device); err != nil {
 				p.gap("a device request", err)
 			}
+		}
+		switch e.Type {
+		case evidence.EntryDeviceRequested, evidence.EntryDeviceApproved, evidence.EntryDeviceIssued:
+			// A fleet that was critical at any step stays so for this device.
+			rec.critical = rec.critical || slices.Contains(r.settingsAt(e.Time).Approvals.CriticalFleets, rec.device.Fleet)
+		}
+		switch e.Type {
+		case evidence.EntryDeviceRequested:
+			rec.requested, rec.has, rec.state = e, true, evidence.DeviceRequested
 		case evidence.EntryDeviceApproved:
 			rec.approvals = append(rec.approvals, map[string]any{
 				"actor": e.actorName(), "role": e.actorRole(), "time": ts(e.Time), "held_role": r.heldRole(e.actorName(), "approver", e),
@@ -145,7 +153,7 @@ func (r *run) provisioning() part {
 		}
 		p.add(key, map[string]any{
 			"tenant": e.Tenant, "device": e.Device, "generation": e.Generation, "fleet": rec.device.Fleet, "type": rec.device.Type,
-			"critical":  slices.Contains(r.setup.settings.Approvals.CriticalFleets, rec.device.Fleet),
+			"critical":  rec.critical,
 			"requester": rec.requested.actorName(), "requested_at": ts(rec.requested.Time), "reason": rec.requested.Reason,
 			"approvals": list(rec.approvals), "issued_at": ts(rec.issued.Time), "activated_at": ts(rec.activated.Time), "state": string(rec.state),
 		})
@@ -153,8 +161,8 @@ func (r *run) provisioning() part {
 	return p
 }
 
-// heldRole tells from the log whether the operator held the role (or was
-// admin) when entry at was made.
+// heldRole tells from the log whether the operator held the role when entry at
+// was made.
 func (r *run) heldRole(name, role string, at entry) bool {
 	held := false
 	for _, e := range r.control {

@@ -84,10 +84,10 @@ func (d *duration) UnmarshalJSON(b []byte) error {
 
 func (d duration) seconds() float64 { return time.Duration(d).Seconds() }
 
-// shortestInterval is the shortest silence that any device's rule could call
-// one; zero where no rule is known.
-func (s setup) shortestInterval() time.Duration {
-	h := s.settings.Heartbeat
+// shortest is the shortest silence that any device's rule could call one; zero
+// where no rule is known.
+func (s settings) shortest() time.Duration {
+	h := s.Heartbeat
 	shortest := time.Duration(h.DefaultInterval)
 	for _, d := range h.Types {
 		if shortest == 0 || time.Duration(d) < shortest {
@@ -99,11 +99,60 @@ func (s setup) shortestInterval() time.Duration {
 
 // threshold is the silence after which a device of the type must raise an
 // alert; zero where no heartbeat is expected.
-func (s setup) threshold(deviceType string) time.Duration {
-	h := s.settings.Heartbeat
+func (s settings) threshold(deviceType string) time.Duration {
+	h := s.Heartbeat
 	interval, ok := h.Types[deviceType]
 	if !ok {
 		interval = h.DefaultInterval
 	}
 	return time.Duration(interval) * time.Duration(max(h.Missed, 1))
+}
+
+// inForce are settings from the moment at which they took effect.
+type inForce struct {
+	from time.Time
+	settings
+}
+
+// readVersions folds the versions of the configuration from the control log.
+func (r *run) readVersions() error {
+	for _, e := range r.control {
+		if e.Type != evidence.EntryConfigApplied || e.Result == "refused" {
+			continue
+		}
+		var c evidence.ConfigApplied
+		if err := e.data(&c); err != nil {
+			return err
+		}
+		v := inForce{from: e.Time}
+		if err := json.Unmarshal(c.Config, &v.settings); err != nil {
+			return fmt.Errorf("configuration in control entry %d: %w", e.index, err)
+		}
+		r.versions = append(r.versions, v)
+	}
+	return nil
+}
+
+// settingsAt are the settings that were in force at t, as the control log
+// tells: what is judged by a rule is judged by the rule of its time, not by
+// the one that the ingest runs with now.
+func (r *run) settingsAt(t time.Time) settings {
+	at := r.setup.settings
+	for i, v := range r.versions {
+		if i == 0 || !v.from.After(t) {
+			at = v.settings
+		}
+	}
+	return at
+}
+
+// shortestSilence is the shortest that any version's rules could call one.
+func (r *run) shortestSilence() time.Duration {
+	shortest := r.setup.settings.shortest()
+	for _, v := range r.versions {
+		if d := v.shortest(); d > 0 && (shortest == 0 || d < shortest) {
+			shortest = d
+		}
+	}
+	return shortest
 }

@@ -32,7 +32,7 @@ type received struct {
 // tenantEntry counts an entry of a tenant's log.
 func (r *run) tenantEntry(tenant string) func(int64, []byte) error {
 	watched := r.decidedDevices()
-	shortest := r.setup.shortestInterval()
+	shortest := r.shortestSilence()
 	return func(index int64, data []byte) error {
 		var e struct {
 			T         string    `json:"t"`
