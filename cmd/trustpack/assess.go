@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -52,18 +51,36 @@ func (a *app) assessCommand() *cobra.Command {
 			if err := a.printAssessment(got, asJSON); err != nil {
 				return err
 			}
-			if failOn == "exception" && slices.ContainsFunc(got.Findings, func(f evidence.Finding) bool {
-				return len(f.Exceptions) > 0 || f.Outcome == evidence.OutcomeError
-			}) {
-				return &exitError{code: exitWrong}
+			if failOn == "exception" {
+				return assessVerdict(got.Findings)
 			}
 			return nil
 		},
 	}
 	cmd.Flags().StringVar(&period, "period", "", "the period, such as 2026-Q3")
-	cmd.Flags().StringVar(&failOn, "fail-on", "", "exception: exit 1 when any control has an exception or could not be evaluated")
+	cmd.Flags().StringVar(&failOn, "fail-on", "", "exception: exit 1 when any control has an exception or an error, 3 when one could not be judged for want of evidence")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
 	return cmd
+}
+
+// assessVerdict is 0 only where every control that applies was judged and holds:
+// a control without evidence has no exceptions either.
+func assessVerdict(findings []evidence.Finding) error {
+	unjudged, met := 0, 0
+	for _, f := range findings {
+		switch {
+		case len(f.Exceptions) > 0 || f.Outcome == evidence.OutcomeException || f.Outcome == evidence.OutcomeError:
+			return &exitError{code: exitWrong}
+		case f.Outcome == evidence.OutcomeMet:
+			met++
+		case f.Outcome != evidence.OutcomeNotApplicable:
+			unjudged++
+		}
+	}
+	if unjudged > 0 || met == 0 {
+		return &exitError{code: exitInconclusive, err: fmt.Errorf("no exception was found, but %d of %d controls could not be judged for want of evidence", unjudged, len(findings))}
+	}
+	return nil
 }
 
 // loadCatalog is the built-in catalog with the user's folder added.

@@ -93,6 +93,9 @@ func (a *app) collect(ctx context.Context, cfg *Config, p evidence.Period, wante
 		if cerr != nil {
 			failed = append(failed, fmt.Errorf("collecting %s: %w", c.Name(), cerr))
 		}
+		if cerr == nil {
+			failed = append(failed, missingKinds(c, got, wanted)...)
+		}
 		for _, e := range got {
 			if !matches(wanted, c.Name(), e.Kind) {
 				continue
@@ -113,6 +116,18 @@ func (a *app) collect(ctx context.Context, cfg *Config, p evidence.Period, wante
 		}
 	}
 	return done, errors.Join(failed...)
+}
+
+// missingKinds is an error for each wanted kind of the collector that did not
+// come back, not even as a gap.
+func missingKinds(c evidence.Collector, got []evidence.Evidence, wanted []string) []error {
+	var errs []error
+	for _, k := range c.Kinds() {
+		if matches(wanted, c.Name(), k) && !slices.ContainsFunc(got, func(e evidence.Evidence) bool { return e.Kind == k }) {
+			errs = append(errs, fmt.Errorf("collecting %s: it brought nothing of %s, not even a gap", c.Name(), k))
+		}
+	}
+	return errs
 }
 
 // choose keeps the collectors that bring a wanted kind. A word that nothing

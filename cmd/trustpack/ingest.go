@@ -115,7 +115,9 @@ func (a *app) drillTarget(cfg *Config, requester, approver adminFlags, eventType
 	if err != nil {
 		return t, fmt.Errorf("reading the ingest's root certificate: %w", err)
 	}
-	t.CA.AppendCertsFromPEM(root)
+	if !t.CA.AppendCertsFromPEM(root) {
+		return t, errors.New("reading the ingest's root certificate: it holds no PEM certificate")
+	}
 	req, err := a.operatorPair(cfg, requester)
 	if err != nil {
 		return t, err

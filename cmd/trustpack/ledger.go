@@ -61,6 +61,8 @@ which shows that nothing was garbled, not who signed.`,
 			}
 			var reports []ledger.Report
 			wrong := 0
+			used := map[string]bool{} // pinned keys, by origin
+			var missing []string      // of them, those of no log that is there
 			for _, dir := range dirs {
 				o := ledger.FsckOptions{VerifierKeys: map[string]string{}}
 				for origin, key := range pinned {
@@ -70,8 +72,18 @@ which shows that nothing was garbled, not who signed.`,
 				if err != nil {
 					return err
 				}
+				for _, l := range r.Logs {
+					used[l.Origin] = true
+				}
 				reports = append(reports, r)
 				wrong += len(r.Problems)
+			}
+			for _, origin := range slices.Sorted(maps.Keys(pinned)) {
+				if used[origin] {
+					continue
+				}
+				missing = append(missing, origin)
+				a.progress("not checked: a key was given for %s, and no such log is in %s", origin, args[0])
 			}
 			if asJSON {
 				if err := a.printJSON(reports); err != nil {
@@ -82,6 +94,9 @@ which shows that nothing was garbled, not who signed.`,
 			}
 			if wrong > 0 {
 				return &exitError{code: exitWrong}
+			}
+			if len(missing) > 0 && len(missing) == len(pinned) {
+				return &exitError{code: exitInconclusive, err: errors.New("none of the keys given is of a log that is there, so no signature was checked under them")}
 			}
 			return nil
 		},
