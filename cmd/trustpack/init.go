@@ -158,19 +158,8 @@ func (a *app) initialise(dir string, given answers) error {
 			return err
 		}
 	}
-	for name, data := range files {
-		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-			return err
-		}
-		if err := durable.WriteFile(name, data, 0o644); err != nil {
-			return err
-		}
-	}
-	if err := writeKey(key, pub, pack.Ed25519, slug(given.Organisation)); err != nil {
-		return err
-	}
-	if err := ingest.Init(state, ingest.InitOptions{Instance: given.Instance, Org: given.Organisation, FirstAdmin: given.Admin, Now: a.now}); err != nil {
-		return err
+	if err := a.makeAll(given, files, key, pub, state); err != nil {
+		return errors.Join(err, removeAll(names))
 	}
 	for _, name := range names {
 		if _, err := fmt.Fprintf(a.out, "wrote %s\n", name); err != nil {
@@ -180,6 +169,33 @@ func (a *app) initialise(dir string, given answers) error {
 	_, err = fmt.Fprintf(a.out, "next: put your event schemas into %s, then run 'trustpack ingest serve --config %s'\n",
 		filepath.Join(dir, "schemas"), filepath.Join(dir, "trustpack.yaml"))
 	return err
+}
+
+// makeAll makes the ingest, the files and the vendor's key, in this order: the
+// ingest is the most particular about what it is given.
+func (a *app) makeAll(given answers, files map[string][]byte, key, pub, state string) error {
+	if err := ingest.Init(state, ingest.InitOptions{Instance: given.Instance, Org: given.Organisation, FirstAdmin: given.Admin, Now: a.now}); err != nil {
+		return err
+	}
+	for name, data := range files {
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			return err
+		}
+		if err := durable.WriteFile(name, data, 0o644); err != nil {
+			return err
+		}
+	}
+	return writeKey(key, pub, pack.Ed25519, slug(given.Organisation))
+}
+
+// removeAll takes back what a failed init has made, none of which was there
+// before it.
+func removeAll(names []string) error {
+	var errs []error
+	for _, name := range names {
+		errs = append(errs, os.RemoveAll(name))
+	}
+	return errors.Join(errs...)
 }
 
 func configFile(given answers) ([]byte, error) {
