@@ -116,6 +116,9 @@ func (s *Server) open() (err error) {
 	if s.led, err = ledger.Open(filepath.Join(s.o.Dir, "ledger"), ledgerOptions(s.o, s.identity.Instance, seed)); err != nil {
 		return err
 	}
+	if r := s.led.Recovery(); r.CutFile != "" {
+		s.log.Warn("cut a torn end off the journal, of which nothing had been acknowledged", "file", r.CutFile, "offset", r.CutAt, "bytes", r.Cut)
+	}
 	var missed []evidence.AuditEntry
 	if s.st, missed, err = foldAll(s.led, s.cfg.Replay.Window); err != nil {
 		return err
