@@ -107,8 +107,12 @@ func (a *app) withAdmin(f *adminFlags, do func(*ingest.AdminClient) error) error
 // and it refused.
 func refusal(err error) error {
 	var p *ingest.Problem
-	if errors.As(err, &p) {
-		return &exitError{code: exitWrong, err: fmt.Errorf("the ingest refused: %w", err)}
+	if !errors.As(err, &p) {
+		return err
 	}
-	return err
+	err = fmt.Errorf("the ingest refused: %w", err)
+	if p.Code == ingest.CodeNoCertificate {
+		err = hint(err, "give a certificate that this ingest has issued; one of another authority is not even shown to it")
+	}
+	return &exitError{code: exitWrong, err: err}
 }
