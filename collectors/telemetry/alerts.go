@@ -180,17 +180,13 @@ func (r *run) silence(p *part, d deviceRecord, threshold time.Duration, s span, 
 		"alert_id": "", "alert_raised_at": "", "alert_delay_s": nil,
 	}
 	for _, a := range alerts {
-		if !strings.HasSuffix(a.Kind, ".silent") || !names(a.Devices, name, d.ID) || a.raised.Time.Before(s.from) || a.raised.Time.After(later(end, overdue).Add(threshold)) {
+		if !strings.HasSuffix(a.Kind, ".silent") || !slices.Contains(a.Devices, name) || a.raised.Time.Before(s.from) || a.raised.Time.After(later(end, overdue).Add(threshold)) {
 			continue
 		}
 		at["alert_id"], at["alert_raised_at"], at["alert_delay_s"] = a.ID, ts(a.raised.Time), a.raised.Time.Sub(overdue).Seconds()
 		break
 	}
 	p.add(name+"/"+ts(s.from), at)
-}
-
-func names(devices []string, forms ...string) bool {
-	return slices.ContainsFunc(devices, func(d string) bool { return slices.Contains(forms, d) })
 }
 
 // stateSpan is the moment from which a device was shut out or let in again.

@@ -199,3 +199,18 @@ func TestADeviceThatNeverReportedIsSilent(t *testing.T) {
 		t.Errorf("silence is %v", at)
 	}
 }
+
+// Devices of two tenants may have one name; the alert of one is not the other's.
+func TestAnotherTenantsAlertIsNotThisDevices(t *testing.T) {
+	s := story(t)
+	s.control(day(1), evidence.AuditEntry{Type: evidence.EntryDeviceRequested, Tenant: "sued", Device: "m1", Generation: 1}, evidence.Device{Type: "meter"})
+	s.event(day(39, 18), "sued", "m1")
+	s.event(day(43, 6), "sued", "m1")
+	s.control(day(41, 8), evidence.AuditEntry{Type: evidence.EntryAlertRaised, Tenant: "nord"},
+		evidence.Alert{ID: "a2", Kind: "device.silent", Since: day(39, 18), Devices: []string{"m1"}})
+	s.device("sued", "m1", "active")
+	s.checkpoint()
+	if at := item(t, collectFrom(t, s, Config{})[KindSilences], "sued/m1/"+ts(day(39, 18))); at["alert_id"] != "" {
+		t.Errorf("the silence is answered by the alert %v", at["alert_id"])
+	}
+}
