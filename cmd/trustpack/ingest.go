@@ -88,13 +88,18 @@ request. Exit 1 when a drill failed, 3 when one could not be made.`,
 			}
 			target.Progress = func(id string) { a.progress("drill %s", id) }
 			results, err := a.runDrills(cmd.Context(), target, only)
+			if len(results) == 0 && err != nil {
+				return err
+			}
 			if perr := a.printDrills(results, asJSON); perr != nil {
 				return perr
 			}
-			if err != nil {
-				return err
+			verdict := drillVerdict(results)
+			var ended *exitError
+			if err != nil && errors.As(verdict, &ended) {
+				return &exitError{code: ended.code, err: errors.Join(verdict, err)}
 			}
-			return drillVerdict(results)
+			return errors.Join(verdict, err)
 		},
 	}
 	cmd.Flags().StringSliceVar(&only, "only", nil, "controls or drills to run, such as TR-02 or TR-02.replayed-batch")
@@ -164,7 +169,7 @@ func (a *app) runDrills(ctx context.Context, t drill.Target, only []string) ([]e
 		return nil, err
 	}
 	if _, perr := drill.Post(ctx, t, results); perr != nil {
-		err = errors.Join(err, fmt.Errorf("the results stand below but not in the log: %w", perr))
+		err = errors.Join(err, fmt.Errorf("the results are not in the log: %w", perr))
 	}
 	return results, err
 }
