@@ -80,8 +80,9 @@ func (rs *refusals) add(r refused) error {
 			c.from = now
 		}
 		c.to, c.count, c.events = now, c.count+1, c.events+r.events
+		first := c.durable
 		rs.mu.Unlock()
-		<-c.durable // nothing is answered before the entry that stands for it
+		<-first // nothing is answered before the entry that stands for it
 		return rs.s.durable()
 	}
 	var entries []evidence.AuditEntry

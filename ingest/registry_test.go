@@ -130,7 +130,7 @@ func TestOperators(t *testing.T) {
 	if err := r.admin("root.admin").RemoveOperator(ctx, "ben", "left"); err != nil {
 		t.Fatal(err)
 	}
-	_, err = ben.Devices(ctx, "")
+	_, err = r.admin("ben").Devices(ctx, "")
 	refusedWith(t, err, CodeUnknownCredential)
 	_, err = r.admin("root.admin").CertifyOperator(ctx, "weak", []string{RoleAuditor}, weakCSR(t), "")
 	refusedWith(t, err, CodeEnrolBadCSR)
@@ -215,7 +215,7 @@ func TestRevocationIsEffectiveOnOpenConnections(t *testing.T) {
 				}
 			}
 			size := r.s.led.Size("nord")
-			_, err = h2.Send(t.Context(), []byte(r.line(3, 1)))
+			_, err = r.deviceClient(pair).Send(t.Context(), []byte(r.line(3, 1)))
 			refusedWith(t, err, code)
 			cut := r.control(evidence.EntrySessionsCut)
 			var d struct {

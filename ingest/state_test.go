@@ -146,7 +146,8 @@ func TestStateIsTheFoldOfTheLogs(t *testing.T) {
 	ctx := t.Context()
 	r.tenant("nord")
 	r.tenant("sued")
-	a, b := r.deviceClient(r.enrol("nord", "a")), r.deviceClient(r.enrol("nord", "b"))
+	pairB := r.enrol("nord", "b")
+	a, b := r.deviceClient(r.enrol("nord", "a")), r.deviceClient(pairB)
 	lost := r.enrol("sued", "lost")
 	tick := func() {
 		t.Helper()
@@ -161,7 +162,7 @@ func TestStateIsTheFoldOfTheLogs(t *testing.T) {
 	if _, err := r.admin("carla").QuarantineDevice(ctx, "nord", "b", "odd", ""); err != nil {
 		t.Fatal(err)
 	}
-	_, err := b.Send(ctx, []byte(r.line(5, 1)))
+	_, err := r.deviceClient(pairB).Send(ctx, []byte(r.line(5, 1)))
 	refusedWith(t, err, CodeQuarantined)
 	if _, err := r.admin("carla").RevokeDevice(ctx, "sued", "lost", "lost", "T-2"); err != nil {
 		t.Fatal(err)
