@@ -1,8 +1,6 @@
 package ingest
 
 import (
-	"bytes"
-	"io"
 	"net/http"
 	"strings"
 
@@ -161,7 +159,3 @@ func (a *adminCall) decode(into any) *Problem {
 	}
 	return decodeJSON(a.w, a.r, into)
 }
-
-func newReader(b []byte) io.Reader { return bytes.NewReader(b) }
-
-func compareStrings(a, b string) int { return strings.Compare(a, b) }

@@ -173,10 +173,10 @@ func (s *Server) showExcerpt(a *adminCall) (any, *Problem) {
 func (s *Server) serveTile(a *adminCall) (any, *Problem) {
 	path := a.r.PathValue("path")
 	b, err := s.led.ReadTile(a.r.PathValue("log"), path)
+	if errors.Is(err, ledger.ErrNotFound) {
+		return nil, problem(CodeNotFound, "")
+	}
 	if err != nil {
-		if s.durable() == nil {
-			return nil, problem(CodeNotFound, "")
-		}
 		return nil, s.failure(err)
 	}
 	kind := "application/octet-stream"

@@ -446,3 +446,43 @@ func TestBase64OfLongestLineFitsAnEntry(t *testing.T) {
 		t.Errorf("a dead letter of the longest line takes %d bytes, base64 alone %d", n, base64.StdEncoding.EncodedLen(maxLine))
 	}
 }
+
+func TestLogsAreServedAsTiles(t *testing.T) {
+	r := newRig(t)
+	c := r.admin("erin")
+	if _, err := c.Checkpoint(t.Context(), controlLog); err != nil {
+		t.Fatal(err)
+	}
+	note, err := c.Get(t.Context(), "/log/control/checkpoint")
+	if err != nil || !strings.HasPrefix(string(note), "test.example/ingest/control\n") || !strings.Contains(string(note), "sample=true clock=simulated") {
+		t.Errorf("%s %v", note, err)
+	}
+	size := strings.Split(string(note), "\n")[1]
+	if b, err := c.Get(t.Context(), "/log/control/tile/entries/000.p/"+size); err != nil || !strings.Contains(string(b), "operator.added") {
+		t.Errorf("entries: %v", err)
+	}
+	for _, path := range []string{"/log/control/tile/0/xyz", "/log/control/tile/0/999", "/log/nowhere/checkpoint", "/log/control/../../x", "/v1/admin/excerpt/nowhere", "/v1/admin/nothing"} {
+		_, err := c.Get(t.Context(), path)
+		if p := refusedWith(t, err, CodeNotFound); p.Status != 404 {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
+func TestMetricsHaveNoDevices(t *testing.T) {
+	r := newRig(t)
+	r.tenant("nord")
+	r.send(r.deviceClient(r.enrol("nord", "meter-4711")), r.line(1, 1), "x")
+	b, err := r.admin("erin").Get(t.Context(), "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`trustpack_ingest_events_total{outcome="accepted",tenant="nord"} 1`, `trustpack_ingest_events_total{outcome="dead-lettered",tenant="nord"} 1`, "trustpack_ingest_durable 1"} {
+		if !strings.Contains(string(b), want) {
+			t.Errorf("%s is missing", want)
+		}
+	}
+	if strings.Contains(string(b), "meter-4711") {
+		t.Error("a device is named")
+	}
+}

@@ -18,7 +18,7 @@ const (
 
 // maxAlertDevices is how many devices one alert lists; its detail gives the
 // number of all.
-const maxAlertDevices = 500
+const maxAlertDevices = 300
 
 // alertID is unique, and made of what may stand in a path.
 func alertID(kind string, since time.Time, parts ...string) string {
@@ -79,10 +79,7 @@ func (s *Server) listAlerts() []AlertRecord {
 // replay.gap_after. They are not waited for any longer.
 func (s *Server) ageGaps(now time.Time) error {
 	limit := now.Add(-s.cfg.Replay.GapAfter)
-	for _, d := range s.st.sortedDevices("") {
-		if !d.hasAged(limit) {
-			continue
-		}
+	for _, d := range s.st.someDevices(func(d *device) bool { return d.hasAged(limit) }) {
 		if err := s.ageDevice(d, limit); err != nil {
 			return fmt.Errorf("recording gaps of %s: %w", d.name(), err)
 		}

@@ -148,6 +148,11 @@ func (c Config) Validate() error {
 			return fmt.Errorf("ingest.%s: %v is outside 0.001 to 1e9", r.key, r.got)
 		}
 	}
+	// A request is one append: base64 of every line and what stands around it.
+	if worst := max(c.Limits.BodyBytes, c.Limits.DecompressedBytes)/3*4 + int64(c.Limits.Lines)*512; worst > 60<<20 {
+		return fmt.Errorf("ingest.limits: a request of %d lines and %d bytes could need %d bytes in the log, and one append takes %d: lower lines, body_bytes or decompressed_bytes",
+			c.Limits.Lines, max(c.Limits.BodyBytes, c.Limits.DecompressedBytes), worst, 60<<20)
+	}
 	if err := c.validateDurations(); err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"bytes"
 	"crypto/subtle"
 	"encoding/json"
 	"errors"
@@ -161,7 +162,7 @@ func decodeJSON(w http.ResponseWriter, r *http.Request, into any) *Problem {
 	if err != nil {
 		return problem(CodeBodyMalformed, err.Error())
 	}
-	dec := json.NewDecoder(newReader(body))
+	dec := json.NewDecoder(bytes.NewReader(body))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(into); err != nil {
 		var typ *json.UnmarshalTypeError

@@ -45,20 +45,20 @@ func (s *Server) heartbeats(now time.Time) error {
 // are no exception: drills revoke what they make.
 func (s *Server) pulses() map[fleetName][]pulse {
 	out := map[fleetName][]pulse{}
-	for _, d := range s.st.sortedDevices("") {
-		s.st.mu.RLock()
-		active, typ, fleet, last := d.record.State == evidence.DeviceActive, d.record.Type, d.record.Fleet, d.activated
-		s.st.mu.RUnlock()
-		if !active {
+	s.st.mu.RLock()
+	defer s.st.mu.RUnlock()
+	for _, d := range s.st.devices {
+		if d.record.State != evidence.DeviceActive {
 			continue
 		}
+		last := d.activated
 		d.mu.Lock()
 		if d.lastAccepted.After(last) {
 			last = d.lastAccepted
 		}
 		d.mu.Unlock()
-		name := fleetName{d.key.tenant, fleet}
-		out[name] = append(out[name], pulse{d, last, s.cfg.Heartbeat.interval(typ)})
+		name := fleetName{d.key.tenant, d.record.Fleet}
+		out[name] = append(out[name], pulse{d, last, s.cfg.Heartbeat.interval(d.record.Type)})
 	}
 	return out
 }
@@ -82,6 +82,9 @@ func (p pulse) silent(now time.Time, missed int) bool {
 // first of a fleet that went down becomes silent, the others have missed all
 // beats but the last, so they can be told from devices that are well.
 func (s *Server) checkFleet(now time.Time, name fleetName, fleet []pulse) error {
+	if !slices.ContainsFunc(fleet, func(p pulse) bool { return p.silent(now, s.cfg.Heartbeat.Missed) }) {
+		return nil
+	}
 	covered := s.coveredDevices()
 	var silent, overdue []pulse
 	for _, p := range fleet {
@@ -96,6 +99,9 @@ func (s *Server) checkFleet(now time.Time, name fleetName, fleet []pulse) error 
 	}
 	if len(silent) == 0 {
 		return nil
+	}
+	for _, list := range [][]pulse{silent, overdue} {
+		slices.SortFunc(list, func(a, b pulse) int { return a.d.key.compare(b.d.key) })
 	}
 	if name.fleet != "" && len(overdue) >= fleetMinimum && 2*len(overdue) >= len(fleet) {
 		return s.raiseSilence(AlertFleetSilent, name, overdue, fmt.Sprintf("%d of the %d devices of fleet %s are silent", len(overdue), len(fleet), name.fleet))

@@ -3,6 +3,7 @@ package ingest
 import (
 	"net/http"
 	"slices"
+	"strings"
 
 	"trustpack/evidence"
 )
@@ -162,6 +163,6 @@ func (s *Server) listOperators(*adminCall) (any, *Problem) {
 			out = append(out, o.Operator)
 		}
 	}
-	slices.SortFunc(out, func(a, b evidence.Operator) int { return compareStrings(a.Name, b.Name) })
+	slices.SortFunc(out, func(a, b evidence.Operator) int { return strings.Compare(a.Name, b.Name) })
 	return map[string]any{"operators": out}, nil
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -367,6 +368,13 @@ func (s *Server) noteContact(c *call) error {
 	if c.sess.noted.Load() {
 		return nil
 	}
+	s.st.mu.RLock()
+	known := c.d.record.State == evidence.DeviceActive && sourceKnown(c)
+	s.st.mu.RUnlock()
+	if known {
+		c.sess.noted.Store(true)
+		return nil
+	}
 	s.decide.Lock()
 	defer s.decide.Unlock()
 	c.d.flow.Lock()
@@ -378,12 +386,11 @@ func (s *Server) noteContact(c *call) error {
 		Tenant: c.d.key.tenant, Device: c.d.key.id, Generation: c.d.key.generation, RequestID: c.id,
 		Data: raw(sourceData{c.sess.fingerprint, c.sess.source}),
 	}
-	known := c.d.seenFrom[c.sess.fingerprint]
 	var err error
 	switch {
 	case c.d.record.State == evidence.DeviceIssued:
 		_, err = s.record(s.entry(evidence.EntryDeviceActivated, e))
-	case len(known) < maxSources && !contains(known, c.sess.source):
+	case !sourceKnown(c):
 		_, err = s.record(s.entry(evidence.EntryCredentialSeen, e))
 	}
 	if err == nil {
@@ -395,13 +402,11 @@ func (s *Server) noteContact(c *call) error {
 // maxSources is how many source addresses of a credential are recorded.
 const maxSources = 64
 
-func contains(list []string, v string) bool {
-	for _, x := range list {
-		if x == v {
-			return true
-		}
-	}
-	return false
+// sourceKnown reports whether the source address needs no entry. The caller
+// holds state.mu or the device's flow.
+func sourceKnown(c *call) bool {
+	list := c.d.seenFrom[c.sess.fingerprint]
+	return len(list) >= maxSources || slices.Contains(list, c.sess.source)
 }
 
 // recordRefusedLines enters lines that were refused, and raises the alert of a

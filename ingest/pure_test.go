@@ -224,6 +224,8 @@ func TestConfig(t *testing.T) {
 		"ingest: {rates: {device: {per_second: 0}}}":                                                             "ingest.rates.device.per_second",
 		"ingest: {rates: {device: {per_second: .nan}}}":                                                          "ingest.rates.device.per_second",
 		"ingest: {limits: {lines: 0}}":                                                                           "ingest.limits.lines: 0 is outside",
+		"ingest: {limits: {lines: 1000000}}":                                                                     "one append takes",
+		"ingest: {ranges: {t: {f: {max: .inf}}}}":                                                                "is no bound",
 		"ingest: {listen: nonsense}":                                                                             "ingest.listen",
 		"ingest: {time: {flag: 20m}}":                                                                            "ingest.time.flag",
 		"ingest: {heartbeat: {types: {m: 0s}}}":                                                                  "ingest.heartbeat.types.m",

@@ -62,7 +62,7 @@ func TestProvisioningNeedsAnotherPerson(t *testing.T) {
 		t.Errorf("%d refused calls in the log, want 3", n)
 	}
 	c := r.deviceClient(nil)
-	_, err = c.Enrol(ctx, "nord", "m-1", code[:31]+"A")
+	_, err = c.Enrol(ctx, "nord", "m-1", code[1:]+code[:1]+"A")
 	refusedWith(t, err, CodeEnrolBadCode)
 	_, err = c.Enrol(ctx, "nord", "m-2", code)
 	refusedWith(t, err, CodeEnrolBadCode)

@@ -172,12 +172,13 @@ func (st *state) sortedTenants() []*tenant {
 	return out
 }
 
-// sortedDevices lists all generations, of one tenant or of all.
-func (st *state) sortedDevices(tenant string) []*device {
+// someDevices lists the generations for which keep holds, sorted. keep runs
+// with st.mu held for reading.
+func (st *state) someDevices(keep func(*device) bool) []*device {
 	st.mu.RLock()
-	out := make([]*device, 0, len(st.devices))
-	for k, d := range st.devices {
-		if tenant == "" || k.tenant == tenant {
+	out := []*device{}
+	for _, d := range st.devices {
+		if keep(d) {
 			out = append(out, d)
 		}
 	}

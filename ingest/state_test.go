@@ -270,6 +270,10 @@ func TestNothingIsAcceptedAfterTheDecision(t *testing.T) {
 	size := r.s.led.Size("nord")
 	r.clock.add(time.Second)
 	wg.Wait()
+	// One that had passed every check before the decision, and waited.
+	late := scanEvent([]byte(r.line(1<<40, 1)), 32)
+	_, err := r.s.take(r.s.st.device("nord", "m-1"), r.s.st.tenant("nord"), []event{late})
+	refusedWith(t, err, CodeRevoked)
 	if now := r.s.led.Size("nord"); now != size {
 		t.Errorf("%d entries after the decision was answered", now-size)
 	}
@@ -388,6 +392,7 @@ func TestBooksAreClosedOnceADay(t *testing.T) {
 		t.Errorf("closed before midnight: %d", n)
 	}
 	r.clock.add(1)
+	r.send(c, r.line(2, 1)) // of the new day
 	entries := tick()
 	var b evidence.Books
 	if len(entries) != 1 || unmarshal(entries[0].Data, &b) != nil || b != (evidence.Books{Tenant: "nord", Day: "2026-07-01", Received: 3, Accepted: 1, Duplicate: 1, DeadLettered: 1}) {
@@ -400,6 +405,10 @@ func TestBooksAreClosedOnceADay(t *testing.T) {
 	r.restart()
 	if n := len(tick()); n != 1 {
 		t.Errorf("closed again after a restart: %d", n)
+	}
+	r.clock.add(day)
+	if n := len(tick()); n != 2 {
+		t.Errorf("%d days closed, want 2", n)
 	}
 }
 
@@ -452,6 +461,11 @@ func TestDurabilityLostStaysLost(t *testing.T) {
 		}
 	}
 	refusedWith(t, r.admin("root.admin").AddTenant(t.Context(), evidence.Tenant{ID: "x"}, ""), CodeDurabilityLost)
+	_, err := r.deviceClient(nil).Enrol(t.Context(), "nord", "m-1", "no code")
+	refusedWith(t, err, CodeDurabilityLost) // the refusal cannot be recorded
+	if n := len(r.control(evidence.EntryRefusal)); n != 0 {
+		t.Errorf("%d refusals were appended", n)
+	}
 	if _, err := r.admin("erin").Get(t.Context(), "/readyz"); err == nil {
 		t.Error("ready without durability")
 	}
