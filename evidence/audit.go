@@ -61,6 +61,10 @@ const (
 	EntryExport          = "export.completed"    // {"requester","approver","scope","rows","bytes","sha256","destination"}
 )
 
+// CanaryPrefix begins the IDs of tenants that serve drills and are nobody's
+// customers.
+const CanaryPrefix = "canary-"
+
 // Tenant is a customer whose devices report; its log is its own.
 type Tenant struct {
 	ID   string `json:"id"` // [a-z0-9][a-z0-9-]{0,62}

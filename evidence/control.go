@@ -93,7 +93,7 @@ type Finding struct {
 	Period     Period             `json:"period"`
 	Outcome    Outcome            `json:"outcome"`
 	Reason     string             `json:"reason"`           // one sentence for people
-	Population int                `json:"population"`       // items tested, over all attributes' populations, each item once
+	Population int                `json:"population"`       // items tested one by one, each once; where only whole populations were tested, the number of those tests
 	Attributes []AttributeFinding `json:"attributes"`       //
 	Exceptions []Exception        `json:"exceptions"`       // never nil in JSON
 	Evidence   []Citation         `json:"evidence"`         // what was judged

@@ -19,8 +19,8 @@ import (
 
 // The tenants in which the canary devices live. They hold nothing else.
 const (
-	TenantA = "canary-a"
-	TenantB = "canary-b"
+	TenantA = evidence.CanaryPrefix + "a"
+	TenantB = evidence.CanaryPrefix + "b"
 )
 
 // The verdicts of a drill.
