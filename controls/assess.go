@@ -115,6 +115,11 @@ func (c *control) assess(period evidence.Period, d *data, policy ref.Val) eviden
 			}
 		}
 	}
+	if f.Population == 0 { // whole populations alone were tested
+		for _, a := range f.Attributes {
+			f.Population += a.Tested
+		}
+	}
 	for _, k := range slices.Sorted(slices.Values(c.Kinds)) {
 		for _, e := range d.populations[k].used {
 			f.Evidence = append(f.Evidence, cite(e))
@@ -187,7 +192,6 @@ func (j *judge) run() evidence.AttributeFinding {
 	}
 	pop := j.populations[j.Kind]
 	if j.Scope == scopePopulation {
-		j.mark(len(pop.population.items))
 		j.testOne("")
 		return j.conclude(len(pop.population.items))
 	}
@@ -252,19 +256,12 @@ func (j *judge) fail(id string, o evidence.Outcome, detail string) {
 	j.exceptions = append(j.exceptions, evidence.Exception{Attribute: j.ID, Kind: j.Kind, Item: id, Outcome: o, Detail: detail})
 }
 
-// mark notes which items of the kind were tested: all, or those given.
-func (j *judge) mark(size int, items ...int) {
+// mark notes that the item of the kind, one of size, was tested.
+func (j *judge) mark(size, item int) {
 	if j.tested[j.Kind] == nil {
 		j.tested[j.Kind] = make([]bool, size)
 	}
-	if len(items) == 0 {
-		for i := range size {
-			j.tested[j.Kind][i] = true
-		}
-	}
-	for _, i := range items {
-		j.tested[j.Kind][i] = true
-	}
+	j.tested[j.Kind][item] = true
 }
 
 func (j *judge) eval(p *program) (verdict, error) {
