@@ -67,7 +67,7 @@ func (r *run) readAdmin() {
 
 // readDeadLetters pages to the end, or to the first page that fails.
 func (r *run) readDeadLetters() {
-	next := ""
+	next, seen := "", map[string]bool{}
 	for page := 1; ; page++ {
 		rep := r.get("/v1/admin/deadletters?limit=500&from=" + url.QueryEscape(next))
 		rep.request.Page = page
@@ -81,10 +81,10 @@ func (r *run) readDeadLetters() {
 		if rep.err != nil || got.Next == "" {
 			return
 		}
-		if got.Next == next {
-			r.deadLetterReplies[len(r.deadLetterReplies)-1].err = fmt.Errorf("page %d names itself as the next", page)
+		if seen[got.Next] {
+			r.deadLetterReplies[len(r.deadLetterReplies)-1].err = fmt.Errorf("page %d names one before it as the next", page)
 			return
 		}
-		next = got.Next
+		next, seen[got.Next] = got.Next, true
 	}
 }

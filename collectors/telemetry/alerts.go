@@ -97,9 +97,6 @@ func (r *run) silences() part {
 	states := r.deviceStates()
 	activated := r.activations()
 	for _, d := range r.devs {
-		if isCanary(d.Tenant) {
-			continue
-		}
 		key := deviceKey(d.Tenant, d.ID, d.Generation)
 		for _, s := range r.spans(activated[key], r.activity[key]) {
 			if threshold := r.settingsAt(s.from).threshold(d.Type); threshold > 0 {
@@ -211,5 +208,3 @@ func (r *run) deviceStates() map[string][]stateSpan {
 	}
 	return out
 }
-
-func isCanary(tenant string) bool { return strings.HasPrefix(tenant, "canary-") }

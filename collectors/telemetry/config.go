@@ -44,10 +44,14 @@ func (r *run) config() part {
 	return p
 }
 
-// configChanges are the versions that took effect in the period.
+// configChanges are the versions that took effect in the period or after it,
+// and the one that was in force when it began; in_period tells them apart.
 func (r *run) configChanges() part {
-	p, entries := r.fromControl(KindConfigChanges, r.inWindow(evidence.EntryConfigApplied))
-	for _, e := range entries {
+	p, entries := r.fromControl(KindConfigChanges, func(e entry) bool { return e.Type == evidence.EntryConfigApplied && e.Result != "refused" })
+	for i, e := range entries {
+		if i+1 < len(entries) && entries[i+1].Time.Before(r.period.From) {
+			continue // another version followed before the period
+		}
 		var c evidence.ConfigApplied
 		if err := e.data(&c); err != nil {
 			p.gap("a version of the configuration", err)
@@ -55,7 +59,7 @@ func (r *run) configChanges() part {
 		}
 		p.add(e.id(), map[string]any{
 			"version": c.Version, "sha256": c.SHA256, "actor": e.actorName(), "reason": e.Reason,
-			"ticket": e.Ticket, "diff": list(c.Diff), "time": ts(e.Time),
+			"ticket": e.Ticket, "diff": list(c.Diff), "time": ts(e.Time), "in_period": r.period.Contains(e.Time),
 		})
 	}
 	return p
@@ -89,6 +93,7 @@ func target(e entry) string {
 // exports are the files that left in the period.
 func (r *run) exports() part {
 	p, entries := r.fromControl(KindExports, r.inWindow(evidence.EntryExport))
+	p.note = join(p.note, "what operators read over the admin API, dead letters and logs among it, is not counted as an export")
 	for _, e := range entries {
 		var x struct {
 			Requester, Approver, Scope, SHA256, Destination string
