@@ -181,6 +181,9 @@ func (s seen) tenants() part {
 	})
 	for i, e := range p.Entries {
 		p.Entries[i].Detail = count(devices[e.Name], "device", "devices") + fmt.Sprintf(" in the registry, %d of them revoked or retired", gone[e.Name])
+		if strings.HasPrefix(e.Name, evidence.CanaryPrefix) {
+			p.Entries[i].Detail += "; it serves drills and is nobody's customer"
+		}
 	}
 	return p
 }
@@ -219,11 +222,12 @@ func (s seen) triggers() []trigger {
 	}
 	n := 0
 	for _, m := range s.members["telemetry.devices"] {
-		if fp, _ := m.Attributes["fingerprints"].([]any); len(fp) > 0 {
+		fp, _ := m.Attributes["fingerprints"].([]any)
+		if len(fp) > 0 && !strings.HasPrefix(m.text("tenant"), evidence.CanaryPrefix) {
 			n++
 		}
 	}
-	answer(0, "telemetry.devices", n, count(n, "device holds a credential", "devices hold credentials"))
+	answer(0, "telemetry.devices", n, count(n, "device holds a credential", "devices hold credentials")+" (canary devices of drills left out)")
 	n = len(s.members["rollout.rollouts"])
 	answer(1, "rollout.rollouts", n, count(n, "rollout", "rollouts")+" in the period")
 	n = 0

@@ -15,7 +15,7 @@ func TestScopeStatement(t *testing.T) {
 		"SAMPLE DATA · SIMULATED CLOCK", "Lindenau Metering GmbH", "2026-Q3 (2026-07-01 to 2026-09-30, UTC)", "**8 of 14 controls are not met",
 		"`https://0.0.0.0:8443`", "`stadtwerk-nord`: 20 devices", "`lindenau/gridpulse-pipeline`", "`111122223333`", "`111122223333/gridpulse-archive`: eu-central-1, encryption aws:kms, versioning Enabled, Object Lock on",
 		"aws.log-groups: region eu-west-1. AccessDeniedException", "No evidence of aws.trails was collected.",
-		"| Do devices authenticate to the cloud? | **Yes** | telemetry.devices: 40 devices hold credentials. |", "**Not observable**",
+		"| Do devices authenticate to the cloud? | **Yes** | telemetry.devices: 40 devices hold credentials (canary devices of drills left out). |", "**Not observable**",
 		"### 1. Identity", "### 2. Transport", "### 3. Processing", "### 4. Storage & Retention", "### 5. Auditability",
 		"- ✓ **Holds.** Every device has an identity of its own",
 		"- ✕ **Does not hold in this period.** The claim was: “Every change to the pipeline", "(PR-07: exception. 3 of 4 changes did not pass",
