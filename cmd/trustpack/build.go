@@ -33,6 +33,9 @@ func (a *app) buildPack(ctx context.Context, cfg *Config, p evidence.Period, out
 	if err != nil {
 		return pack.Built{}, err
 	}
+	if err := place(&content, lock, signer); err != nil {
+		return pack.Built{}, fmt.Errorf("building pack: %w", err)
+	}
 	digest := sha256.New()
 	err = writeWhole(out, func(w io.Writer) error {
 		built, err = pack.Build(io.MultiWriter(w, digest), content, signer)
@@ -78,9 +81,6 @@ func (a *app) packContent(cfg *Config, lock *locker.Locker, p evidence.Period) (
 		CatalogSHA256: catalog.SHA256(), CatalogFiles: catalog.Files(),
 		Controls: catalog.Controls(), Findings: assessed.Findings, Evidence: collected, Secret: secret,
 	}
-	if c.Sequence, c.Previous, err = chain(lock, p); err != nil {
-		return pack.Content{}, err
-	}
 	if c.Logs, err = excerpts(lock, collected, entries, p); err != nil {
 		return pack.Content{}, err
 	}
@@ -99,20 +99,36 @@ func (a *app) packContent(cfg *Config, lock *locker.Locker, p evidence.Period) (
 	return c, err
 }
 
-// chain gives the pack's number and the pack before it: the last one of
-// another period that ended no later than this one begins.
-func chain(lock *locker.Locker, p evidence.Period) (sequence int, previous string, err error) {
+// place gives the pack its number in the vendor's chain of packs. A period's
+// first pack follows the last one of an earlier period. Built again to the
+// same bytes it is that pack; to other bytes, as after a later collection, it
+// follows what was built for the period before, so that no two packs that
+// differ have one number.
+func place(c *pack.Content, lock *locker.Locker, signer pack.Signer) error {
 	_, packs, err := lock.Index()
 	if err != nil {
-		return 0, "", err
+		return err
 	}
-	sequence = 1
+	c.Sequence, c.Previous = 1, ""
 	for _, old := range packs {
-		if !old.Period.To.After(p.From) && old.Sequence >= sequence {
-			sequence, previous = old.Sequence+1, old.PackJSON
+		if !old.Period.To.After(c.Period.From) && old.Sequence >= c.Sequence {
+			c.Sequence, c.Previous = old.Sequence+1, old.PackJSON
 		}
 	}
-	return sequence, previous, nil
+	for _, old := range packs {
+		if old.Period != c.Period {
+			continue
+		}
+		built, err := pack.Build(io.Discard, *c, signer)
+		if err != nil {
+			return err
+		}
+		if built.PackJSONSHA256 == old.PackJSON {
+			return nil
+		}
+		c.Sequence, c.Previous = old.Sequence+1, old.PackJSON
+	}
+	return nil
 }
 
 // excerpts are the evidence log's, proving each collection, and the logs of
