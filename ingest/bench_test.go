@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-const benchConnections = 32
+const benchConnections = 256
 
 // benchRig has one device for each connection.
 func benchRig(b *testing.B) (*rig, []*rawBench) {

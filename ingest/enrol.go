@@ -16,7 +16,7 @@ import (
 
 // enrolRate bounds attempts per source address; the codes themselves have 160
 // bits.
-func enrolRate() Rate { return Rate{PerSecond: 10, Burst: 200} }
+func enrolRate() Rate { return Rate{PerSecond: 100, Burst: 2000} }
 
 // sourceLimits are limiters by source address.
 type sourceLimits struct {

@@ -439,3 +439,26 @@ func TestSlowClientsAreCutOff(t *testing.T) {
 		}
 	}
 }
+
+func TestEnrolmentAttemptsAreLimitedBySource(t *testing.T) {
+	r := newRig(t)
+	c := r.deviceClient(nil)
+	g := r.s.sourceLimits.of("127.0.0.1")
+	if ok, _, _ := g.take(r.clock.now(), enrolRate().Burst-1, enrolRate()); !ok {
+		t.Fatal("the burst is refused")
+	}
+	_, err := c.Enrol(t.Context(), "nord", "m-1", "x")
+	refusedWith(t, err, CodeEnrolBadCode)
+	_, err = c.Enrol(t.Context(), "nord", "m-1", "x")
+	if p := refusedWith(t, err, CodeRateSource); p.RetryAfter() != time.Second {
+		t.Error(p.RetryAfter())
+	}
+	r.clock.add(time.Second)
+	_, err = c.Enrol(t.Context(), "nord", "m-1", "x")
+	refusedWith(t, err, CodeEnrolBadCode)
+	r.clock.add(time.Hour)
+	r.s.sourceLimits.forget(r.clock.now())
+	if len(r.s.sourceLimits.by) != 0 {
+		t.Error("a full limiter is kept")
+	}
+}
