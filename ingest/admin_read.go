@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"crypto/tls"
 	"errors"
 	"net"
 	"net/http"
@@ -27,7 +28,7 @@ func (s *Server) listeners() []listenerInfo {
 	info := func(name, addr, auth string) listenerInfo {
 		host, _, _ := net.SplitHostPort(addr) // of a listener that is open
 		ip := net.ParseIP(host)
-		return listenerInfo{name, addr, "https", "1.2", auth, ip != nil && ip.IsLoopback()}
+		return listenerInfo{name, addr, "https", strings.TrimPrefix(tls.VersionName(minTLS), "TLS "), auth, ip != nil && ip.IsLoopback()}
 	}
 	return []listenerInfo{
 		info("public", public, "required for telemetry; enrolment and health need none"),

@@ -381,7 +381,7 @@ func (st *state) applyDevice(d *device, index int64, e *evidence.AuditEntry) err
 		}
 		d.decision = decision
 	case evidence.EntryReleased:
-		d.record.State, d.decision = d.released, nil
+		d.record.State, d.decision, d.letIn = d.released, nil, e.Time
 	case evidence.EntryGap:
 		var g gapData
 		if err := json.Unmarshal(e.Data, &g); err != nil {

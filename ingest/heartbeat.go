@@ -52,6 +52,9 @@ func (s *Server) pulses() map[fleetName][]pulse {
 			continue
 		}
 		last := d.activated
+		if d.letIn.After(last) {
+			last = d.letIn // it was silenced, not silent
+		}
 		d.mu.Lock()
 		if d.lastAccepted.After(last) {
 			last = d.lastAccepted

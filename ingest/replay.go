@@ -251,6 +251,18 @@ func (w *window) place(seq, index int64) {
 	}
 	w.runs = slices.Insert(w.runs, i, run{seq, index, 1})
 	if len(w.runs) > maxRuns {
+		gone := w.runs[0]
 		w.runs = slices.Delete(w.runs, 0, 1)
+		w.settle(gone)
+	}
+}
+
+// settle takes the numbers of a run that is forgotten out of the holes: those
+// of dead letters, which came and will never be missing.
+func (w *window) settle(gone run) {
+	for _, h := range slices.Clone(w.holes) {
+		if from, to := max(h.from, gone.seq), min(h.to, gone.seq+gone.n-1); from <= to {
+			w.fill(from, to)
+		}
 	}
 }

@@ -146,10 +146,14 @@ func (l tracked) Accept() (net.Conn, error) {
 	return c, nil
 }
 
+// minTLS is the oldest version of TLS that either port speaks; what the
+// configuration snapshot says of it is read from here.
+const minTLS = tls.VersionTLS12
+
 // listener puts TLS over sessions.
 func (ss *sessions) listener(s *Server, ln net.Listener, name string) net.Listener {
 	base := &tls.Config{
-		MinVersion:   tls.VersionTLS12,
+		MinVersion:   minTLS,
 		CipherSuites: cipherSuites(),
 		NextProtos:   []string{"h2", "http/1.1"},
 		Time:         s.now,
@@ -191,7 +195,7 @@ func (c *session) greet(hello *tls.ClientHelloInfo) error {
 	newest := slices.Max(append([]uint16{0}, hello.SupportedVersions...))
 	r := refused{source: c.source, path: c.listener}
 	switch {
-	case newest < tls.VersionTLS12:
+	case newest < minTLS:
 		r.code, r.detail = CodeTLSVersion, "offers at most "+tls.VersionName(newest)
 	case newest == tls.VersionTLS12 && !slices.ContainsFunc(hello.CipherSuites, func(id uint16) bool { return slices.Contains(cipherSuites(), id) }):
 		r.code, r.detail = CodeTLSCipher, "offers no cipher suite with forward secrecy and AEAD"

@@ -81,6 +81,7 @@ type device struct {
 	activated time.Time
 	decision  *Decision
 	released  evidence.DeviceState // state to return to after a quarantine
+	letIn     time.Time            // when it was last released from one
 	seenFrom  map[string][]string  // source addresses by fingerprint
 
 	mu           sync.Mutex // guards what follows; never held while waiting for the disk
