@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -108,6 +109,9 @@ func (a *app) withAdmin(f *adminFlags, do func(*ingest.AdminClient) error) error
 func refusal(err error) error {
 	var p *ingest.Problem
 	if !errors.As(err, &p) {
+		if errors.Is(err, syscall.ECONNREFUSED) {
+			err = hint(err, "start the ingest with 'trustpack ingest serve', or name its address with --url")
+		}
 		return err
 	}
 	err = fmt.Errorf("the ingest refused: %w", err)

@@ -37,6 +37,9 @@ collection is entered in the evidence log at once. Run it daily: sources forget.
 				return err
 			}
 			done, err := a.collect(cmd.Context(), cfg, p, args)
+			if len(done) == 0 && err != nil {
+				return err
+			}
 			if perr := a.printCollected(done, asJSON); perr != nil {
 				return perr
 			}
