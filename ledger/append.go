@@ -31,14 +31,16 @@ const (
 )
 
 // request is one Append on its way to the disk. Its states keep one that the
-// caller has given up from being written.
+// caller has given up from being written. The caller is answered as soon as
+// it is durable, while the integrator may still have to take it in: who is
+// the last to let go of it puts it back into the pool.
 type request struct {
-	body      []byte // runs, whose indexes the committer fills in
-	leaves    []tlog.Hash
-	runs      []requestRun
-	state     atomic.Int32
-	done      chan error
-	positions []Position
+	body   []byte // runs, whose indexes the committer fills in
+	leaves []tlog.Hash
+	runs   []requestRun
+	state  atomic.Int32
+	held   atomic.Int32 // by how many
+	done   chan error
 }
 
 type requestRun struct {
@@ -69,9 +71,17 @@ func (p *requestPool) put(r *request) {
 	if cap(r.body) > maxKeptBuffer {
 		return
 	}
-	r.body, r.leaves, r.runs, r.positions = r.body[:0], r.leaves[:0], r.runs[:0], nil
+	clear(r.runs)
+	r.body, r.leaves, r.runs = r.body[:0], r.leaves[:0], r.runs[:0]
 	r.state.Store(requestWaiting)
 	p.Put(r)
+}
+
+// letGo ends one holder's use of r.
+func (p *requestPool) letGo(r *request) {
+	if r.held.Add(-1) == 0 {
+		p.put(r)
+	}
 }
 
 // Append puts the entries into their logs, all of them or none, and returns
@@ -85,6 +95,15 @@ func (l *Ledger) Append(ctx context.Context, entries ...Entry) ([]Position, erro
 	if len(entries) == 0 {
 		return nil, nil
 	}
+	return l.AppendTo(ctx, make([]Position, 0, len(entries)), entries)
+}
+
+// AppendTo is Append that puts the positions behind those it is given, and so
+// allocates nothing where there is room. After an error there are none.
+func (l *Ledger) AppendTo(ctx context.Context, positions []Position, entries []Entry) ([]Position, error) {
+	if len(entries) == 0 {
+		return positions, nil
+	}
 	if err := l.enter(); err != nil {
 		return nil, err
 	}
@@ -94,6 +113,7 @@ func (l *Ledger) Append(ctx context.Context, entries ...Entry) ([]Position, erro
 		l.pool.put(r)
 		return nil, err
 	}
+	r.held.Store(2)
 	select {
 	case l.requests <- r:
 	case <-ctx.Done():
@@ -109,8 +129,16 @@ func (l *Ledger) Append(ctx context.Context, entries ...Entry) ([]Position, erro
 		}
 		err = <-r.done
 	}
-	positions := r.positions
-	l.pool.put(r)
+	if err == nil {
+		for _, run := range r.runs {
+			for i := range run.count {
+				positions = append(positions, Position{run.tree.name, run.first + int64(i)})
+			}
+		}
+	} else {
+		positions = nil
+	}
+	l.pool.letGo(r)
 	return positions, err
 }
 
@@ -134,6 +162,7 @@ func (l *Ledger) enter() error {
 // encode checks the entries, writes them as runs and hashes them: all the
 // work that needs no order.
 func (l *Ledger) encode(r *request, entries []Entry) error {
+	var room [16]byte // for index, count and length
 	for i := 0; i < len(entries); {
 		name := entries[i].Log
 		t, err := l.treeFor(name)
@@ -143,7 +172,7 @@ func (l *Ledger) encode(r *request, entries []Entry) error {
 		r.body = append(r.body, byte(len(name)))
 		r.body = append(r.body, name...)
 		at := len(r.body)
-		r.body = append(r.body, make([]byte, 16)...)
+		r.body = append(r.body, room[:]...)
 		run := requestRun{tree: t, indexAt: at, entries: at + 16}
 		for ; i < len(entries) && entries[i].Log == name; i++ {
 			size := len(entries[i].Data)
@@ -162,7 +191,6 @@ func (l *Ledger) encode(r *request, entries []Entry) error {
 		binary.BigEndian.PutUint32(r.body[at+12:], uint32(run.end-run.entries))
 		r.runs = append(r.runs, run)
 	}
-	r.positions = make([]Position, 0, len(entries))
 	return nil
 }
 

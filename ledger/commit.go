@@ -6,49 +6,94 @@ import (
 	"fmt"
 )
 
-// written is what the committer hands on: requests that are durable, then,
-// where a segment was begun, the order to let go of those before it.
+// written is what the committer hands on: requests that are durable, or,
+// where a segment was begun, the place of its beginning.
 type written struct {
 	requests []*request
 	last     chain
-	begun    uint64 // number of the segment begun after them; 0 if none
+	begun    uint64 // number of the segment begun; 0 if none
+}
+
+// wanted is a segment that the committer will need.
+type wanted struct {
+	number uint64
+	size   int64
+}
+
+// made is what came of it.
+type made struct {
+	segment segment
+	err     error
 }
 
 // commit is the committer: it gathers what waits, gives each entry its index,
-// and makes the whole durable by one write and one fsync. It ends when
-// requests is closed.
+// makes the whole durable by one write and one fsync, and answers the callers.
+// It ends when requests is closed.
 func (l *Ledger) commit() {
 	defer close(l.written)
+	defer close(l.wanted)
+	asked := false // for the next segment
+	ask := func() {
+		if !asked {
+			l.wanted <- wanted{l.journal.segment.header.number + 1, l.spares.after(l.journal.segment.size)}
+			asked = true
+		}
+	}
 	for first := range l.requests {
-		group := l.gather(first)
+		group := l.gather(l.free.get(), first)
 		if len(group) == 0 {
 			continue
 		}
 		if lost := l.lost.Load(); lost != nil {
-			refuse(group, lost)
+			l.refuse(group, lost)
 			continue
+		}
+		if !l.journal.fits(group) && l.journal.offset > segmentHeaderSize {
+			ask()
+			if err := l.rotate(); err != nil {
+				l.refuse(group, l.lose("beginning "+segmentName(l.journal.segment.header.number+1), err))
+				continue
+			}
+			asked = false
+			l.written <- written{last: l.journal.last, begun: l.journal.segment.header.number}
 		}
 		sequence(group)
 		if err := l.journal.write(group); err != nil {
-			refuse(group, l.lose(fmt.Sprintf("writing group %d to %s", l.journal.last.number+1, segmentName(l.journal.header.number)), err))
+			l.refuse(group, l.lose(fmt.Sprintf("writing group %d to %s", l.journal.last.number+1, segmentName(l.journal.segment.header.number)), err))
 			continue
 		}
-		w := written{requests: group, last: l.journal.last}
-		if l.journal.offset >= l.segmentBytes {
-			next := l.journal.header.number + 1
-			if err := l.journal.begin(next); err != nil {
-				l.lose("beginning "+segmentName(next), err)
-			} else {
-				w.begun = next
-			}
+		if l.journal.offset > l.journal.segment.size/segmentGrowth {
+			ask()
 		}
-		l.written <- w
+		acknowledge(group)
+		l.written <- written{requests: group, last: l.journal.last}
+	}
+}
+
+// rotate goes on to the next segment, which was asked for a while ago.
+func (l *Ledger) rotate() error {
+	next := <-l.made
+	if next.err != nil {
+		return next.err
+	}
+	return l.journal.begin(next.segment)
+}
+
+// prepare makes segments beside the committer, so that a rotation costs it
+// nothing.
+func (l *Ledger) prepare() {
+	defer close(l.made)
+	for w := range l.wanted {
+		m := made{err: l.Err()}
+		if m.err == nil {
+			m.segment, m.err = l.spares.make(w.number, w.size)
+		}
+		l.made <- m
 	}
 }
 
 // gather takes first and whatever else waits, up to a group's size.
-func (l *Ledger) gather(first *request) []*request {
-	var group []*request
+func (l *Ledger) gather(group []*request, first *request) []*request {
 	size := 0
 	take := func(r *request) {
 		if r.state.CompareAndSwap(requestWaiting, requestTaken) {
@@ -71,6 +116,26 @@ func (l *Ledger) gather(first *request) []*request {
 	return group
 }
 
+// groupPool keeps the slices of groups for the next use.
+type groupPool chan []*request
+
+func (p groupPool) get() []*request {
+	select {
+	case g := <-p:
+		return g
+	default:
+		return nil
+	}
+}
+
+func (p groupPool) put(g []*request) {
+	clear(g)
+	select {
+	case p <- g[:0]:
+	default:
+	}
+}
+
 // sequence gives each run its first index, by the order of the group alone.
 func sequence(group []*request) {
 	for _, r := range group {
@@ -83,37 +148,53 @@ func sequence(group []*request) {
 	}
 }
 
-func refuse(group []*request, err error) {
+// acknowledge answers the callers of a group that is durable. Who reads a log
+// from here on is made to wait for the integrator as far as need be.
+func acknowledge(group []*request) {
 	for _, r := range group {
-		r.positions = nil
-		r.done <- err
+		for i := range r.runs {
+			r.runs[i].tree.durable.Store(r.runs[i].first + int64(r.runs[i].count))
+		}
+	}
+	for _, r := range group {
+		r.done <- nil
 	}
 }
 
-// integrate takes durable requests into the trees in the journal's order and
-// answers their callers. It runs beside the committer, so that hashing and
-// the next fsync overlap.
+func (l *Ledger) refuse(group []*request, err error) {
+	for _, r := range group {
+		r.done <- err
+		l.pool.letGo(r)
+	}
+}
+
+// integrate takes durable requests into the trees in the journal's order. It
+// runs beside the committer, so that hashing and the next fsync overlap.
 func (l *Ledger) integrate() {
 	defer close(l.flushes)
 	for w := range l.written {
-		for _, r := range w.requests {
-			leaves := r.leaves
-			for _, run := range r.runs {
-				waiting := run.tree.add(r.body[run.entries:run.end], leaves[:run.count])
-				leaves = leaves[run.count:]
-				if waiting >= flushBytes && l.lost.Load() == nil {
-					if err := run.tree.flush(l.fsys); err != nil {
-						l.lose("writing the files of log "+run.tree.name, err)
-					}
-				}
-				for i := range run.count {
-					r.positions = append(r.positions, Position{run.tree.name, run.first + int64(i)})
-				}
-			}
-			r.done <- nil
-		}
 		if w.begun > 0 {
-			l.flushes <- l.pointAt(w.last, w.begun)
+			l.flushes <- place{w.last, w.begun}
+			continue
+		}
+		l.reached.Store(w.last.number)
+		for _, r := range w.requests {
+			l.integrateRequest(r)
+			l.pool.letGo(r)
+		}
+		l.free.put(w.requests)
+	}
+}
+
+func (l *Ledger) integrateRequest(r *request) {
+	leaves := r.leaves
+	for _, run := range r.runs {
+		waiting := run.tree.add(r.body[run.entries:run.end], leaves[:run.count])
+		leaves = leaves[run.count:]
+		if waiting >= flushBytes && l.lost.Load() == nil {
+			if err := run.tree.flush(l.fsys); err != nil {
+				l.lose("writing the files of log "+run.tree.name, err)
+			}
 		}
 	}
 }

@@ -19,13 +19,25 @@ const flushBytes = 256 << 10
 // journal. Segments before the one it names are not needed any more.
 const flushedFile = "flushed.json"
 
-// flushPoint is the content of flushedFile: after group Group each log's
-// files durably held what is said here. Recovery cuts them to that and
-// replays the journal from segment Segment on.
+// flushLag is how many segments the logs' files may be behind. Each bringing
+// up costs a few syncs a log, which so many segments share.
+const flushLag = 3
+
+// flushPoint is the content of flushedFile. Each log's files durably held what
+// is said here, which is at least what the journal's segments before Segment
+// hold. Recovery cuts the files to that and replays the journal from there on.
 type flushPoint struct {
-	Group   uint64                `json:"group"`
 	Segment uint64                `json:"segment"`
+	Group   uint64                `json:"group"`   // the last before that segment
+	CRC     uint32                `json:"crc"`     // of that group
+	Reached uint64                `json:"reached"` // no entry in the files is of a later group
 	Logs    map[string]flushedLog `json:"logs"`
+}
+
+// place is where a segment begins.
+type place struct {
+	before  chain
+	segment uint64
 }
 
 type flushedLog struct {
@@ -40,59 +52,52 @@ type sealed struct {
 	Point  json.RawMessage `json:"point"`
 }
 
-// pointAt is the state of all logs after the given group. The integrator calls
-// it, so nothing is added meanwhile.
-func (l *Ledger) pointAt(last chain, segment uint64) flushPoint {
-	p := flushPoint{Group: last.number, Segment: segment, Logs: map[string]flushedLog{}}
-	for _, t := range l.trees() {
-		t.mu.RLock()
-		if n := t.length.Load(); n > 0 {
-			p.Logs[t.name] = flushedLog{Size: n, EntryBytes: t.entries.size()}
-		}
-		t.mu.RUnlock()
-	}
-	return p
-}
-
 // keep is the keeper: it makes the files catch up with the journal, so that
 // segments can be let go. It runs in the background of committing.
 func (l *Ledger) keep() {
 	defer close(l.kept)
+	behind := 0
 	for p := range l.flushes {
-		if l.lost.Load() != nil {
+		if behind++; behind < flushLag || l.lost.Load() != nil {
 			continue
 		}
-		if err := l.flushTo(p); err != nil {
+		behind = 0
+		if err := l.flushTo(p, keptSpares); err != nil {
 			l.lose("bringing the logs' files up to the journal", err)
 		}
 	}
 }
 
-// flushTo makes the files of all logs durable at least as far as p, records
-// p, and drops the segments that are not needed any more. A crash between
-// these leaves files that are too long, or segments too many; recovery takes
-// no notice of the first and drops the second.
-func (l *Ledger) flushTo(p flushPoint) error {
-	for name, at := range p.Logs {
-		t, err := l.treeFor(name)
-		if err != nil {
-			return err
-		}
-		if t.synced == at.Size {
+// flushTo makes the files of all logs durable at least as far as the segments
+// before p go, records that, and lets go of those segments, save for some to
+// be used again. A crash between these leaves files that are too long, or
+// segments too many; recovery takes no notice of the first and drops the
+// second.
+func (l *Ledger) flushTo(p place, spares int) error {
+	point := flushPoint{Segment: p.segment, Group: p.before.number, CRC: p.before.crc, Logs: map[string]flushedLog{}}
+	for _, t := range l.trees() {
+		t.mu.RLock()
+		at := flushedLog{Size: t.length.Load(), EntryBytes: t.entries.size()}
+		t.mu.RUnlock()
+		if at.Size == 0 {
 			continue
 		}
-		if err := t.flush(l.fsys); err != nil {
-			return err
+		if t.synced != at.Size {
+			if err := t.flush(l.fsys); err != nil {
+				return err
+			}
+			if err := t.sync(l.fsys); err != nil {
+				return err
+			}
+			t.synced = at.Size
 		}
-		if err := t.sync(l.fsys); err != nil {
-			return err
-		}
-		t.synced = at.Size
+		point.Logs[t.name] = at
 	}
-	if err := writePoint(l.fsys, l.dir, p); err != nil {
+	point.Reached = l.reached.Load()
+	if err := writePoint(l.fsys, l.dir, point); err != nil {
 		return err
 	}
-	return dropSegments(l.fsys, l.dir, p.Segment)
+	return l.spares.release(p.segment, spares)
 }
 
 // flush moves what waits in memory to the files, without syncing them.

@@ -16,9 +16,9 @@ import (
 // bundle, so they are copied to the log's entries file as they stand.
 //
 //	segment header, 64 bytes:
-//	   0  magic "tpledger"     8  version, u32         12  CRC of the last group before, u32
-//	  16  segment number, u64  24  first group, u64    32  marker, 8 random bytes
-//	  40  zeros                60  CRC-32C of bytes 0 to 60, u32
+//	   0  magic "tpledger"     8  version, u32         12  zeros
+//	  16  segment number, u64  24  marker, 8 random bytes
+//	  32  zeros                60  CRC-32C of bytes 0 to 60, u32
 //	group, 28 bytes and a body:
 //	   0  the segment's marker  8  group number, u64   16  body length, u32
 //	  20  CRC of the group before, u32                 24  CRC-32C of bytes 0 to 24 and body, u32
@@ -26,11 +26,15 @@ import (
 //	   0  name length, u8; name; index of the first entry, u64; entries, u32; bytes, u32;
 //	      each entry: length, u16; data
 //
-// The marker is drawn anew for each segment, so that no entry's data and no
-// earlier use of the same disk space can pass for a group.
+// A segment is made at its full length before it is needed, of zeros or out of
+// one that is not needed any more, because a sync is cheap where no block and
+// no length is new. So what stands behind its last group is of no meaning. The
+// marker is drawn anew for each segment, so that no entry's data and no
+// earlier use of the same disk space can pass for a group. Where a segment
+// begins in the chain is said by its first group.
 const (
 	segmentMagic      = "tpledger"
-	segmentVersion    = 1
+	segmentVersion    = 2
 	segmentHeaderSize = 64
 	groupHeaderSize   = 28
 	markerSize        = 8
@@ -42,10 +46,8 @@ type marker [markerSize]byte
 
 // segmentHeader is how a segment begins.
 type segmentHeader struct {
-	number  uint64
-	first   uint64 // number of its first group
-	prevCRC uint32 // of the group before that
-	marker  marker
+	number uint64
+	marker marker
 }
 
 // The Castagnoli table is the standard library's, which makes it once.
@@ -55,10 +57,8 @@ func (h segmentHeader) encode() []byte {
 	b := make([]byte, segmentHeaderSize)
 	copy(b, segmentMagic)
 	binary.BigEndian.PutUint32(b[8:], segmentVersion)
-	binary.BigEndian.PutUint32(b[12:], h.prevCRC)
 	binary.BigEndian.PutUint64(b[16:], h.number)
-	binary.BigEndian.PutUint64(b[24:], h.first)
-	copy(b[32:], h.marker[:])
+	copy(b[24:], h.marker[:])
 	binary.BigEndian.PutUint32(b[60:], castagnoli(b[:60]))
 	return b
 }
@@ -77,11 +77,9 @@ func parseSegmentHeader(b []byte) (segmentHeader, error) {
 	if v := binary.BigEndian.Uint32(b[8:]); v != segmentVersion {
 		return h, fmt.Errorf("it has format version %d; this program reads version %d", v, segmentVersion)
 	}
-	h.prevCRC = binary.BigEndian.Uint32(b[12:])
 	h.number = binary.BigEndian.Uint64(b[16:])
-	h.first = binary.BigEndian.Uint64(b[24:])
-	copy(h.marker[:], b[32:])
-	if h.number == 0 || h.first == 0 {
+	copy(h.marker[:], b[24:])
+	if h.number == 0 {
 		return h, errors.New("its header counts from 0")
 	}
 	return h, nil

@@ -68,6 +68,7 @@ func (l *Ledger) checkpoint(log string, forHistory bool) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making checkpoint: %w", err)
 	}
+	t.await()
 	s := &t.checkpoints
 	s.mu.Lock()
 	defer s.mu.Unlock()

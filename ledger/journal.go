@@ -1,11 +1,9 @@
 package ledger
 
 import (
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -16,10 +14,8 @@ import (
 // journal is the write-ahead journal at its writing end. One goroutine uses
 // it. After an error it must not be used again.
 type journal struct {
-	fsys    durable.FS
-	dir     string
-	file    durable.File
-	header  segmentHeader
+	segment segment
+	begun   chain // where the segment begins
 	last    chain // the last group that is durable
 	offset  int64 // behind that group
 	scratch []byte
@@ -35,41 +31,39 @@ func segmentName(number uint64) string {
 	return filepath.Join(journalDir, fmt.Sprintf("%010d%s", number, segmentSuffix))
 }
 
-// begin makes segment number, durable and with nothing in it, and goes on
-// writing there.
-func (j *journal) begin(number uint64) error {
-	h := segmentHeader{number: number, first: j.last.number + 1, prevCRC: j.last.crc}
-	if _, err := rand.Read(h.marker[:]); err != nil {
-		return fmt.Errorf("drawing a marker: %w", err)
-	}
-	path := filepath.Join(j.dir, segmentName(number))
-	if err := durable.WriteFileIn(j.fsys, path, h.encode(), 0o600); err != nil {
-		return err
-	}
-	file, err := j.fsys.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		return err
-	}
-	err = j.close()
-	j.file, j.header, j.offset = file, h, segmentHeaderSize
+// begin goes on writing in s, in which nothing has been written.
+func (j *journal) begin(s segment) error {
+	err := j.segment.close()
+	j.segment, j.begun, j.offset = s, j.last, segmentHeaderSize
 	return err
+}
+
+// fits reports whether a group of these requests can be written without
+// making the segment longer.
+func (j *journal) fits(requests []*request) bool {
+	size := int64(groupHeaderSize)
+	for _, r := range requests {
+		size += int64(len(r.body))
+	}
+	return j.offset+size <= j.segment.size
 }
 
 // write makes the requests' runs durable as one group.
 func (j *journal) write(requests []*request) error {
-	buf := append(j.scratch[:0], make([]byte, groupHeaderSize)...)
+	var header [groupHeaderSize]byte
+	buf := append(j.scratch[:0], header[:]...)
 	for _, r := range requests {
 		buf = append(buf, r.body...)
 	}
-	if cap(buf) <= maxKeptBuffer {
+	if cap(buf) <= 2*groupBytes {
 		j.scratch = buf
 	}
 	next := j.last.number + 1
-	crc := sealGroup(buf, j.header.marker, next, j.last.crc)
-	if _, err := j.file.WriteAt(buf, j.offset); err != nil {
+	crc := sealGroup(buf, j.segment.header.marker, next, j.last.crc)
+	if _, err := j.segment.file.WriteAt(buf, j.offset); err != nil {
 		return err
 	}
-	if err := j.file.Sync(); err != nil {
+	if err := j.segment.file.Sync(); err != nil {
 		return err
 	}
 	j.last = chain{next, crc}
@@ -77,13 +71,13 @@ func (j *journal) write(requests []*request) error {
 	return nil
 }
 
-func (j *journal) close() error {
-	if j.file == nil {
+// trim gives the space back that the last segment does not need. Nothing is
+// at risk: it is all behind the last group.
+func (j *journal) trim() error {
+	if j.offset >= j.segment.size {
 		return nil
 	}
-	f := j.file
-	j.file = nil
-	return f.Close()
+	return j.segment.file.Truncate(j.offset)
 }
 
 // listSegments gives the numbers of the segments in the ledger's directory,
@@ -109,27 +103,4 @@ func listSegments(fsys durable.FS, dir string) ([]uint64, error) {
 		numbers = append(numbers, n)
 	}
 	return numbers, nil
-}
-
-// dropSegments removes the segments below number, whose content the logs'
-// own files hold.
-func dropSegments(fsys durable.FS, dir string, number uint64) error {
-	numbers, err := listSegments(fsys, dir)
-	if err != nil {
-		return err
-	}
-	dropped := false
-	for _, n := range numbers {
-		if n >= number {
-			break
-		}
-		if err := fsys.Remove(filepath.Join(dir, segmentName(n))); err != nil {
-			return err
-		}
-		dropped = true
-	}
-	if !dropped {
-		return nil
-	}
-	return fsys.SyncDir(filepath.Join(dir, journalDir))
 }

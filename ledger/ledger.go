@@ -9,7 +9,7 @@
 // durable and replays the journal. A directory holds:
 //
 //	lock                    held by the process that writes
-//	journal/0000000007.seg  groups, see group.go
+//	journal/0000000007.seg  groups, see group.go and spare.go
 //	flushed.json            how far the files below are durable
 //	logs/NAME/level-L       tile hashes, entries, entries.idx: see tree.go
 //	logs/NAME/checkpoint.json, history.jsonl
@@ -21,6 +21,7 @@ package ledger
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -38,22 +39,21 @@ type Options struct {
 	Now        func() time.Time // dates checkpoints in the history; nil is time.Now
 
 	fsys         durable.FS // nil is the disk
-	segmentBytes int64      // 0 is defaultSegment
+	segmentBytes int64      // length of every segment; 0 is firstSegment growing to defaultSegment
 }
 
 const defaultSegment = 64 << 20
 
 // Ledger is an open ledger. Its methods may be called from many goroutines.
 type Ledger struct {
-	dir          string
-	fsys         durable.FS
-	options      Options
-	now          func() time.Time
-	readOnly     bool
-	segmentBytes int64
-	lock         *durable.Lock
-	recovery     Recovery
-	seen         func(run) error // where set, gets the runs that replay passes over
+	dir      string
+	fsys     durable.FS
+	options  Options
+	now      func() time.Time
+	readOnly bool
+	lock     *durable.Lock
+	recovery Recovery
+	seen     func(run) error // where set, gets the runs that replay passes over
 
 	mu     sync.RWMutex // guards logs and closed
 	logs   map[string]*tree
@@ -61,12 +61,17 @@ type Ledger struct {
 
 	inflight sync.WaitGroup // Appends
 	pool     requestPool
+	free     groupPool
 	lost     atomic.Pointer[LostError]
+	reached  atomic.Uint64 // the last group of which the integrator took in anything
 
 	journal  journal // the committer's
+	spares   *spares
 	requests chan *request
 	written  chan written
-	flushes  chan flushPoint
+	wanted   chan wanted
+	made     chan made
+	flushes  chan place
 	kept     chan struct{} // closed when the keeper has ended
 }
 
@@ -108,9 +113,13 @@ func Open(dir string, o Options) (*Ledger, error) {
 		return nil, errors.Join(fmt.Errorf("opening ledger %s: %w", dir, err), l.release())
 	}
 	l.requests = make(chan *request, 256)
-	l.written = make(chan written, 1)
-	l.flushes = make(chan flushPoint, 1)
+	l.written = make(chan written, 4)
+	l.free = make(groupPool, 8)
+	l.wanted = make(chan wanted, 1)
+	l.made = make(chan made, 1)
+	l.flushes = make(chan place, 1)
 	l.kept = make(chan struct{})
+	go l.prepare()
 	go l.commit()
 	go l.integrate()
 	go l.keep()
@@ -140,16 +149,14 @@ func OpenReadOnly(dir string, o Options) (*Ledger, error) {
 }
 
 func newLedger(dir string, o Options) (*Ledger, error) {
-	l := &Ledger{dir: dir, fsys: o.fsys, options: o, now: o.Now, segmentBytes: o.segmentBytes, logs: map[string]*tree{}}
+	l := &Ledger{dir: dir, fsys: o.fsys, options: o, now: o.Now, logs: map[string]*tree{}}
 	if l.fsys == nil {
 		l.fsys = durable.Disk{}
 	}
 	if l.now == nil {
 		l.now = time.Now
 	}
-	if l.segmentBytes == 0 {
-		l.segmentBytes = defaultSegment
-	}
+	l.spares = newSpares(l.fsys, dir, o.segmentBytes)
 	if err := checkOrigin(o.Instance); err != nil {
 		return nil, fmt.Errorf("opening ledger %s: instance: %w", dir, err)
 	}
@@ -194,17 +201,34 @@ func (l *Ledger) Close() error {
 	l.inflight.Wait()
 	close(l.requests)
 	<-l.kept
+	unused := <-l.made // nothing if no segment was asked for in vain
+	err := unused.segment.close()
 	if l.lost.Load() == nil {
-		if err := l.flushTo(l.pointAt(l.journal.last, l.journal.header.number)); err != nil {
+		if err := l.finish(unused.segment.header.number); err != nil {
 			l.lose("bringing the logs' files up to the journal", err)
 		}
 	}
-	return errors.Join(l.Err(), l.release())
+	return errors.Join(l.Err(), err, l.release())
+}
+
+// finish leaves nothing in the journal that the logs' files do not hold, and
+// no more space taken than is needed. unused is the number of a segment that
+// was made ahead; 0 if none was.
+func (l *Ledger) finish(unused uint64) error {
+	if err := l.flushTo(place{l.journal.begun, l.journal.segment.header.number}, 0); err != nil {
+		return err
+	}
+	if unused > 0 {
+		if err := l.fsys.Remove(filepath.Join(l.dir, segmentName(unused))); err != nil {
+			return err
+		}
+	}
+	return l.journal.trim()
 }
 
 // release closes every file and unlocks the directory.
 func (l *Ledger) release() error {
-	errs := []error{l.journal.close()}
+	errs := []error{l.journal.segment.close()}
 	for _, t := range l.trees() {
 		for _, p := range t.packs() {
 			errs = append(errs, p.close())
@@ -237,17 +261,20 @@ func (l *Ledger) treeFor(name string) (*tree, error) {
 	return t, nil
 }
 
-// find gives the log of that name if it has been used.
+// find gives the log of that name if it has been used, with all that was
+// acknowledged in it.
 func (l *Ledger) find(name string) (*tree, error) {
 	l.mu.RLock()
-	defer l.mu.RUnlock()
-	if l.closed {
-		return nil, ErrClosed
-	}
 	t, ok := l.logs[name]
-	if !ok {
+	closed := l.closed
+	l.mu.RUnlock()
+	switch {
+	case closed:
+		return nil, ErrClosed
+	case !ok:
 		return nil, fmt.Errorf("log %q: %w", name, ErrNotFound)
 	}
+	t.await()
 	return t, nil
 }
 

@@ -12,6 +12,7 @@ import (
 func (l *Ledger) Logs() []string {
 	names := []string{}
 	for _, t := range l.trees() {
+		t.await()
 		t.checkpoints.mu.Lock()
 		known := t.size() > 0 || t.checkpoints.last != nil
 		t.checkpoints.mu.Unlock()

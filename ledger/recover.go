@@ -47,103 +47,95 @@ func (l *Ledger) loadTrees() (journalEnd, error) {
 }
 
 // replay reads the journal's segments from the flush point's on and takes in
-// the groups after it.
+// what the logs' files do not hold.
 func (l *Ledger) replay(point flushPoint) (journalEnd, error) {
 	numbers, err := listSegments(l.fsys, l.dir)
 	if err != nil {
 		return journalEnd{}, err
 	}
 	for len(numbers) > 0 && numbers[0] < point.Segment {
-		numbers = numbers[1:] // left by a crash before they were dropped
+		numbers = numbers[1:] // not needed any more
 	}
-	want := max(point.Segment, 1)
 	if len(numbers) == 0 && point.Segment == 0 {
 		return journalEnd{}, nil
 	}
-	end := journalEnd{}
+	end := journalEnd{last: chain{point.Group, point.CRC}}
+	want := max(point.Segment, 1)
 	var torn *segmentScan
-	for i, n := range numbers {
+	var tornAt uint64
+	for _, n := range numbers {
 		if n != want {
-			break
+			return journalEnd{}, &DamageError{File: segmentName(want), Offset: -1, Reason: "the segment is missing"}
 		}
-		s, err := l.replaySegment(n, point.Group)
+		s, err := l.replaySegment(n, end.last, torn, tornAt)
 		if err != nil {
 			return journalEnd{}, err
 		}
-		if err := follows(end, torn, s, i == 0, point); err != nil {
-			return journalEnd{}, err
+		if s.groups > 0 {
+			torn = nil // an earlier recovery cut it, and went on here
 		}
-		end, torn = journalEnd{s.last, n}, nil
 		if s.bad != "" {
-			torn = &s
+			torn, tornAt = &s, n
 		}
+		end = journalEnd{s.last, n}
 		want++
 	}
-	if end.segment == 0 || end.segment != numbers[len(numbers)-1] {
+	if end.segment == 0 {
 		return journalEnd{}, &DamageError{File: segmentName(want), Offset: -1, Reason: "the segment is missing"}
 	}
-	if end.last.number < point.Group {
-		return journalEnd{}, &DamageError{File: segmentName(end.segment), Offset: -1, Reason: fmt.Sprintf("the journal ends with group %d, but group %d was made durable", end.last.number, point.Group)}
+	if end.last.number < point.Reached {
+		return journalEnd{}, &DamageError{File: segmentName(end.segment), Offset: -1, Reason: fmt.Sprintf("the journal ends with group %d, but group %d was made durable", end.last.number, point.Reached)}
 	}
 	if torn != nil {
-		l.recovery.CutFile, l.recovery.CutAt, l.recovery.Cut = segmentName(end.segment), torn.end, torn.size-torn.end
+		l.recovery.CutFile, l.recovery.CutAt, l.recovery.Cut = segmentName(tornAt), torn.end, torn.torn
 	}
+	l.reached.Store(end.last.number)
 	return end, nil
 }
 
-// follows holds a segment to the one before it. A torn end of that one is
-// fine when the segment says itself that the journal went on from before the
-// tear: an earlier recovery cut it there.
-func follows(end journalEnd, torn *segmentScan, s segmentScan, isFirst bool, point flushPoint) error {
-	name := segmentName(s.header.number)
-	if isFirst {
-		if s.header.first > point.Group+1 {
-			return &DamageError{File: name, Offset: -1, Reason: fmt.Sprintf("it begins with group %d, but the logs' files end with group %d", s.header.first, point.Group)}
-		}
-		return nil
-	}
-	if s.header.first == end.last.number+1 && s.header.prevCRC == end.last.crc {
-		return nil
-	}
-	if torn != nil {
-		return &DamageError{File: segmentName(end.segment), Offset: torn.end, Reason: fmt.Sprintf("%s, and %s goes on with group %d", torn.bad, name, s.header.first)}
-	}
-	return &DamageError{File: name, Offset: -1, Reason: fmt.Sprintf("it begins with group %d, but the segment before it ends with group %d", s.header.first, end.last.number)}
-}
-
-// replaySegment takes in the groups of a segment that come after the given
-// one. A bad group with a good one behind it is damage.
-func (l *Ledger) replaySegment(number, after uint64) (segmentScan, error) {
+// replaySegment takes in the groups of a segment, which go on from last. A
+// bad group with a good one behind it is damage, and so is a good one that
+// does not follow: then, if an earlier segment is torn, that is where.
+func (l *Ledger) replaySegment(number uint64, last chain, torn *segmentScan, tornAt uint64) (segmentScan, error) {
 	name := segmentName(number)
 	b, err := durable.ReadFileIn(l.fsys, filepath.Join(l.dir, name))
 	if err != nil {
 		return segmentScan{}, err
 	}
-	s, err := scanSegment(b, func(g group) error {
-		if g.number <= after {
-			if l.seen == nil {
-				return nil
-			}
-			return parseRuns(g.body, l.seen)
+	s, err := scanSegment(b, last, func(g group) error {
+		before := l.recovery.Entries
+		err := parseRuns(g.body, l.replayRun)
+		if l.recovery.Entries > before {
+			l.recovery.Groups++
 		}
-		l.recovery.Groups++
-		return parseRuns(g.body, l.replayRun)
+		return err
 	})
 	switch {
 	case err != nil:
 		return s, &DamageError{File: name, Offset: s.end, Reason: err.Error()}
 	case s.header.number != number:
 		return s, &DamageError{File: name, Offset: 0, Reason: fmt.Sprintf("it is segment %d under another name", s.header.number)}
-	case s.bad != "" && s.laterGood >= 0:
+	case s.laterGood > s.end:
 		return s, &DamageError{File: name, Offset: s.end, Reason: fmt.Sprintf("%s, and a good group follows at byte %d", s.bad, s.laterGood)}
+	case s.laterGood == s.end && torn != nil:
+		return s, &DamageError{File: segmentName(tornAt), Offset: torn.end, Reason: fmt.Sprintf("%s, but the journal goes on in %s (%s)", torn.bad, name, s.bad)}
+	case s.laterGood == s.end:
+		return s, &DamageError{File: name, Offset: s.end, Reason: s.bad}
 	}
 	return s, nil
 }
 
+// replayRun takes in a run, unless the log's files have it already.
 func (l *Ledger) replayRun(r run) error {
 	t, err := l.treeFor(r.log)
 	if err != nil {
 		return err
+	}
+	if r.first+int64(r.count) <= t.synced {
+		if l.seen == nil {
+			return nil
+		}
+		return l.seen(r)
 	}
 	if r.first != t.size() {
 		return fmt.Errorf("log %s goes on with entry %d, but has %d", r.log, r.first, t.size())
@@ -158,6 +150,7 @@ func (l *Ledger) replayRun(r run) error {
 	}
 	t.add(r.entries, leaves)
 	t.next = t.size()
+	t.durable.Store(t.next)
 	l.recovery.Entries += int64(r.count)
 	return nil
 }
@@ -189,9 +182,13 @@ func (l *Ledger) takeOver(end journalEnd) error {
 			return err
 		}
 	}
-	l.journal = journal{fsys: l.fsys, dir: l.dir, last: end.last}
-	if err := l.journal.begin(end.segment + 1); err != nil {
+	first, err := l.spares.make(end.segment+1, l.spares.first)
+	if err != nil {
 		return err
 	}
-	return l.flushTo(l.pointAt(end.last, end.segment+1))
+	l.journal.last = end.last
+	if err := l.journal.begin(first); err != nil {
+		return err
+	}
+	return l.flushTo(place{end.last, end.segment + 1}, keptSpares)
 }

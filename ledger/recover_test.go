@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -25,21 +26,25 @@ func crashed(t *testing.T) (*crashfs.FS, string, []int) {
 	o.fsys = disk
 	l := open(t, "/ledger", o)
 	path := filepath.Join("/ledger", segmentName(1))
-	ends := []int{len(disk.Files()[path])}
+	ends := []int{segmentHeaderSize}
 	for i := range 3 {
 		if _, err := l.Append(context.Background(), Entry{"a", fmt.Appendf(nil, "a%d", i)}, Entry{"b", fmt.Appendf(nil, "b%d", i)}); err != nil {
 			t.Fatal(err)
 		}
-		ends = append(ends, len(disk.Files()[path]))
+		b := disk.Files()[path]
+		ends = append(ends, ends[i]+int(claimed(b[ends[i]:])))
 	}
-	return disk.Reboot(0), path, ends
+	disk = disk.Reboot(0)
+	disk.Put(path, disk.Files()[path][:ends[3]]) // as a closed ledger would leave it
+	return disk, path, ends
 }
 
 func TestTornTailIsCutAtEveryByte(t *testing.T) {
 	disk, path, ends := crashed(t)
 	whole := disk.Files()[path]
 	for cut := ends[2]; cut <= ends[3]; cut++ {
-		for what, tail := range map[string][]byte{"cut off": whole[:cut], "zeros": append(slices.Clone(whole[:cut]), make([]byte, ends[3]-cut)...)} {
+		garbage := bytes.Repeat([]byte("what an earlier use left "), 20)
+		for what, tail := range map[string][]byte{"cut off": whole[:cut], "zeros": append(slices.Clone(whole[:cut]), make([]byte, 1000)...), "garbage": append(slices.Clone(whole[:cut]), garbage...)} {
 			disk := disk.Restart()
 			disk.Put(path, tail)
 			o := testOptions()
@@ -49,13 +54,22 @@ func TestTornTailIsCutAtEveryByte(t *testing.T) {
 				t.Fatalf("%s at %d: %v", what, cut, err)
 			}
 			want := int64(2)
-			if slices.Equal(tail, whole) {
+			if cut == ends[3] {
 				want = 3
 			}
 			if l.Size("a") != want || l.Size("b") != want {
 				t.Errorf("%s at %d: logs have %d and %d entries, want %d", what, cut, l.Size("a"), l.Size("b"), want)
 			}
-			torn := int64(len(tail) - ends[want])
+			torn := int64(0)
+			switch header := ends[2] + groupHeaderSize; {
+			case cut < ends[2]+markerSize || cut == ends[3]: // nothing that can be told from an earlier use
+			case what == "cut off" && cut < ends[3]:
+				torn = int64(cut - ends[2])
+			case cut >= header:
+				torn = int64(ends[3] - ends[2])
+			default:
+				torn = claimed(tail[ends[2]:])
+			}
 			if r := l.Recovery(); r.Cut != torn || r.Groups != int(want) || torn > 0 && (r.CutAt != int64(ends[2]) || r.CutFile != segmentName(1)) {
 				t.Errorf("%s at %d: recovery says %+v, want a cut of %d bytes", what, cut, r, torn)
 			}
@@ -127,28 +141,58 @@ func TestLossOfAFlushedSegmentIsRefused(t *testing.T) {
 func TestSegmentsMustFollowOneAnother(t *testing.T) {
 	disk, path, ends := crashed(t)
 	whole := disk.Files()[path]
+	h, err := parseSegmentHeader(whole)
+	if err != nil {
+		t.Fatal(err)
+	}
 	var groups []group
-	s, err := scanSegment(whole, func(g group) error { groups = append(groups, g); return nil })
+	s, err := scanSegment(whole, chain{}, func(g group) error { groups = append(groups, g); return nil })
 	if err != nil || len(groups) != 3 {
 		t.Fatal(err, len(groups))
 	}
+	second := func(number uint64, bodies ...[]byte) []byte {
+		h := segmentHeader{number: number, marker: marker{1, 2, 3, 4, 5, 6, 7, 8}}
+		b := h.encode()
+		last := s.last
+		for _, body := range bodies {
+			g := append(make([]byte, groupHeaderSize), body...)
+			last = chain{last.number + 1, sealGroup(g, h.marker, last.number+1, last.crc)}
+			b = append(b, g...)
+		}
+		return append(b, make([]byte, 100)...)
+	}
+	run := func(log string, first int, entry string) []byte {
+		b := append([]byte{byte(len(log))}, log...)
+		b = append(b, 0, 0, 0, 0, 0, 0, 0, byte(first), 0, 0, 0, 1, 0, 0, 0, byte(2+len(entry)))
+		return appendEntry(b, []byte(entry))
+	}
+	goesOn := second(2, append(run("a", 3, "more"), run("b", 3, "more")...), run("a", 4, "last"))
+	spoilt := func(at int) []byte { b := slices.Clone(goesOn); b[at] ^= 1; return b }
+	renumbered := slices.Clone(whole[:ends[2]])
+	sealGroup(renumbered[ends[1]:], h.marker, 3, groups[1].prevCRC)
 	for name, c := range map[string]struct {
-		firstSize int
-		second    segmentHeader
-		entries   int64 // of log a; 0 where the ledger must be refused
-		want      string
+		first   []byte
+		second  []byte
+		entries int64 // of log a; 0 where the ledger must be refused
+		want    string
 	}{
-		"follows":              {ends[3], segmentHeader{number: 2, first: 4, prevCRC: s.last.crc}, 3, ""},
-		"skips a group":        {ends[3], segmentHeader{number: 2, first: 5, prevCRC: s.last.crc}, 0, "it begins with group 5"},
-		"another history":      {ends[3], segmentHeader{number: 2, first: 4, prevCRC: s.last.crc + 1}, 0, "it begins with group 4"},
-		"behind a tear":        {ends[3] - 1, segmentHeader{number: 2, first: 4, prevCRC: s.last.crc}, 0, fmt.Sprintf("at byte %d", ends[2])},
-		"from before a tear":   {ends[3] - 1, segmentHeader{number: 2, first: 3, prevCRC: groups[1].crc}, 2, ""},
-		"another number":       {ends[3], segmentHeader{number: 3, first: 4, prevCRC: s.last.crc}, 0, "segment 3 under another name"},
-		"cut at a group's end": {ends[2], segmentHeader{number: 2, first: 4, prevCRC: s.last.crc}, 0, "it begins with group 4"},
+		"empty":                  {whole, second(2), 3, ""},
+		"follows":                {whole, goesOn, 5, ""},
+		"torn":                   {whole, goesOn[:len(goesOn)-101], 4, ""},
+		"first group torn":       {whole, second(2, run("a", 3, "more"))[:segmentHeaderSize+40], 3, ""},
+		"first group spoilt":     {whole, spoilt(segmentHeaderSize + 40), 0, "at byte 64: checksum of a group is wrong, and a good group follows"},
+		"first marker spoilt":    {whole, spoilt(segmentHeaderSize), 0, "at byte 64: no group begins here, and a good group follows"},
+		"behind a tear":          {whole[:ends[3]-1], goesOn, 0, fmt.Sprintf("%s is damaged at byte %d", segmentName(1), ends[2])},
+		"empty behind a tear":    {whole[:ends[3]-1], second(2), 2, ""},
+		"another number":         {whole, second(3), 0, "segment 3 under another name"},
+		"cut at a group's end":   {whole[:ends[2]], goesOn, 0, segmentName(2) + " is damaged at byte 64: group 4 does not follow group 2"},
+		"a group of other place": {renumbered, nil, 0, "group 3 does not follow group 1"},
 	} {
 		disk := disk.Restart()
-		disk.Put(path, whole[:c.firstSize])
-		disk.Put(filepath.Join("/ledger", segmentName(2)), c.second.encode())
+		disk.Put(path, c.first)
+		if c.second != nil {
+			disk.Put(filepath.Join("/ledger", segmentName(2)), c.second)
+		}
 		o := testOptions()
 		o.fsys = disk
 		l, err := Open("/ledger", o)
@@ -169,7 +213,7 @@ func TestSegmentsMustFollowOneAnother(t *testing.T) {
 		l.Close()
 	}
 	disk = disk.Restart()
-	disk.Put(filepath.Join("/ledger", segmentName(3)), segmentHeader{number: 3, first: 4, prevCRC: s.last.crc}.encode())
+	disk.Put(filepath.Join("/ledger", segmentName(3)), segmentHeader{number: 3}.encode())
 	o := testOptions()
 	o.fsys = disk
 	if _, err := Open("/ledger", o); err == nil || !strings.Contains(err.Error(), segmentName(2)+" is damaged: the segment is missing") {
@@ -234,15 +278,17 @@ func TestAnEntryCannotPassForAGroup(t *testing.T) {
 	o.fsys = disk
 	l := open(t, "/ledger", o)
 	path := filepath.Join("/ledger", segmentName(2))
-	group := slices.Clone(disk.Files()[path])
 	appendOne(t, l, "a", "x")
-	group = disk.Files()[path][len(group):] // a real group of this segment
+	group := disk.Files()[path][segmentHeaderSize:]
+	group = group[:claimed(group)] // a real group of this segment
 	forged := slices.Clone(group)
 	clear(forged[:markerSize]) // whose marker a device cannot know
 	appendOne(t, l, "a", string(forged))
 	whole := disk.Files()[path]
+	at := segmentHeaderSize + len(group)
+	whole[at+int(claimed(whole[at:]))-1] ^= 1
 	disk = disk.Reboot(0)
-	disk.Put(path, whole[:len(whole)-1])
+	disk.Put(path, whole)
 	o.fsys = disk
 	l, err := Open("/ledger", o)
 	if err != nil {

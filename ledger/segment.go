@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 )
 
@@ -14,42 +15,60 @@ type chain struct {
 // segmentScan is what reading a segment from its beginning gave.
 type segmentScan struct {
 	header segmentHeader
+	groups int
 	last   chain // after its last good group
 	end    int64 // offset behind that group
-	// bad says why the bytes at end are no good group; empty where the
-	// segment ends there.
+	// bad says why what stands at end is no good group; empty where none was
+	// begun there.
 	bad  string
-	size int64 // of the segment
-	// laterGood is the offset of a good group behind the bad place, or -1.
+	torn int64 // bytes of the group that was begun at end
+	// laterGood is the offset of a good group at the bad place, which does not
+	// follow, or behind it; or -1.
 	laterGood int64
 }
 
-// scanSegment reads a segment's bytes and calls each for every group in
-// order, up to the first that is not good. The error is that of each, or says
-// that the header is unusable.
-func scanSegment(b []byte, each func(group) error) (segmentScan, error) {
+// scanSegment reads a segment's bytes, which go on from last, and calls each
+// for every group in order, up to the first that is not good. The error is
+// that of each, or says that the header is unusable.
+func scanSegment(b []byte, last chain, each func(group) error) (segmentScan, error) {
 	h, err := parseSegmentHeader(b)
 	if err != nil {
 		return segmentScan{}, err
 	}
-	s := segmentScan{header: h, last: chain{h.first - 1, h.prevCRC}, end: segmentHeaderSize, size: int64(len(b)), laterGood: -1}
+	s := segmentScan{header: h, last: last, end: segmentHeaderSize, laterGood: -1}
 	for s.end < int64(len(b)) {
-		g, n, err := parseGroup(b[s.end:], h.marker)
+		rest := b[s.end:]
+		g, n, err := parseGroup(rest, h.marker)
 		if err == nil && (g.number != s.last.number+1 || g.prevCRC != s.last.crc) {
-			err = fmt.Errorf("group %d does not follow group %d", g.number, s.last.number)
+			s.bad, s.laterGood = fmt.Sprintf("group %d does not follow group %d", g.number, s.last.number), s.end
+			return s, nil
 		}
 		if err != nil {
-			s.bad = err.Error()
 			s.laterGood = findGroup(b, s.end+1, h.marker)
+			if bytes.HasPrefix(rest, h.marker[:]) {
+				s.bad, s.torn = err.Error(), claimed(rest)
+			} else if s.laterGood >= 0 {
+				s.bad = err.Error()
+			}
 			return s, nil
 		}
 		if err := each(g); err != nil {
 			return s, err
 		}
+		s.groups++
 		s.last = chain{g.number, g.crc}
 		s.end += int64(n)
 	}
 	return s, nil
+}
+
+// claimed is how many bytes of b belong to the group that begins there, by
+// what its header says.
+func claimed(b []byte) int64 {
+	if len(b) < groupHeaderSize {
+		return int64(len(b))
+	}
+	return min(int64(len(b)), groupHeaderSize+int64(binary.BigEndian.Uint32(b[16:])))
 }
 
 // findGroup looks for a group with a right checksum from the offset on.

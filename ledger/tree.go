@@ -31,6 +31,11 @@ type tree struct {
 	// next is the index of the next entry to sequence. The committer owns it.
 	next int64
 
+	// durable is the number of entries that were acknowledged or are about to
+	// be. The committer writes it; length follows, and grown says so.
+	durable atomic.Int64
+	grown   *sync.Cond
+
 	// mu guards what follows. flushing is taken before it, and held by who
 	// moves bytes from memory to files.
 	flushing sync.Mutex
@@ -50,6 +55,7 @@ type tree struct {
 
 func newTree(dir, name string) *tree {
 	t := &tree{name: name, ledger: dir, dir: filepath.Join(dir, logsDir, name)}
+	t.grown = sync.NewCond(t.mu.RLocker())
 	t.entries = t.pack("entries")
 	t.index = t.pack("entries.idx")
 	return t
@@ -91,7 +97,21 @@ func (t *tree) add(bundle []byte, leaves []tlog.Hash) int {
 		}
 	}
 	t.length.Store(n)
+	t.grown.Broadcast()
 	return len(t.entries.tail) + len(t.level(0).tail)
+}
+
+// await waits until the tree has taken in what was acknowledged before.
+func (t *tree) await() {
+	want := t.durable.Load()
+	if t.length.Load() >= want {
+		return
+	}
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	for t.length.Load() < want {
+		t.grown.Wait()
+	}
 }
 
 func (t *tree) keep(level int, h tlog.Hash) {
@@ -174,6 +194,7 @@ func finish(rest func() error, err error) error {
 // entries in entryBytes, and opens them.
 func (t *tree) restore(length, entryBytes int64, open func(*pack) error) error {
 	t.length.Store(length)
+	t.durable.Store(length)
 	t.next, t.synced = length, length
 	t.entries.flushed = entryBytes
 	t.index.flushed = length / tileWidth * 8

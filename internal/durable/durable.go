@@ -56,7 +56,7 @@ func WriteFile(path string, data []byte, perm fs.FileMode) error {
 
 // WriteFileIn is WriteFile on fsys.
 func WriteFileIn(fsys FS, path string, data []byte, perm fs.FileMode) error {
-	temp := filepath.Join(filepath.Dir(path), tempPrefix+filepath.Base(path)+"."+rand.Text()[:8])
+	temp := TempName(path)
 	if err := writeSynced(fsys, temp, data, perm); err != nil {
 		return errors.Join(fmt.Errorf("writing %s: %w", path, err), removeIfThere(fsys, temp))
 	}
@@ -147,6 +147,12 @@ func SyncAboveIn(fsys FS, path string) error {
 }
 
 const tempPrefix = ".tmp-"
+
+// TempName gives a name beside path for a file that is to be renamed to path
+// once it is whole, and that RemoveTempsIn removes if it never was.
+func TempName(path string) string {
+	return filepath.Join(filepath.Dir(path), tempPrefix+filepath.Base(path)+"."+rand.Text()[:8])
+}
 
 // RemoveTempsIn removes what a crash within WriteFile left in dir.
 func RemoveTempsIn(fsys FS, dir string) error {
