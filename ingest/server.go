@@ -229,9 +229,7 @@ func (s *Server) append(batch []ledger.Entry) ([]ledger.Position, error) {
 	}
 	positions, err := s.led.Append(context.Background(), batch...)
 	if err != nil && s.led.Err() != nil {
-		if s.lost.CompareAndSwap(nil, &err) {
-			s.log.Error("durability lost: nothing is taken any more until a restart", "error", err)
-		}
+		s.lose(err)
 	}
 	return positions, err
 }
@@ -241,7 +239,18 @@ func (s *Server) durable() error {
 	if err := s.lost.Load(); err != nil {
 		return *err
 	}
-	return s.led.Err()
+	err := s.led.Err() // it may have failed between two appends, in files of its own
+	if err != nil {
+		s.lose(err)
+	}
+	return err
+}
+
+// lose says once that nothing more can be made durable.
+func (s *Server) lose(err error) {
+	if s.lost.CompareAndSwap(nil, &err) {
+		s.log.Error("durability lost: nothing is taken any more until a restart", "error", err)
+	}
 }
 
 // failure is the problem for an error of our own: 503 where durability is
