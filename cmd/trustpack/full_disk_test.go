@@ -33,7 +33,7 @@ func TestFullDisk(t *testing.T) {
 	t.Run("file size limit", func(t *testing.T) {
 		s := initServed(t)
 		cmd := exec.Command(os.Args[0], "-test.run=^TestServeUnderFileLimit$")
-		cmd.Env = append(os.Environ(), fileLimit+"=262144", fileLimit+"_CONFIG="+s.config)
+		cmd.Env = append(os.Environ(), fileLimit+"=2097152", fileLimit+"_CONFIG="+s.config)
 		s.fillUp(cmd, "file too large", func() {})
 	})
 	t.Run("full file system", func(t *testing.T) {
@@ -54,12 +54,12 @@ func TestFullDisk(t *testing.T) {
 	})
 }
 
-// onSmallDisk serves a state that lies on a file system of 2 MiB, and leaves
+// onSmallDisk serves a state that lies on a file system of 3 MiB, and leaves
 // what is there in the end in the folder copy.
 const onSmallDisk = `
 set -e
 cp -a "$1/state" "$1/copy"
-mount -t tmpfs -o size=2m none "$1/state"
+mount -t tmpfs -o size=3m none "$1/state"
 cp -a "$1/copy/." "$1/state/"
 trap 'kill -TERM $pid' INT
 trustpack ingest serve --config "$1/trustpack.yaml" &
