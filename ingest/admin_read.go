@@ -42,7 +42,7 @@ func (s *Server) showConfig(a *adminCall) (any, *Problem) {
 	return map[string]any{
 		"instance": s.identity.Instance, "operator": a.op.Name, "program": s.o.Version,
 		"version": s.st.config.Version, "sha256": s.st.config.SHA256, "config": s.st.config.Config,
-		"listeners": s.listeners(), "schemas": s.rules.infos(), "rules": s.rules.hash, "clock": s.o.Clock, "sample": s.o.Sample,
+		"listeners": s.listeners(), "schemas": s.rules().infos(), "rules": s.rules().hash, "clock": s.o.Clock, "sample": s.o.Sample,
 	}, nil
 }
 

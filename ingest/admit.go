@@ -45,6 +45,7 @@ const (
 // batch is one request on its way into the log.
 type batch struct {
 	s      *Server
+	set    *settings // those in force when the request began
 	d      *device
 	t      *tenant
 	from   sender
@@ -64,9 +65,9 @@ type batch struct {
 // what is new durable, and enters it in windows and books. Everything between
 // the device's lock and its release is one step as seen by every other request
 // of the device: decision, append, and the noting of it.
-func (s *Server) take(d *device, t *tenant, events []event) (*batch, error) {
-	b := &batch{s: s, d: d, t: t, events: events, lines: make([]LineReceipt, len(events)), refusal: map[Code]refused{}}
-	b.from = sender{device: d.key.id, gen: d.key.generation, rules: s.rules.hash}
+func (s *Server) take(set *settings, d *device, t *tenant, events []event) (*batch, error) {
+	b := &batch{s: s, set: set, d: d, t: t, events: events, lines: make([]LineReceipt, len(events)), refusal: map[Code]refused{}}
+	b.from = sender{device: d.key.id, gen: d.key.generation, rules: set.rules.hash}
 	d.flow.Lock()
 	defer d.flow.Unlock()
 	if p := stateProblem(d.record.State); p != nil {
@@ -131,7 +132,7 @@ func (b *batch) judgeLine(i int) error {
 	code, detail := e.fault, e.detail
 	var flags []string
 	if code == "" {
-		code, detail, flags = b.s.cfg.Time.judge(e.at, b.from.received)
+		code, detail, flags = b.set.Time.judge(e.at, b.from.received)
 	}
 	if b.marks != nil && e.hasSeq {
 		b.marks[[2]int64{e.boot, e.seq}] = i

@@ -271,7 +271,7 @@ func TestDeadLettersKeepTheBytes(t *testing.T) {
 		t.Fatal(len(list), err)
 	}
 	for i, d := range list {
-		if want := bad[i+1]; string(d.Bytes) != want.line || d.Reason != want.code || rec.Lines[i].Code != want.code || d.Rules != r.s.rules.hash || d.Device != "m-1" {
+		if want := bad[i+1]; string(d.Bytes) != want.line || d.Reason != want.code || rec.Lines[i].Code != want.code || d.Rules != r.s.rules().hash || d.Device != "m-1" {
 			t.Errorf("dead letter %d: %+v, want %s of %q", i, d, want.code, want.line)
 		}
 	}
@@ -366,7 +366,7 @@ func TestStoredEntryIsWhatCame(t *testing.T) {
 	if err := unmarshal(b, &e); err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(string(b), `"data":`+data+`,`) || e.Time != at || !e.Received.Equal(r.clock.now()) || e.Flags[0] != "time.behind" || e.Boot != 4 || *e.Seq != 7 || e.FW != "2.1" || e.Rules != r.s.rules.hash {
+	if !strings.Contains(string(b), `"data":`+data+`,`) || e.Time != at || !e.Received.Equal(r.clock.now()) || e.Flags[0] != "time.behind" || e.Boot != 4 || *e.Seq != 7 || e.FW != "2.1" || e.Rules != r.s.rules().hash {
 		t.Errorf("%s", b)
 	}
 	if d := r.s.st.device("nord", "m-1"); d.firmware != "2.1" {

@@ -78,7 +78,7 @@ func (s *Server) listAlerts() []AlertRecord {
 // ageGaps records as gaps the numbers that have been missing for
 // replay.gap_after. They are not waited for any longer.
 func (s *Server) ageGaps(now time.Time) error {
-	limit := now.Add(-s.cfg.Replay.GapAfter)
+	limit := now.Add(-s.cfg().Replay.GapAfter)
 	for _, d := range s.st.someDevices(func(d *device) bool { return d.hasAged(limit) }) {
 		if err := s.ageDevice(d, limit); err != nil {
 			return fmt.Errorf("recording gaps of %s: %w", d.name(), err)

@@ -105,7 +105,7 @@ func (s *Server) issue(w http.ResponseWriter, r *http.Request, id string) (any, 
 	}
 	d.flow.Lock()
 	defer d.flow.Unlock()
-	cert, err := s.ca.device(d.key.tenant, d.key.id, d.key.generation, csr.PublicKey, s.now(), s.cfg.Certificates.Device)
+	cert, err := s.ca.device(d.key.tenant, d.key.id, d.key.generation, csr.PublicKey, s.now(), s.cfg().Certificates.Device)
 	if err != nil {
 		return nil, s.failure(err)
 	}

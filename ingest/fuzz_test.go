@@ -88,8 +88,8 @@ func FuzzConfig(f *testing.F) {
 		if strictyaml.Decode("x.yaml", data, &c) != nil || c.Validate() != nil {
 			return
 		}
-		s := &Server{cfg: c, rules: &rules{}}
-		if _, err := json.Marshal(s.effective()); err != nil {
+		set := &settings{c, &rules{}}
+		if _, err := json.Marshal(set.effective()); err != nil {
 			t.Fatalf("a configuration that was taken cannot be logged: %v", err)
 		}
 		g := &gcra{}

@@ -61,7 +61,7 @@ func (s *Server) pulses() map[fleetName][]pulse {
 		}
 		d.mu.Unlock()
 		name := fleetName{d.key.tenant, d.record.Fleet}
-		out[name] = append(out[name], pulse{d, last, s.cfg.Heartbeat.interval(d.record.Type)})
+		out[name] = append(out[name], pulse{d, last, s.cfg().Heartbeat.interval(d.record.Type)})
 	}
 	return out
 }
@@ -85,7 +85,7 @@ func (p pulse) silent(now time.Time, missed int) bool {
 // first of a fleet that went down becomes silent, the others have missed all
 // beats but the last, so they can be told from devices that are well.
 func (s *Server) checkFleet(now time.Time, name fleetName, fleet []pulse) error {
-	if !slices.ContainsFunc(fleet, func(p pulse) bool { return p.silent(now, s.cfg.Heartbeat.Missed) }) {
+	if !slices.ContainsFunc(fleet, func(p pulse) bool { return p.silent(now, s.cfg().Heartbeat.Missed) }) {
 		return nil
 	}
 	covered := s.coveredDevices()
@@ -93,10 +93,10 @@ func (s *Server) checkFleet(now time.Time, name fleetName, fleet []pulse) error 
 	for _, p := range fleet {
 		switch {
 		case covered[p.d.name()]:
-		case p.silent(now, s.cfg.Heartbeat.Missed):
+		case p.silent(now, s.cfg().Heartbeat.Missed):
 			silent = append(silent, p)
 			overdue = append(overdue, p)
-		case p.silent(now, s.cfg.Heartbeat.Missed-1):
+		case p.silent(now, s.cfg().Heartbeat.Missed-1):
 			overdue = append(overdue, p)
 		}
 	}
@@ -110,7 +110,7 @@ func (s *Server) checkFleet(now time.Time, name fleetName, fleet []pulse) error 
 		return s.raiseSilence(AlertFleetSilent, name, overdue, fmt.Sprintf("%d of the %d devices of fleet %s are silent", len(overdue), len(fleet), name.fleet))
 	}
 	for _, p := range silent {
-		detail := fmt.Sprintf("no telemetry for more than %d intervals of %v", s.cfg.Heartbeat.Missed, p.interval)
+		detail := fmt.Sprintf("no telemetry for more than %d intervals of %v", s.cfg().Heartbeat.Missed, p.interval)
 		if err := s.raiseSilence(AlertDeviceSilent, name, []pulse{p}, detail); err != nil {
 			return err
 		}
@@ -167,7 +167,7 @@ func (s *Server) resolveSilences(now time.Time, fleets map[fleetName][]pulse) er
 	silent := map[string]bool{}
 	for _, fleet := range fleets {
 		for _, p := range fleet {
-			silent[p.d.name()] = p.silent(now, s.cfg.Heartbeat.Missed-1)
+			silent[p.d.name()] = p.silent(now, s.cfg().Heartbeat.Missed-1)
 		}
 	}
 	for _, a := range s.listAlerts() {

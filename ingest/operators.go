@@ -98,7 +98,7 @@ func (s *Server) addOperator(a *adminCall) (any, *Problem) {
 	if in.Name == a.op.Name {
 		return nil, problem(CodeApprovalSelf, "nobody changes their own roles or certificate")
 	}
-	cert, err := s.ca.operator(in.Name, csr.PublicKey, s.now(), s.cfg.Certificates.Operator)
+	cert, err := s.ca.operator(in.Name, csr.PublicKey, s.now(), s.cfg().Certificates.Operator)
 	if err != nil {
 		return nil, s.failure(err)
 	}

@@ -34,6 +34,7 @@ func (s *Server) publicHandler() http.Handler {
 type call struct {
 	r    *http.Request
 	sess *session
+	set  *settings // in force when it came; it is judged by these to its end
 	id   string
 	d    *device // who it is, once that is known
 	t    *tenant
@@ -41,7 +42,7 @@ type call struct {
 }
 
 func (s *Server) begin(w http.ResponseWriter, r *http.Request) *call {
-	c := &call{r: r, sess: sessionOf(r), id: s.requestID()}
+	c := &call{r: r, sess: sessionOf(r), set: s.set.Load(), id: s.requestID()}
 	w.Header()["X-Request-Id"] = []string{c.id}
 	return c
 }
@@ -138,7 +139,7 @@ func (s *Server) admit(w http.ResponseWriter, c *call) (*batch, *Problem) {
 	if err := s.noteContact(c); err != nil {
 		return nil, s.failure(err)
 	}
-	b, err := s.take(c.d, c.t, events)
+	b, err := s.take(c.set, c.d, c.t, events)
 	if err != nil {
 		return nil, s.failure(err)
 	}
@@ -168,7 +169,7 @@ func (s *Server) identify(c *call) *Problem {
 	case now.After(c.sess.notAfter) || now.Before(c.sess.notBefore):
 		return problem(CodeExpiredCredential, "")
 	case c.sess.excess:
-		p := problem(CodeTooManyConns, fmt.Sprintf("the limit is %d", s.cfg.Limits.ConnectionsPerDevice))
+		p := problem(CodeTooManyConns, fmt.Sprintf("the limit is %d", s.cfg().Limits.ConnectionsPerDevice))
 		p.retryAfter = 1
 		return p
 	}
@@ -245,7 +246,7 @@ func mediaOf(r *http.Request) (array bool, p *Problem) {
 
 // readBody reads no more than the limits allow, compressed and not.
 func (s *Server) readBody(w http.ResponseWriter, r *http.Request) ([]byte, *Problem) {
-	limit := s.cfg.Limits.BodyBytes
+	limit := s.cfg().Limits.BodyBytes
 	if r.ContentLength > limit {
 		return nil, problem(CodeBodyTooLarge, fmt.Sprintf("%d bytes; the limit is %d", r.ContentLength, limit))
 	}
@@ -256,12 +257,12 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request) ([]byte, *Prob
 		if err != nil {
 			return nil, bodyProblem(err, limit)
 		}
-		limit, size = s.cfg.Limits.DecompressedBytes, -1
+		limit, size = s.cfg().Limits.DecompressedBytes, -1
 		src = io.LimitReader(z, limit+1)
 	}
 	body, err := readAll(src, size)
 	if err != nil {
-		return nil, bodyProblem(err, s.cfg.Limits.BodyBytes)
+		return nil, bodyProblem(err, s.cfg().Limits.BodyBytes)
 	}
 	if int64(len(body)) > limit {
 		return nil, problem(CodeBodyTooLarge, fmt.Sprintf("it decompresses to more than %d bytes", limit))
@@ -290,7 +291,7 @@ func bodyProblem(err error, limit int64) *Problem {
 }
 
 func (s *Server) split(c *call, body []byte, array bool) ([][]byte, *Problem) {
-	limit := s.cfg.Limits.Lines
+	limit := c.set.Limits.Lines
 	var (
 		lines [][]byte
 		ok    bool
@@ -325,13 +326,13 @@ func (s *Server) throttle(w http.ResponseWriter, c *call, now time.Time, n int) 
 		c.n = int64(n)
 		return p
 	}
-	ok, left, retry := c.d.rate.take(now, n, s.cfg.Rates.Device)
+	ok, left, retry := c.d.rate.take(now, n, c.set.Rates.Device)
 	if !ok {
-		return limit(CodeRateDevice, "device", s.cfg.Rates.Device, retry)
+		return limit(CodeRateDevice, "device", c.set.Rates.Device, retry)
 	}
-	if ok, _, retry = c.t.rate.take(now, n, s.cfg.Rates.Tenant); !ok {
-		c.d.rate.give(n, s.cfg.Rates.Device)
-		return limit(CodeRateTenant, "tenant", s.cfg.Rates.Tenant, retry)
+	if ok, _, retry = c.t.rate.take(now, n, c.set.Rates.Tenant); !ok {
+		c.d.rate.give(n, c.set.Rates.Device)
+		return limit(CodeRateTenant, "tenant", c.set.Rates.Tenant, retry)
 	}
 	if n > 0 {
 		w.Header()["Ratelimit"] = []string{rateHeader("device", left, 1)}
@@ -344,7 +345,7 @@ func (s *Server) throttle(w http.ResponseWriter, c *call, now time.Time, n int) 
 func (s *Server) scan(c *call, lines [][]byte) ([]event, *Problem) {
 	events := make([]event, len(lines))
 	for i, line := range lines {
-		e := scanEvent(line, s.cfg.Limits.Depth)
+		e := scanEvent(line, c.set.Limits.Depth)
 		switch {
 		case e.claimed && e.tenant != c.d.key.tenant:
 			c.n = int64(len(lines))
@@ -354,7 +355,7 @@ func (s *Server) scan(c *call, lines [][]byte) ([]event, *Problem) {
 			e.fault, e.detail = CodeDeviceMismatch, "it names device "+clip(e.device)
 			e.hasSeq = false // the number is not this device's
 		default:
-			e.fault, e.detail = s.rules.judge(e.typ, e.value)
+			e.fault, e.detail = c.set.rules.judge(e.typ, e.value)
 		}
 		e.value = nil
 		events[i] = e

@@ -147,7 +147,7 @@ func (s *Server) approveDevice(a *adminCall) (any, *Problem) {
 	case slices.ContainsFunc(d.approvals, func(x Approval) bool { return x.Actor == a.op.Name }):
 		return nil, problem(CodeApprovalSelf, "the same operator approved it before")
 	}
-	needed := s.cfg.Approvals.needed(d.record.Fleet)
+	needed := s.cfg().Approvals.needed(d.record.Fleet)
 	have := len(d.approvals) + 1
 	e := evidence.AuditEntry{Tenant: d.key.tenant, Device: d.key.id, Generation: d.key.generation, Reason: in.Reason}
 	d.flow.Lock()
@@ -164,7 +164,7 @@ func (s *Server) approveDevice(a *adminCall) (any, *Problem) {
 	if err != nil {
 		return nil, s.failure(err)
 	}
-	expires := s.now().Add(s.cfg.Approvals.CodeValid)
+	expires := s.now().Add(s.cfg().Approvals.CodeValid)
 	e.Data = raw(map[string]any{"enrolment_code_sha256": evidence.SHA256Hex([]byte(code)), "expires": expires, "approvals": have, "needed": needed})
 	if p := a.done(evidence.EntryDeviceApproved, e); p != nil {
 		return nil, p

@@ -19,10 +19,10 @@ import (
 // Listen opens both ports. A busy one is an error that names it.
 func (s *Server) Listen() error {
 	var err error
-	if s.publicLn, err = listen("ingest.listen", s.cfg.Listen); err != nil {
+	if s.publicLn, err = listen("ingest.listen", s.cfg().Listen); err != nil {
 		return err
 	}
-	if s.adminLn, err = listen("ingest.admin_listen", s.cfg.AdminListen); err != nil {
+	if s.adminLn, err = listen("ingest.admin_listen", s.cfg().AdminListen); err != nil {
 		return errors.Join(err, s.publicLn.Close())
 	}
 	s.public = s.httpServer(s.publicHandler())
@@ -131,10 +131,10 @@ func (s *Server) Close(ctx context.Context) error {
 func (s *Server) httpServer(h http.Handler) *http.Server {
 	return &http.Server{
 		Handler:           h,
-		ReadHeaderTimeout: s.cfg.Timeouts.Header,
-		ReadTimeout:       s.cfg.Timeouts.Header + s.cfg.Timeouts.Body,
-		WriteTimeout:      s.cfg.Timeouts.Header + s.cfg.Timeouts.Body + 30*time.Second,
-		IdleTimeout:       s.cfg.Timeouts.Idle,
+		ReadHeaderTimeout: s.cfg().Timeouts.Header,
+		ReadTimeout:       s.cfg().Timeouts.Header + s.cfg().Timeouts.Body,
+		WriteTimeout:      s.cfg().Timeouts.Header + s.cfg().Timeouts.Body + 30*time.Second,
+		IdleTimeout:       s.cfg().Timeouts.Idle,
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {

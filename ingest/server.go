@@ -38,12 +38,11 @@ type Options struct {
 // ends it.
 type Server struct {
 	o        Options
-	cfg      Config
+	set      atomic.Pointer[settings] // in force; replaced as a whole, see apply.go
 	identity identity
 	log      *slog.Logger
 	led      *ledger.Ledger
 	ca       *authority
-	rules    *rules
 	st       *state
 	sessions *sessions
 	refusals *refusals
@@ -85,7 +84,7 @@ func Open(o Options) (*Server, error) {
 	if err := o.Config.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{o: o, cfg: o.Config, log: o.Logger, sessions: newSessions()}
+	s := &Server{o: o, log: o.Logger, sessions: newSessions()}
 	s.refusals = newRefusals(s)
 	if err := s.open(); err != nil {
 		if s.led != nil {
@@ -107,9 +106,11 @@ func (s *Server) open() (err error) {
 	if s.ca, err = openAuthority(filepath.Join(s.o.Dir, "ca")); err != nil {
 		return err
 	}
-	if s.rules, err = loadRules(s.cfg); err != nil {
+	rules, err := loadRules(s.o.Config)
+	if err != nil {
 		return err
 	}
+	s.set.Store(&settings{s.o.Config, rules})
 	if s.run, err = newRunID(); err != nil {
 		return err
 	}
@@ -120,7 +121,7 @@ func (s *Server) open() (err error) {
 		s.log.Warn("cut a torn end off the journal, of which nothing had been acknowledged", "file", r.CutFile, "offset", r.CutAt, "bytes", r.Cut)
 	}
 	var missed []evidence.AuditEntry
-	if s.st, missed, err = foldAll(s.led, s.cfg.Replay.Window); err != nil {
+	if s.st, missed, err = foldAll(s.led, s.cfg().Replay.Window); err != nil {
 		return err
 	}
 	s.started = s.now()
@@ -143,7 +144,7 @@ func ledgerOptions(o Options, instance string, seed []byte) ledger.Options {
 // enterStart logs the start, a changed configuration, and gaps that a crash
 // kept from being recorded.
 func (s *Server) enterStart(missed []evidence.AuditEntry) error {
-	version, err := s.configVersion()
+	version, err := s.configVersion(s.set.Load())
 	if err != nil {
 		return err
 	}
@@ -319,7 +320,7 @@ func (s *Server) renewCertificate() error {
 	if c := s.certificate.Load(); c != nil && c.Leaf.NotAfter.Sub(now) > c.Leaf.NotAfter.Sub(c.Leaf.NotBefore)/3 {
 		return nil
 	}
-	c, err := s.ca.server(s.hosts(), now, s.cfg.Certificates.Server)
+	c, err := s.ca.server(s.hosts(), now, s.cfg().Certificates.Server)
 	if err != nil {
 		return err
 	}
@@ -329,8 +330,8 @@ func (s *Server) renewCertificate() error {
 
 // hosts are the names and addresses that the server's certificate carries.
 func (s *Server) hosts() []string {
-	hosts := append([]string{}, s.cfg.Hostnames...)
-	for _, addr := range []string{s.cfg.Listen, s.cfg.AdminListen} {
+	hosts := append([]string{}, s.cfg().Hostnames...)
+	for _, addr := range []string{s.cfg().Listen, s.cfg().AdminListen} {
 		if host, _, err := net.SplitHostPort(addr); err == nil && host != "" {
 			if ip := net.ParseIP(host); ip == nil || !ip.IsUnspecified() {
 				hosts = append(hosts, host)

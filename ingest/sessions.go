@@ -230,7 +230,7 @@ func (c *session) verify(state tls.ConnectionState) error {
 	}
 	c.notBefore, c.notAfter = cert.NotBefore, cert.NotAfter
 	c.fingerprint = fp
-	c.excess = c.s.sessions.bind(c, fp) >= c.s.cfg.Limits.ConnectionsPerDevice && c.listener == "public"
+	c.excess = c.s.sessions.bind(c, fp) >= c.s.cfg().Limits.ConnectionsPerDevice && c.listener == "public"
 	return nil
 }
 

@@ -272,7 +272,7 @@ func TestNothingIsAcceptedAfterTheDecision(t *testing.T) {
 	wg.Wait()
 	// One that had passed every check before the decision, and waited.
 	late := scanEvent([]byte(r.line(1<<40, 1)), 32)
-	_, err := r.s.take(r.s.st.device("nord", "m-1"), r.s.st.tenant("nord"), []event{late})
+	_, err := r.s.take(r.s.set.Load(), r.s.st.device("nord", "m-1"), r.s.st.tenant("nord"), []event{late})
 	refusedWith(t, err, CodeRevoked)
 	if now := r.s.led.Size("nord"); now != size {
 		t.Errorf("%d entries after the decision was answered", now-size)

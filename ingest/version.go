@@ -18,14 +18,14 @@ func (d durationText) MarshalText() ([]byte, error) { return []byte(time.Duratio
 // effective is the configuration as it is logged and shown: every setting,
 // defaults filled in, and the schemas by digest, so that a changed schema is a
 // new version too. It holds no secret.
-func (s *Server) effective() map[string]any {
-	c := s.cfg
+func (set *settings) effective() map[string]any {
+	c := set.Config
 	types := map[string]durationText{}
 	for typ, d := range c.Heartbeat.Types {
 		types[typ] = durationText(d)
 	}
 	schemas := map[string]string{}
-	for _, i := range s.rules.infos() {
+	for _, i := range set.rules.infos() {
 		schemas[i.Type] = i.SHA256
 	}
 	ranges := c.Ranges
@@ -49,10 +49,10 @@ func (s *Server) effective() map[string]any {
 	}
 }
 
-// configVersion is the version that the configuration would be, next after
-// the one in force, with what differs.
-func (s *Server) configVersion() (evidence.ConfigApplied, error) {
-	canonical, err := evidence.CanonicalJSON(s.effective())
+// configVersion is the version that set would be, next after the one in force,
+// with what differs.
+func (s *Server) configVersion(set *settings) (evidence.ConfigApplied, error) {
+	canonical, err := evidence.CanonicalJSON(set.effective())
 	if err != nil {
 		return evidence.ConfigApplied{}, err
 	}
