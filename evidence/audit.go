@@ -172,5 +172,5 @@ type DrillResult struct {
 	Verdict   string    `json:"verdict"` // "passed", "failed", "not-available"
 	StartedAt time.Time `json:"started_at"`
 	LatencyMS float64   `json:"latency_ms"`          // measured on the real monotonic clock
-	LogEntry  string    `json:"log_entry,omitempty"` // "<log>/<index>" of the refusal it caused
+	LogEntry  string    `json:"log_entry"` // "<log>/<index>" of the refusal it caused
 }
