@@ -171,6 +171,6 @@ type DrillResult struct {
 	Got       string    `json:"got"`
 	Verdict   string    `json:"verdict"` // "passed", "failed", "not-available"
 	StartedAt time.Time `json:"started_at"`
-	LatencyMS float64   `json:"latency_ms"`          // measured on the real monotonic clock
-	LogEntry  string    `json:"log_entry"` // "<log>/<index>" of the refusal it caused
+	LatencyMS float64   `json:"latency_ms"` // measured on the real monotonic clock
+	LogEntry  string    `json:"log_entry"`  // "<log>/<index>" of the refusal it caused
 }
