@@ -1,7 +1,6 @@
 package ingest
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -217,9 +216,9 @@ func (b *batch) conflict(i int, e *event) {
 // be read, else by their bytes.
 func sameEvent(a, b *event) bool {
 	if a.fault != "" || b.fault != "" {
-		return bytes.Equal(a.raw, b.raw)
+		return a.raw == b.raw
 	}
-	return a.time == b.time && a.typ == b.typ && a.fw == b.fw && bytes.Equal(a.data, b.data)
+	return a.time == b.time && a.typ == b.typ && a.fw == b.fw && a.data == b.data
 }
 
 // sameStored compares a line with the entry that holds its number.
@@ -233,9 +232,9 @@ func (b *batch) sameStored(index int64, e *event) (bool, error) {
 		return false, fmt.Errorf("comparing a repeated number: entry %d: %w", index, err)
 	}
 	if old.T == "deadletter" {
-		return bytes.Equal(old.Bytes, e.raw), nil
+		return string(old.Bytes) == e.raw, nil
 	}
-	return e.fault == "" && old.Time == e.time && old.Type == e.typ && old.FW == e.fw && bytes.Equal(old.Data, e.data), nil
+	return e.fault == "" && old.Time == e.time && old.Type == e.typ && old.FW == e.fw && string(old.Data) == e.data, nil
 }
 
 // judge holds a device's time against the time of receipt: the code of a dead

@@ -441,7 +441,7 @@ func TestConcurrentRetriesStoreOnce(t *testing.T) {
 
 func TestBase64OfLongestLineFitsAnEntry(t *testing.T) {
 	f := sender{device: strings.Repeat("d", 128), gen: 1 << 30, received: t0.Add(1), rules: strings.Repeat("ab", 32)}
-	e := event{raw: make([]byte, maxLine), seq: 1 << 53, boot: 1 << 53, hasSeq: true}
+	e := event{raw: strings.Repeat("\x00", maxLine), seq: 1 << 53, boot: 1 << 53, hasSeq: true}
 	if n := len(f.appendDeadLetter(nil, &e, CodeUnknownType, strings.Repeat("\\\"", 150))); n > 65535 {
 		t.Errorf("a dead letter of the longest line takes %d bytes, base64 alone %d", n, base64.StdEncoding.EncodedLen(maxLine))
 	}

@@ -149,11 +149,14 @@ func BenchmarkJudgeLine(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	line := bytes.TrimSpace((&rawBench{}).body(nil, 1, "2026-07-01T10:00:00Z"))
+	line := string(bytes.TrimSpace((&rawBench{}).body(nil, 1, "2026-07-01T10:00:00Z")))
+	b.SetBytes(int64(len(line)))
 	b.ReportAllocs()
+	var e event
+	s := &scanner{}
 	for b.Loop() {
-		e := scanEvent(line, 32)
-		if code, detail := rules.judge(e.typ, e.value); code != "" {
+		s.event(&e, line, 32)
+		if code, detail := rules.judge(s, &e); code != "" {
 			b.Fatal(code, detail)
 		}
 	}

@@ -154,8 +154,8 @@ func decodeJSON(w http.ResponseWriter, r *http.Request, into any) *Problem {
 	if err != nil {
 		return bodyProblem(err, maxControlBody)
 	}
-	s := &scanner{b: body, max: 32}
-	_, err = s.value() // finds keys that stand twice, which encoding/json lets pass
+	s := &scanner{b: string(body), max: 32}
+	err = s.value() // finds keys that stand twice, which encoding/json lets pass
 	if s.space(); err == nil && s.i != len(body) {
 		err = s.errorf("something follows the JSON value")
 	}

@@ -91,7 +91,7 @@ func (f sender) appendDeadLetter(b []byte, e *event, reason Code, detail string)
 		b = append(b, ',')
 	}
 	b = append(b, `"bytes":"`...)
-	b = base64.StdEncoding.AppendEncode(b, e.raw)
+	b = base64.StdEncoding.AppendEncode(b, []byte(e.raw))
 	b = append(b, `","detail":`...)
 	b = appendString(b, detail)
 	b = append(b, `,"device":`...)

@@ -1,9 +1,9 @@
 package ingest
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -11,36 +11,37 @@ import (
 // of 65,535 bytes with the rest of a dead letter around it.
 const maxLine = 47 << 10
 
-// event is one line as it was read. Where fault is set the line is no event
-// that can be accepted, and the other fields hold what could be read.
+// event is one line as it was read; its texts are parts of the line. Where
+// fault is set the line is no event that can be accepted, and the other fields
+// hold what could be read.
 type event struct {
-	raw     []byte
+	raw     string
 	seq     int64
 	boot    int64
 	hasSeq  bool
+	claimed bool   // "tenant" stands there
 	time    string // as sent; RFC 3339
 	at      time.Time
 	typ     string
 	fw      string
-	data    []byte // the value of "data" as sent
-	value   any    // the same, decoded
+	data    string // the value of "data" as sent
+	root    int    // the scanner's node of the same, until it reads another line
 	tenant  string // what "tenant" names where it stands there
-	claimed bool
 	device  string
 	fault   Code
 	detail  string
 }
 
-// scanEvent reads one line: {"seq","time","type","data"} and optionally
-// "boot", "fw", "device" and "tenant". Any other key is a fault, since what
-// is not kept must not be taken.
-func scanEvent(line []byte, maxDepth int) event {
-	e := event{raw: line}
+// event reads one line: {"seq","time","type","data"} and optionally "boot",
+// "fw", "device" and "tenant". Any other key is a fault, since what is not
+// kept must not be taken.
+func (s *scanner) event(e *event, line string, maxDepth int) {
+	*e = event{raw: line}
 	if len(line) > maxLine {
 		e.fault, e.detail = CodeEventTooLarge, fmt.Sprintf("%d bytes; the limit is %d", len(line), maxLine)
-		return e
+		return
 	}
-	s := &scanner{b: line, max: maxDepth}
+	s.reset(line, maxDepth)
 	err := e.scan(s)
 	if err == nil {
 		s.space()
@@ -58,7 +59,6 @@ func scanEvent(line []byte, maxDepth int) event {
 	default:
 		e.fault, e.detail = CodeEventMalformed, err.Error()
 	}
-	return e
 }
 
 // keys of an event, as bits, so that one that is missing or twice is seen.
@@ -71,6 +71,8 @@ const (
 	fieldFW
 	fieldDevice
 	fieldTenant
+
+	fieldsWanted = fieldSeq | fieldTime | fieldType | fieldData
 )
 
 func fieldBit(k string) int {
@@ -96,34 +98,56 @@ func fieldBit(k string) int {
 }
 
 func (e *event) scan(s *scanner) error {
-	s.space()
-	if s.i >= len(s.b) || s.b[s.i] != '{' {
+	if s.space(); !s.at('{') {
 		return s.errorf("expected an object")
 	}
-	have := 0
-	err := s.object(func(key string) error {
-		bit := fieldBit(key)
-		if bit == 0 {
-			return s.errorf("unknown key %q", clip(key))
-		}
-		if have&bit != 0 {
-			return s.errorf("key %q stands twice", key)
-		}
-		have |= bit
-		return e.member(s, bit, key)
-	})
-	if err != nil {
+	if err := s.enter(); err != nil {
 		return err
 	}
-	for _, k := range []string{"seq", "time", "type", "data"} {
-		if have&fieldBit(k) == 0 {
-			return s.errorf("key %q is missing", k)
+	have := 0
+	s.space()
+	if s.at('}') {
+		s.leave()
+	} else {
+		for more := true; more; {
+			err := e.member(s, &have)
+			if err != nil {
+				return err
+			}
+			if more, err = s.more('}'); err != nil {
+				return err
+			}
+		}
+	}
+	if have&fieldsWanted != fieldsWanted {
+		for _, k := range []string{"seq", "time", "type", "data"} {
+			if have&fieldBit(k) == 0 {
+				return s.errorf("key %q is missing", k)
+			}
 		}
 	}
 	return nil
 }
 
-func (e *event) member(s *scanner, bit int, key string) (err error) {
+// member reads one key of the event and its value. have are those before it.
+func (e *event) member(s *scanner, have *int) error {
+	at := len(s.nodes)
+	if err := s.key(); err != nil {
+		return err
+	}
+	key := s.textOf(at)
+	bit := fieldBit(key)
+	if bit == 0 {
+		return s.errorf("unknown key %q", clip(key))
+	}
+	if *have&bit != 0 {
+		return s.errorf("key %q stands twice", key)
+	}
+	*have |= bit
+	return e.field(s, bit, key)
+}
+
+func (e *event) field(s *scanner, bit int, key string) (err error) {
 	switch bit {
 	case fieldSeq:
 		e.seq, err = s.integer(key)
@@ -131,51 +155,53 @@ func (e *event) member(s *scanner, bit int, key string) (err error) {
 	case fieldBoot:
 		e.boot, err = s.integer(key)
 	case fieldTime:
-		if e.time, err = e.text(s, key, 64); err == nil && e.at.UnmarshalText([]byte(e.time)) != nil {
+		if e.time, err = s.fieldText(key, 64); err == nil && e.at.UnmarshalText([]byte(e.time)) != nil {
 			err = s.errorf("%q is no RFC 3339 time", key)
 		}
 	case fieldType:
-		e.typ, err = e.text(s, key, 128)
+		e.typ, err = s.fieldText(key, 128)
 	case fieldFW:
-		e.fw, err = e.text(s, key, 128)
+		e.fw, err = s.fieldText(key, 128)
 	case fieldDevice:
-		e.device, err = e.text(s, key, 256)
+		e.device, err = s.fieldText(key, 256)
 	case fieldTenant:
-		e.tenant, err = e.text(s, key, 256)
 		e.claimed = true // whatever it is, it is a claim
+		e.tenant, err = s.fieldText(key, 256)
 	case fieldData:
 		from := s.i
-		if s.i >= len(s.b) || s.b[s.i] != '{' {
+		if !s.at('{') {
 			return s.errorf("%q must be an object", key)
 		}
-		e.value, err = s.value()
+		e.root = len(s.nodes)
+		err = s.value()
 		e.data = s.b[from:s.i]
 	}
 	return err
 }
 
-func (e *event) text(s *scanner, key string, limit int) (string, error) {
-	if s.i >= len(s.b) || s.b[s.i] != '"' {
+// fieldText reads a string of an event.
+func (s *scanner) fieldText(key string, limit int) (string, error) {
+	if !s.at('"') {
 		return "", s.errorf("%q must be a string", key)
 	}
-	v, err := s.str()
-	if err == nil && (v == "" || len(v) > limit) {
+	at := len(s.nodes)
+	if err := s.str(); err != nil {
+		return "", err
+	}
+	v := s.textOf(at)
+	if v == "" || len(v) > limit {
 		return "", s.errorf("%q must have 1 to %d bytes", key, limit)
 	}
-	return v, err
+	return v, nil
 }
 
 // splitLines cuts NDJSON into its lines; blank lines are none. It stops with
 // ok false when there are more than limit, counting on.
-func splitLines(body []byte, limit int) (lines [][]byte, count int, ok bool) {
+func splitLines(body string, limit int) (lines []string, count int, ok bool) {
 	for len(body) > 0 {
-		line := body
-		if i := bytes.IndexByte(body, '\n'); i >= 0 {
-			line, body = body[:i], body[i+1:]
-		} else {
-			body = nil
-		}
-		if line = bytes.TrimSpace(line); len(line) == 0 {
+		var line string
+		line, body, _ = strings.Cut(body, "\n")
+		if line = strings.TrimSpace(line); line == "" {
 			continue
 		}
 		if count++; count <= limit {
@@ -187,7 +213,7 @@ func splitLines(body []byte, limit int) (lines [][]byte, count int, ok bool) {
 
 // splitArray cuts a JSON array into its elements, as sent. A fault in the
 // array itself is an error; one inside an element is judged with the element.
-func splitArray(body []byte, limit int) (lines [][]byte, count int, ok bool, err error) {
+func splitArray(body string, limit int) (lines []string, count int, ok bool, err error) {
 	s := &scanner{b: body}
 	s.space()
 	if s.i >= len(body) || body[s.i] != '[' {
@@ -205,7 +231,7 @@ func splitArray(body []byte, limit int) (lines [][]byte, count int, ok bool, err
 				return nil, count, true, err
 			}
 			if count++; count <= limit {
-				lines = append(lines, bytes.TrimSpace(body[from:s.i]))
+				lines = append(lines, strings.TrimSpace(body[from:s.i]))
 			}
 			if s.i >= len(body) {
 				return nil, count, true, s.errorf("array without end")
@@ -241,7 +267,7 @@ func (s *scanner) skip() error {
 			open--
 		case ']', ',':
 			if open == 0 {
-				if len(bytes.TrimSpace(s.b[from:s.i])) == 0 {
+				if strings.TrimSpace(s.b[from:s.i]) == "" {
 					return s.errorf("expected a value")
 				}
 				return nil

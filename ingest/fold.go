@@ -181,8 +181,8 @@ func (d *device) applyEvent(boot, seq, index, window int64, received, at time.Ti
 		d.lastEvent = at
 	}
 	d.accepted++
-	if fw != "" {
-		d.firmware = fw
+	if fw != "" && fw != d.firmware {
+		d.firmware = strings.Clone(fw) // it may be a part of a whole request
 	}
 	return out
 }

@@ -220,3 +220,17 @@ func (r *rig) control(typ string) []evidence.AuditEntry {
 	}
 	return out
 }
+
+// scanEvent reads one line.
+func scanEvent(line []byte, maxDepth int) event {
+	e, _ := scanWith(line, maxDepth)
+	return e
+}
+
+// scanWith also gives the scanner, which holds the event's data.
+func scanWith(line []byte, maxDepth int) (event, *scanner) {
+	var e event
+	s := &scanner{}
+	s.event(&e, string(line), maxDepth)
+	return e, s
+}

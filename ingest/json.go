@@ -3,7 +3,9 @@ package ingest
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -13,12 +15,22 @@ var errTooDeep = errors.New("nested too deep")
 
 // scanner reads one JSON text (RFC 8259) strictly and in one pass: it refuses
 // a key that stands twice in an object, bad UTF-8, lone surrogates, numbers
-// beyond float64, and nesting over max. Errors name the byte offset.
+// beyond float64, and nesting over max. Errors name the byte offset. What it
+// read stands in nodes (see node.go); reused, it reads without allocating.
 type scanner struct {
-	b     []byte
+	b     string
 	i     int
 	depth int
 	max   int
+	nodes []node
+	text  []byte  // of the strings that held escapes
+	keys  []int32 // room to sort the keys of a large object
+}
+
+// reset makes the scanner ready for another text.
+func (s *scanner) reset(text string, maxDepth int) {
+	s.b, s.i, s.depth, s.max = text, 0, 0, maxDepth
+	s.nodes, s.text = s.nodes[:0], s.text[:0]
 }
 
 func (s *scanner) errorf(format string, a ...any) error {
@@ -36,6 +48,9 @@ func (s *scanner) space() {
 	}
 }
 
+// at reports whether the scanner stands at c.
+func (s *scanner) at(c byte) bool { return s.i < len(s.b) && s.b[s.i] == c }
+
 // enter and leave keep the depth of objects and arrays.
 func (s *scanner) enter() error {
 	if s.depth++; s.depth > s.max {
@@ -50,24 +65,15 @@ func (s *scanner) leave() {
 	s.i++
 }
 
-// value reads any value. Numbers become float64.
-func (s *scanner) value() (any, error) {
+// value reads any value and appends its nodes.
+func (s *scanner) value() error {
 	s.space()
 	if s.i >= len(s.b) {
-		return nil, s.errorf("unexpected end")
+		return s.errorf("unexpected end")
 	}
 	switch c := s.b[s.i]; {
 	case c == '{':
-		m := map[string]any{}
-		err := s.object(func(key string) error {
-			if _, twice := m[key]; twice {
-				return s.errorf("key %q stands twice", clip(key))
-			}
-			v, err := s.value()
-			m[key] = v
-			return err
-		})
-		return m, err
+		return s.object()
 	case c == '[':
 		return s.array()
 	case c == '"':
@@ -75,133 +81,227 @@ func (s *scanner) value() (any, error) {
 	case c == '-' || c >= '0' && c <= '9':
 		return s.number()
 	case c == 't':
-		return true, s.word("true")
+		return s.word("true", nodeTrue)
 	case c == 'f':
-		return false, s.word("false")
+		return s.word("false", nodeFalse)
 	case c == 'n':
-		return nil, s.word("null")
+		return s.word("null", nodeNull)
 	default:
-		return nil, s.errorf("unexpected character %q", c)
+		return s.errorf("unexpected character %q", c)
 	}
 }
 
-func (s *scanner) word(w string) error {
-	if len(s.b)-s.i < len(w) || string(s.b[s.i:s.i+len(w)]) != w {
+// add appends a node that has none below it.
+func (s *scanner) add(n node) {
+	n.next = int32(len(s.nodes) + 1)
+	s.nodes = append(s.nodes, n)
+}
+
+func (s *scanner) word(w string, kind nodeKind) error {
+	if !strings.HasPrefix(s.b[s.i:], w) {
 		return s.errorf("unexpected word")
 	}
 	s.i += len(w)
+	s.add(node{kind: kind})
 	return nil
 }
 
-// object reads an object and calls member after each key and colon, which
-// reads the value.
-func (s *scanner) object(member func(key string) error) error {
+// key reads a key and the colon after it, up to the value.
+func (s *scanner) key() error {
+	s.space()
+	if !s.at('"') {
+		return s.errorf("expected a key")
+	}
+	if err := s.str(); err != nil {
+		return err
+	}
+	if !s.at(':') {
+		if s.space(); !s.at(':') {
+			return s.errorf("expected ':'")
+		}
+	}
+	s.i++
+	s.space()
+	return nil
+}
+
+// more moves over a comma, or over the end of an object or array: then it is
+// false.
+func (s *scanner) more(end byte) (bool, error) {
+	s.space()
+	switch {
+	case s.at(','):
+		s.i++
+		return true, nil
+	case s.at(end):
+		s.leave()
+		return false, nil
+	}
+	return false, s.errorf("expected ',' or %q", end)
+}
+
+// fewKeys is how many keys of an object are compared one by one; those of a
+// larger one are sorted.
+const fewKeys = 16
+
+func (s *scanner) object() error {
+	top := len(s.nodes)
+	s.add(node{kind: nodeObject})
 	if err := s.enter(); err != nil {
 		return err
 	}
-	s.space()
-	if s.i < len(s.b) && s.b[s.i] == '}' {
+	if s.space(); s.at('}') {
 		s.leave()
 		return nil
 	}
-	for {
-		s.space()
-		if s.i >= len(s.b) || s.b[s.i] != '"' {
-			return s.errorf("expected a key")
-		}
-		key, err := s.str()
+	count, seen := 0, uint64(0)
+	for more := true; more; {
+		key := len(s.nodes)
+		err := s.key()
 		if err != nil {
 			return err
 		}
-		s.space()
-		if s.i >= len(s.b) || s.b[s.i] != ':' {
-			return s.errorf("expected ':'")
+		bit := uint64(1) << s.mark(key)
+		if count < fewKeys && seen&bit != 0 && s.member(top, count, s.textOf(key)) >= 0 {
+			return s.errorf("key %q stands twice", clip(s.textOf(key)))
 		}
-		s.i++
-		s.space()
-		if err := member(key); err != nil {
+		seen |= bit
+		count++
+		if err := s.value(); err != nil {
 			return err
 		}
-		s.space()
-		switch {
-		case s.i < len(s.b) && s.b[s.i] == ',':
-			s.i++
-		case s.i < len(s.b) && s.b[s.i] == '}':
-			s.leave()
-			return nil
-		default:
-			return s.errorf("expected ',' or '}'")
+		if more, err = s.more('}'); err != nil {
+			return err
 		}
 	}
+	s.nodes[top].next, s.nodes[top].count = int32(len(s.nodes)), int32(count)
+	if count > fewKeys {
+		return s.distinct(top)
+	}
+	return nil
 }
 
-func (s *scanner) array() (any, error) {
+// mark gives one of 64 values for the key at node i: keys whose marks differ
+// differ.
+func (s *scanner) mark(i int) uint {
+	k := s.textOf(i)
+	h := uint64(len(k))
+	if len(k) > 0 {
+		h += uint64(k[0])<<8 + uint64(k[len(k)-1])<<16 + uint64(k[len(k)/2])<<24
+	}
+	return uint(h * 0x9e3779b97f4a7c15 >> 58)
+}
+
+// distinct refuses an object with a key that stands twice.
+func (s *scanner) distinct(top int) error {
+	s.keys = s.keys[:0]
+	for i := top + 1; i < int(s.nodes[top].next); i = int(s.nodes[i+1].next) {
+		s.keys = append(s.keys, int32(i))
+	}
+	slices.SortFunc(s.keys, func(a, b int32) int { return strings.Compare(s.textOf(int(a)), s.textOf(int(b))) })
+	for i := 1; i < len(s.keys); i++ {
+		if k := s.textOf(int(s.keys[i])); k == s.textOf(int(s.keys[i-1])) {
+			return s.errorf("key %q stands twice in the object that ends here", clip(k))
+		}
+	}
+	return nil
+}
+
+func (s *scanner) array() error {
+	top := len(s.nodes)
+	s.add(node{kind: nodeArray})
 	if err := s.enter(); err != nil {
-		return nil, err
+		return err
 	}
-	out := []any{}
-	s.space()
-	if s.i < len(s.b) && s.b[s.i] == ']' {
+	if s.space(); s.at(']') {
 		s.leave()
-		return out, nil
+		return nil
 	}
-	for {
-		v, err := s.value()
+	count := int32(0)
+	for more := true; more; count++ {
+		err := s.value()
 		if err != nil {
-			return nil, err
+			return err
 		}
-		out = append(out, v)
-		s.space()
-		switch {
-		case s.i < len(s.b) && s.b[s.i] == ',':
-			s.i++
-		case s.i < len(s.b) && s.b[s.i] == ']':
-			s.leave()
-			return out, nil
-		default:
-			return nil, s.errorf("expected ',' or ']'")
+		if more, err = s.more(']'); err != nil {
+			return err
 		}
 	}
+	s.nodes[top].next, s.nodes[top].count = int32(len(s.nodes)), count
+	return nil
 }
 
 // number reads a number by the grammar and refuses what float64 cannot hold.
-func (s *scanner) number() (any, error) {
+func (s *scanner) number() error {
 	from := s.i
-	if s.b[s.i] == '-' {
+	negative := s.b[s.i] == '-'
+	if negative {
 		s.i++
 	}
-	switch {
-	case s.i < len(s.b) && s.b[s.i] == '0':
+	var m mantissa
+	if s.at('0') {
 		s.i++
-	case s.digits() == 0:
-		return nil, s.errorf("expected a digit")
+	} else if s.digits(&m) == 0 {
+		return s.errorf("expected a digit")
 	}
-	if s.i < len(s.b) && s.b[s.i] == '.' {
+	scale := 0
+	if s.at('.') {
 		s.i++
-		if s.digits() == 0 {
-			return nil, s.errorf("expected a digit after '.'")
+		if scale = s.digits(&m); scale == 0 {
+			return s.errorf("expected a digit after '.'")
 		}
 	}
-	if s.i < len(s.b) && (s.b[s.i] == 'e' || s.b[s.i] == 'E') {
-		s.i++
-		if s.i < len(s.b) && (s.b[s.i] == '+' || s.b[s.i] == '-') {
+	plain := true
+	if s.at('e') || s.at('E') {
+		plain = false
+		if s.i++; s.at('+') || s.at('-') {
 			s.i++
 		}
-		if s.digits() == 0 {
-			return nil, s.errorf("expected a digit in the exponent")
+		if s.digits(&mantissa{}) == 0 {
+			return s.errorf("expected a digit in the exponent")
 		}
 	}
-	f, err := strconv.ParseFloat(string(s.b[from:s.i]), 64)
+	// Both fit float64 exactly, so their quotient is rounded once: the same
+	// number that strconv reads.
+	if plain && m.digits <= 15 && scale < len(powersOfTen) {
+		f := float64(m.value) / powersOfTen[scale]
+		if negative {
+			f = -f
+		}
+		s.add(node{kind: nodeNumber, num: f})
+		return nil
+	}
+	f, err := strconv.ParseFloat(s.b[from:s.i], 64)
 	if err != nil {
 		s.i = from
-		return nil, s.errorf("number out of range")
+		return s.errorf("number out of range")
 	}
-	return f, nil
+	s.add(node{kind: nodeNumber, num: f})
+	return nil
 }
 
-func (s *scanner) digits() int {
+// powersOfTen are those that float64 holds exactly.
+var powersOfTen = [...]float64{
+	1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
+}
+
+// mantissa is the value of the digits read, good while they are no more than 15.
+type mantissa struct {
+	value  uint64
+	digits int // without leading zeros
+}
+
+// digits reads digits into m and says how many there were.
+func (s *scanner) digits(m *mantissa) int {
 	from := s.i
-	for s.i < len(s.b) && s.b[s.i] >= '0' && s.b[s.i] <= '9' {
+	for s.i < len(s.b) {
+		c := s.b[s.i] - '0'
+		if c > 9 {
+			break
+		}
+		if m.value = m.value*10 + uint64(c); m.digits > 0 || c > 0 {
+			m.digits++
+		}
 		s.i++
 	}
 	return s.i - from
@@ -210,63 +310,61 @@ func (s *scanner) digits() int {
 // integer reads a whole number from 0 to 2^53 without fraction or exponent.
 func (s *scanner) integer(name string) (int64, error) {
 	from := s.i
-	if n := s.digits(); n == 0 || n > 16 || n > 1 && s.b[from] == '0' {
+	var m mantissa
+	n := s.digits(&m)
+	if n == 0 || n > 16 || n > 1 && s.b[from] == '0' || m.value > 1<<53 || s.at('.') || s.at('e') || s.at('E') {
 		s.i = from
 		return 0, s.errorf("%q must be a whole number from 0 to 2^53", name)
 	}
-	if s.i < len(s.b) && (s.b[s.i] == '.' || s.b[s.i] == 'e' || s.b[s.i] == 'E') {
-		return 0, s.errorf("%q must be a whole number from 0 to 2^53", name)
-	}
-	v, err := strconv.ParseInt(string(s.b[from:s.i]), 10, 64)
-	if err != nil || v > 1<<53 {
-		s.i = from
-		return 0, s.errorf("%q must be a whole number from 0 to 2^53", name)
-	}
-	return v, nil
+	return int64(m.value), nil
 }
 
 // str reads a string; the common one without escapes is only checked.
-func (s *scanner) str() (string, error) {
+func (s *scanner) str() error {
 	s.i++
 	from, ascii := s.i, true
-	for s.i < len(s.b) {
-		switch c := s.b[s.i]; {
+	for i := from; i < len(s.b); i++ {
+		switch c := s.b[i]; {
 		case c == '"':
-			raw := s.b[from:s.i]
-			s.i++
-			if !ascii && !utf8.Valid(raw) {
+			s.i = i + 1
+			if !ascii && !utf8.ValidString(s.b[from:i]) {
 				s.i = from
-				return "", s.errorf("bad UTF-8")
+				return s.errorf("bad UTF-8")
 			}
-			return string(raw), nil
+			s.add(node{kind: nodeString, from: int32(from), to: int32(i)})
+			return nil
 		case c == '\\':
+			s.i = i
 			return s.escaped(from)
 		case c < 0x20:
-			return "", s.errorf("control character in a string")
-		case c >= 0x80:
+			s.i = i
+			return s.errorf("control character in a string")
+		case c >= utf8.RuneSelf:
 			ascii = false
 		}
-		s.i++
 	}
-	return "", s.errorf("string without end")
+	s.i = len(s.b)
+	return s.errorf("string without end")
 }
 
 // escaped reads the rest of a string that holds escapes.
-func (s *scanner) escaped(from int) (string, error) {
-	out := append([]byte(nil), s.b[from:s.i]...)
+func (s *scanner) escaped(from int) error {
+	start := len(s.text)
+	s.text = append(s.text, s.b[from:s.i]...)
 	for s.i < len(s.b) {
 		c := s.b[s.i]
 		s.i++
 		switch {
 		case c == '"':
-			if !utf8.Valid(out) {
-				return "", s.errorf("bad UTF-8")
+			if !utf8.Valid(s.text[start:]) {
+				return s.errorf("bad UTF-8")
 			}
-			return string(out), nil
+			s.add(node{kind: nodeString, escaped: true, from: int32(start), to: int32(len(s.text))})
+			return nil
 		case c < 0x20:
-			return "", s.errorf("control character in a string")
+			return s.errorf("control character in a string")
 		case c != '\\':
-			out = append(out, c)
+			s.text = append(s.text, c)
 			continue
 		}
 		if s.i >= len(s.b) {
@@ -276,17 +374,17 @@ func (s *scanner) escaped(from int) (string, error) {
 		s.i++
 		switch c {
 		case '"', '\\', '/':
-			out = append(out, c)
+			s.text = append(s.text, c)
 		case 'b':
-			out = append(out, '\b')
+			s.text = append(s.text, '\b')
 		case 'f':
-			out = append(out, '\f')
+			s.text = append(s.text, '\f')
 		case 'n':
-			out = append(out, '\n')
+			s.text = append(s.text, '\n')
 		case 'r':
-			out = append(out, '\r')
+			s.text = append(s.text, '\r')
 		case 't':
-			out = append(out, '\t')
+			s.text = append(s.text, '\t')
 		case 'u':
 			r, ok := s.hex4()
 			if ok && utf16.IsSurrogate(r) {
@@ -300,21 +398,21 @@ func (s *scanner) escaped(from int) (string, error) {
 				}
 			}
 			if !ok {
-				return "", s.errorf("bad \\u escape")
+				return s.errorf("bad \\u escape")
 			}
-			out = utf8.AppendRune(out, r)
+			s.text = utf8.AppendRune(s.text, r)
 		default:
-			return "", s.errorf("bad escape")
+			return s.errorf("bad escape")
 		}
 	}
-	return "", s.errorf("string without end")
+	return s.errorf("string without end")
 }
 
 func (s *scanner) hex4() (rune, bool) {
 	if len(s.b)-s.i < 4 {
 		return 0, false
 	}
-	v, err := strconv.ParseUint(string(s.b[s.i:s.i+4]), 16, 32)
+	v, err := strconv.ParseUint(s.b[s.i:s.i+4], 16, 32)
 	s.i += 4
 	return rune(v), err == nil
 }

@@ -1,7 +1,6 @@
 package ingest
 
 import (
-	"bytes"
 	"compress/gzip"
 	"errors"
 	"fmt"
@@ -245,41 +244,54 @@ func mediaOf(r *http.Request) (array bool, p *Problem) {
 }
 
 // readBody reads no more than the limits allow, compressed and not.
-func (s *Server) readBody(w http.ResponseWriter, r *http.Request) ([]byte, *Problem) {
+func (s *Server) readBody(w http.ResponseWriter, r *http.Request) (string, *Problem) {
 	limit := s.cfg().Limits.BodyBytes
 	if r.ContentLength > limit {
-		return nil, problem(CodeBodyTooLarge, fmt.Sprintf("%d bytes; the limit is %d", r.ContentLength, limit))
+		return "", problem(CodeBodyTooLarge, fmt.Sprintf("%d bytes; the limit is %d", r.ContentLength, limit))
 	}
 	src := io.Reader(http.MaxBytesReader(w, r.Body, limit))
-	size := r.ContentLength
 	if r.Header.Get("Content-Encoding") == "gzip" {
 		z, err := gzip.NewReader(src)
 		if err != nil {
-			return nil, bodyProblem(err, limit)
+			return "", bodyProblem(err, limit)
 		}
-		limit, size = s.cfg().Limits.DecompressedBytes, -1
+		limit = s.cfg().Limits.DecompressedBytes
 		src = io.LimitReader(z, limit+1)
 	}
-	body, err := readAll(src, size)
+	body, err := s.readText(src, r.ContentLength)
 	if err != nil {
-		return nil, bodyProblem(err, s.cfg().Limits.BodyBytes)
+		return "", bodyProblem(err, s.cfg().Limits.BodyBytes)
 	}
 	if int64(len(body)) > limit {
-		return nil, problem(CodeBodyTooLarge, fmt.Sprintf("it decompresses to more than %d bytes", limit))
+		return "", problem(CodeBodyTooLarge, fmt.Sprintf("it decompresses to more than %d bytes", limit))
 	}
 	return body, nil
 }
 
-// readAll reads src, in one piece where its size is known.
-func readAll(src io.Reader, size int64) ([]byte, error) {
-	if size < 0 {
-		return io.ReadAll(src)
+// pieceBytes is how much of a body is read at a time.
+const pieceBytes = 64 << 10
+
+// readText reads src, of about size bytes where that is known. Memory grows
+// with what came, not with what was announced.
+func (s *Server) readText(src io.Reader, size int64) (string, error) {
+	piece, ok := s.pieces.Get().(*[]byte)
+	if !ok {
+		piece = new([]byte)
+		*piece = make([]byte, pieceBytes)
 	}
-	body := make([]byte, size)
-	if _, err := io.ReadFull(src, body); err != nil {
-		return nil, err
+	defer s.pieces.Put(piece)
+	var text strings.Builder
+	text.Grow(int(min(max(size, 0), pieceBytes)))
+	for {
+		n, err := src.Read(*piece)
+		text.Write((*piece)[:n])
+		if err == io.EOF {
+			return text.String(), nil
+		}
+		if err != nil {
+			return "", err
+		}
 	}
-	return body, nil
 }
 
 func bodyProblem(err error, limit int64) *Problem {
@@ -290,16 +302,16 @@ func bodyProblem(err error, limit int64) *Problem {
 	return problem(CodeBodyMalformed, "the body was cut short, came too slowly or is no valid gzip")
 }
 
-func (s *Server) split(c *call, body []byte, array bool) ([][]byte, *Problem) {
+func (s *Server) split(c *call, body string, array bool) ([]string, *Problem) {
 	limit := c.set.Limits.Lines
 	var (
-		lines [][]byte
+		lines []string
 		ok    bool
 		n     int
 		err   error
 	)
 	if array {
-		if lines, n, ok, err = splitArray(bytes.TrimPrefix(body, []byte("\xef\xbb\xbf")), limit); err != nil {
+		if lines, n, ok, err = splitArray(strings.TrimPrefix(body, "\ufeff"), limit); err != nil {
 			return nil, problem(CodeBodyMalformed, "no JSON array of events: "+err.Error())
 		}
 	} else {
@@ -342,10 +354,19 @@ func (s *Server) throttle(w http.ResponseWriter, c *call, now time.Time, n int) 
 
 // scan reads and validates each line. One that names another tenant refuses
 // the whole request.
-func (s *Server) scan(c *call, lines [][]byte) ([]event, *Problem) {
+func (s *Server) scan(c *call, lines []string) ([]event, *Problem) {
+	sc, ok := s.scanners.Get().(*scanner)
+	if !ok {
+		sc = &scanner{}
+	}
+	defer func() {
+		sc.reset("", 0) // a scanner that waits keeps no body
+		s.scanners.Put(sc)
+	}()
 	events := make([]event, len(lines))
 	for i, line := range lines {
-		e := scanEvent(line, c.set.Limits.Depth)
+		e := &events[i]
+		sc.event(e, line, c.set.Limits.Depth)
 		switch {
 		case e.claimed && e.tenant != c.d.key.tenant:
 			c.n = int64(len(lines))
@@ -355,10 +376,8 @@ func (s *Server) scan(c *call, lines [][]byte) ([]event, *Problem) {
 			e.fault, e.detail = CodeDeviceMismatch, "it names device "+clip(e.device)
 			e.hasSeq = false // the number is not this device's
 		default:
-			e.fault, e.detail = c.set.rules.judge(e.typ, e.value)
+			e.fault, e.detail = c.set.rules.judge(sc, e)
 		}
-		e.value = nil
-		events[i] = e
 	}
 	return events, nil
 }

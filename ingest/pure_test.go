@@ -55,11 +55,11 @@ func TestRateLimitLargeBatchLeavesDebt(t *testing.T) {
 
 func TestScanEvent(t *testing.T) {
 	good := `{"seq":42,"time":"2026-07-01T10:00:00Z","type":"power.v1","boot":3,"fw":"1.2","data":{"kw":1.5,"a":[1,{"b":null}],"é":"\u00e9\ud83d\ude00"}}`
-	e := scanEvent([]byte(good), 32)
-	if e.fault != "" || e.seq != 42 || e.boot != 3 || e.fw != "1.2" || e.typ != "power.v1" || !strings.HasPrefix(string(e.data), `{"kw"`) {
+	e, sc := scanWith([]byte(good), 32)
+	if e.fault != "" || e.seq != 42 || e.boot != 3 || e.fw != "1.2" || e.typ != "power.v1" || !strings.HasPrefix(e.data, `{"kw"`) {
 		t.Fatalf("%+v", e)
 	}
-	if got := e.value.(map[string]any)["é"]; got != "é😀" {
+	if got := sc.decode(e.root).(map[string]any)["é"]; got != "é😀" {
 		t.Errorf("escapes: %q", got)
 	}
 	wrap := func(data string) string {
@@ -118,26 +118,26 @@ func TestTenantClaimIsSeenEvenWhereItIsNoString(t *testing.T) {
 }
 
 func TestSplit(t *testing.T) {
-	lines, n, ok := splitLines([]byte("a\n\n b \r\nc"), 3)
-	if len(lines) != 3 || n != 3 || !ok || string(lines[1]) != "b" {
+	lines, n, ok := splitLines("a\n\n b \r\nc", 3)
+	if len(lines) != 3 || n != 3 || !ok || lines[1] != "b" {
 		t.Errorf("%q %d %v", lines, n, ok)
 	}
-	if _, n, ok := splitLines([]byte("a\nb\nc\nd"), 3); ok || n != 4 {
+	if _, n, ok := splitLines("a\nb\nc\nd", 3); ok || n != 4 {
 		t.Errorf("four lines with a limit of three: %d %v", n, ok)
 	}
-	lines, n, ok, err := splitArray([]byte(` [ {"a":"],{\"" , "b":[1,2]} , 5 ] `), 2)
-	if err != nil || !ok || n != 2 || string(lines[0]) != `{"a":"],{\"" , "b":[1,2]}` || string(lines[1]) != "5" {
+	lines, n, ok, err := splitArray(` [ {"a":"],{\"" , "b":[1,2]} , 5 ] `, 2)
+	if err != nil || !ok || n != 2 || lines[0] != `{"a":"],{\"" , "b":[1,2]}` || lines[1] != "5" {
 		t.Errorf("%q %d %v %v", lines, n, ok, err)
 	}
-	if lines, n, _, err := splitArray([]byte(`[]`), 2); err != nil || n != 0 || lines != nil {
+	if lines, n, _, err := splitArray(`[]`, 2); err != nil || n != 0 || lines != nil {
 		t.Error(lines, n, err)
 	}
-	if _, n, ok, err := splitArray([]byte(`[1,2,3]`), 2); ok || n != 3 || err != nil {
+	if _, n, ok, err := splitArray(`[1,2,3]`, 2); ok || n != 3 || err != nil {
 		t.Error(n, ok, err)
 	}
 	for _, bad := range []string{``, `{}`, `[`, `[1`, `[1,`, `[1,]`, `[,1]`, `[1] x`, `[}]`, `["a`, `[{]`} {
-		if _, _, _, err := splitArray([]byte(bad), 9); err == nil {
-			if lines, _, _, _ := splitArray([]byte(bad), 9); len(lines) == 0 || scanEvent(lines[0], 9).fault == "" {
+		if _, _, _, err := splitArray(bad, 9); err == nil {
+			if lines, _, _, _ := splitArray(bad, 9); len(lines) == 0 || scanEvent([]byte(lines[0]), 9).fault == "" {
 				t.Errorf("%q: no error", bad)
 			}
 		}
@@ -157,17 +157,17 @@ func TestRules(t *testing.T) {
 		`{}`: CodeSchemaViolation, `{"kw":"1"}`: CodeSchemaViolation, `{"kw":1,"x":1}`: CodeSchemaViolation, `{"kw":1,"phase":"l9"}`: CodeSchemaViolation,
 		`{"kw":1,"meter":{"kwh":1}}`: "", `{"kw":1,"meter":{"kwh":0.9}}`: CodeRangeViolation, `{"kw":-2000,"phase":"l9"}`: CodeSchemaViolation,
 	} {
-		v, err := (&scanner{b: []byte(data), max: 9}).value()
-		if err != nil {
+		s := &scanner{b: data, max: 9}
+		if err := s.value(); err != nil {
 			t.Fatal(err)
 		}
-		if got, detail := r.judge("power.v1", v); got != want {
+		if got, detail := r.judge(s, &event{typ: "power.v1"}); got != want {
 			t.Errorf("%s: got %q (%s), want %q", data, got, detail, want)
 		} else if want != "" && detail == "" {
 			t.Errorf("%s: no detail", data)
 		}
 	}
-	if got, _ := r.judge("other", nil); got != CodeUnknownType {
+	if got, _ := r.judge(nil, &event{typ: "other"}); got != CodeUnknownType {
 		t.Error(got)
 	}
 	i := r.infos()[0]

@@ -192,29 +192,30 @@ func (t *typeRules) describe(prefix string, s *jsonschema.Schema) {
 	}
 }
 
-// judge gives the code under which data cannot be accepted, and why; empty
-// where it can.
-func (r *rules) judge(typ string, data any) (Code, string) {
-	t := r.types[typ]
+// judge gives the code under which the event cannot be accepted, and why;
+// empty where it can. s has just read it.
+func (r *rules) judge(s *scanner, e *event) (Code, string) {
+	t := r.types[e.typ]
 	if t == nil {
-		return CodeUnknownType, "there is no schema for type " + clip(typ)
+		return CodeUnknownType, "there is no schema for type " + clip(e.typ)
 	}
-	if t.fast != nil && t.fast(data) {
-		return t.judgeRanges(data)
+	if t.fast != nil && t.fast(s, e.root) {
+		return t.judgeRanges(s, e.root)
 	}
-	if err := t.schema.Validate(data); err != nil {
+	if err := t.schema.Validate(s.decode(e.root)); err != nil {
 		var v *jsonschema.ValidationError
 		if !errors.As(err, &v) {
 			return CodeSchemaViolation, clip(err.Error())
 		}
 		return explain(v)
 	}
-	return t.judgeRanges(data)
+	return t.judgeRanges(s, e.root)
 }
 
-func (t *typeRules) judgeRanges(data any) (Code, string) {
-	for _, f := range t.ranges {
-		v, ok := lookup(data, f.path)
+func (t *typeRules) judgeRanges(s *scanner, root int) (Code, string) {
+	for i := range t.ranges {
+		f := &t.ranges[i]
+		v, ok := s.lookup(root, f.path)
 		if !ok {
 			continue // absent, and the schema lets it be
 		}
@@ -226,20 +227,6 @@ func (t *typeRules) judgeRanges(data any) (Code, string) {
 		}
 	}
 	return "", ""
-}
-
-func lookup(v any, path []string) (float64, bool) {
-	for _, p := range path {
-		m, ok := v.(map[string]any)
-		if !ok {
-			return 0, false
-		}
-		if v, ok = m[p]; !ok {
-			return 0, false
-		}
-	}
-	f, ok := v.(float64)
-	return f, ok
 }
 
 // explain names the first broken keyword, in the order of the fields. Only

@@ -57,6 +57,8 @@ type Server struct {
 	lost     atomic.Pointer[error]
 	requests atomic.Int64 // numbers request IDs
 	run      string       // begins request IDs
+	pieces   sync.Pool    // *[]byte to read bodies with
+	scanners sync.Pool    // *scanner
 
 	certificate  atomic.Pointer[tls.Certificate]
 	public       *http.Server
