@@ -532,15 +532,11 @@ func TestOpenRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A changed word in an entry: the tree no longer hashes to what was signed.
-	changed := bytes.Replace(b, []byte(`"type":"tenant.added"`), []byte(`"type":"tenant.addes"`), 1)
-	if bytes.Equal(changed, b) {
-		t.Fatal("no entry to damage")
-	}
-	if err := os.WriteFile(segments[0], changed, 0o600); err != nil {
+	b[len(b)/2] ^= 1
+	if err := os.WriteFile(segments[0], b, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := open(); err == nil || !strings.Contains(err.Error(), "tenant.addes") && !strings.Contains(err.Error(), "damaged") {
+	if err := open(); err == nil || !strings.Contains(err.Error(), "damaged") {
 		t.Errorf("damaged log: %v", err)
 	}
 }

@@ -1,36 +1,61 @@
 package ledger
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"path/filepath"
 	"sync/atomic"
 	"testing"
+	"time"
+
+	"golang.org/x/mod/sumdb/tlog"
 )
+
+// telemetry gives n entries of 248 bytes as the ingest writes them: times,
+// counters and readings differ from one to the next.
+func telemetry(n int) [][]byte {
+	r := rand.New(rand.NewPCG(1, 2))
+	out := make([][]byte, n)
+	for i := range out {
+		at := time.Unix(1782900000+int64(i/5000), int64(i%5000)*2e5+r.Int64N(2e5)).UTC()
+		e := fmt.Appendf(nil, `{"t":"event","received":%q,"device":"meter-%05d","gen":1,"boot":3,"seq":%d,"time":%q,"type":"power","rules":"9f86","data":{"w":%.1f,"v":%.1f,"hz":%.2f,"kwh":%.2f},"fw":"4.2.%d"`,
+			at.Format("2006-01-02T15:04:05.000000000Z"), r.IntN(500), 100_000+i/500, at.Add(-time.Duration(r.IntN(2000))*time.Millisecond).Format("2006-01-02T15:04:05.000Z"), 1000+r.Float64()*3000, 225+r.Float64()*10, 49.9+r.Float64()/5, 1e4+r.Float64()*1e3, r.IntN(4))
+		out[i] = append(append(e, bytes.Repeat([]byte(" "), 247-len(e))...), '}')
+	}
+	return out
+}
 
 // BenchmarkAppend appends 248-byte entries durably, on the disk of the
 // temporary directory (set TMPDIR). Besides time it gives entries a second
-// and the bytes on disk an entry once the ledger is closed, with and without
-// the journal's last segment.
+// and the bytes on disk an entry, hashes included, once the ledger is closed
+// and its journal holds nothing that the logs' files do not.
 func BenchmarkAppend(b *testing.B) {
-	for _, c := range []struct{ batch, producers, logs int }{{1, 1, 1}, {1, 64, 1}, {1, 1024, 1}, {100, 1, 1}, {100, 8, 1}, {100, 64, 1}, {100, 64, 200}} {
+	data := telemetry(200_000)
+	names := make([]string, 200)
+	for i := range names {
+		names[i] = fmt.Sprintf("log-%d", i)
+	}
+	for _, c := range []struct{ batch, producers, logs int }{{1, 1, 1}, {1, 64, 1}, {1, 1024, 1}, {100, 1, 1}, {100, 8, 1}, {1, 1024, 200}, {100, 64, 1}, {100, 64, 200}} {
 		b.Run(fmt.Sprintf("batch=%d/producers=%d/logs=%d", c.batch, c.producers, c.logs), func(b *testing.B) {
 			dir := b.TempDir()
 			l := open(b, dir, testOptions())
-			data := make([]byte, 248)
 			var next, total atomic.Int64
 			b.SetParallelism(max(1, c.producers/2)) // of GOMAXPROCS, which is 2 where the figures are from
 			b.ReportAllocs()
 			b.ResetTimer()
 			b.RunParallel(func(pb *testing.PB) {
 				batch := make([]Entry, c.batch)
-				log := fmt.Sprintf("log-%d", next.Add(1)%int64(c.logs))
-				for i := range batch {
-					batch[i] = Entry{log, data}
-				}
-				for pb.Next() {
-					if _, err := l.Append(context.Background(), batch...); err != nil {
+				positions := make([]Position, 0, c.batch)
+				producer := int(next.Add(1))
+				for n := producer * 7919; pb.Next(); n++ {
+					log := names[(producer+n)%c.logs]
+					for i := range batch {
+						batch[i] = Entry{log, data[(n*c.batch+i)%len(data)]}
+					}
+					if _, err := l.AppendTo(context.Background(), positions, batch); err != nil {
 						b.Error(err)
 						return
 					}
@@ -45,6 +70,20 @@ func BenchmarkAppend(b *testing.B) {
 			}
 			b.ReportMetric(float64(diskBytes(b, filepath.Join(dir, logsDir)))/n, "disk-B/entry")
 		})
+	}
+}
+
+func appendTelemetry(b *testing.B, l *Ledger, log string, n int) {
+	b.Helper()
+	data := telemetry(min(n, 200_000))
+	batch := make([]Entry, 1000)
+	for at := 0; at < n; at += len(batch) {
+		for i := range batch {
+			batch[i] = Entry{log, data[(at+i)%len(data)]}
+		}
+		if _, err := l.Append(context.Background(), batch...); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
 
@@ -65,6 +104,19 @@ func diskBytes(b *testing.B, dir string) int64 {
 	return sum
 }
 
+// BenchmarkHash is the bound: hashing the same entries into a tree, and
+// nothing else, on all processors.
+func BenchmarkHash(b *testing.B) {
+	data := telemetry(10_000)
+	b.RunParallel(func(pb *testing.PB) {
+		var f frontier
+		for n := int64(0); pb.Next(); n++ {
+			f.push(n, LeafHash(data[n%int64(len(data))]), func(int, tlog.Hash) {})
+		}
+	})
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "entries/s")
+}
+
 // BenchmarkCheckpoint appends one entry and signs, as a timer does.
 func BenchmarkCheckpoint(b *testing.B) {
 	l := open(b, b.TempDir(), testOptions())
@@ -81,15 +133,7 @@ func BenchmarkCheckpoint(b *testing.B) {
 func BenchmarkFsck(b *testing.B) {
 	dir := b.TempDir()
 	l := open(b, dir, testOptions())
-	batch := make([]Entry, 1000)
-	for i := range batch {
-		batch[i] = Entry{"a", make([]byte, 248)}
-	}
-	for range 200 {
-		if _, err := l.Append(context.Background(), batch...); err != nil {
-			b.Fatal(err)
-		}
-	}
+	appendTelemetry(b, l, "a", 200_000)
 	if err := l.Close(); err != nil {
 		b.Fatal(err)
 	}

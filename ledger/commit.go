@@ -172,6 +172,7 @@ func (l *Ledger) refuse(group []*request, err error) {
 // runs beside the committer, so that hashing and the next fsync overlap.
 func (l *Ledger) integrate() {
 	defer close(l.flushes)
+	defer close(l.due)
 	for w := range l.written {
 		if w.begun > 0 {
 			l.flushes <- place{w.last, w.begun}
@@ -191,11 +192,44 @@ func (l *Ledger) integrateRequest(r *request) {
 	for _, run := range r.runs {
 		waiting := run.tree.add(r.body[run.entries:run.end], leaves[:run.count])
 		leaves = leaves[run.count:]
-		if waiting >= flushBytes && l.lost.Load() == nil {
-			if err := run.tree.flush(l.fsys); err != nil {
-				l.lose("writing the files of log "+run.tree.name, err)
-			}
+		if waiting >= flushBytes {
+			l.flushSoon(run.tree, waiting)
 		}
+	}
+}
+
+// flushSoon has a flusher move what waits of a log to its files. Where the
+// flushers do not keep up the integrator does it itself, which slows the
+// committer down.
+func (l *Ledger) flushSoon(t *tree, waiting int) {
+	if waiting < 16*flushBytes {
+		if t.queued.Swap(true) {
+			return
+		}
+		select {
+		case l.due <- t:
+			return
+		default:
+			t.queued.Store(false)
+		}
+	}
+	l.flushOne(t)
+}
+
+// flushDue is a flusher: compressing and writing go on beside integrating.
+func (l *Ledger) flushDue() {
+	for t := range l.due {
+		t.queued.Store(false)
+		l.flushOne(t)
+	}
+}
+
+func (l *Ledger) flushOne(t *tree) {
+	if l.lost.Load() != nil {
+		return
+	}
+	if err := t.flush(l.fsys, false); err != nil {
+		l.lose("writing the files of log "+t.name, err)
 	}
 }
 

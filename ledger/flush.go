@@ -1,12 +1,15 @@
 package ledger
 
 import (
+	"cmp"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"trustpack/internal/durable"
 )
@@ -18,10 +21,6 @@ const flushBytes = 256 << 10
 // flushedFile records how far the logs' own files have caught up with the
 // journal. Segments before the one it names are not needed any more.
 const flushedFile = "flushed.json"
-
-// flushLag is how many segments the logs' files may be behind. Each bringing
-// up costs a few syncs a log, which so many segments share.
-const flushLag = 3
 
 // flushPoint is the content of flushedFile. Each log's files durably held what
 // is said here, which is at least what the journal's segments before Segment
@@ -42,7 +41,7 @@ type place struct {
 
 type flushedLog struct {
 	Size       int64 `json:"size"`        // entries
-	EntryBytes int64 `json:"entry_bytes"` // length of the entries file; those of the others follow from Size
+	EntryBytes int64 `json:"entry_bytes"` // length of the file of entries; those of the others follow from Size
 }
 
 // sealed is how a flushPoint stands in its file: a length there that a flaw
@@ -56,9 +55,9 @@ type sealed struct {
 // segments can be let go. It runs in the background of committing.
 func (l *Ledger) keep() {
 	defer close(l.kept)
-	behind := 0
+	behind, lag := 0, cmp.Or(l.options.flushLag, defaultLag)
 	for p := range l.flushes {
-		if behind++; behind < flushLag || l.lost.Load() != nil {
+		if behind++; behind < lag || l.lost.Load() != nil {
 			continue
 		}
 		behind = 0
@@ -76,20 +75,12 @@ func (l *Ledger) keep() {
 func (l *Ledger) flushTo(p place, spares int) error {
 	point := flushPoint{Segment: p.segment, Group: p.before.number, CRC: p.before.crc, Logs: map[string]flushedLog{}}
 	for _, t := range l.trees() {
-		t.mu.RLock()
-		at := flushedLog{Size: t.length.Load(), EntryBytes: t.entries.size()}
-		t.mu.RUnlock()
-		if at.Size == 0 {
+		if t.size() == 0 {
 			continue
 		}
-		if t.synced != at.Size {
-			if err := t.flush(l.fsys); err != nil {
-				return err
-			}
-			if err := t.sync(l.fsys); err != nil {
-				return err
-			}
-			t.synced = at.Size
+		at, err := t.bringUp(l.fsys)
+		if err != nil {
+			return err
 		}
 		point.Logs[t.name] = at
 	}
@@ -100,31 +91,41 @@ func (l *Ledger) flushTo(p place, spares int) error {
 	return l.spares.release(p.segment, spares)
 }
 
-// flush moves what waits in memory to the files, without syncing them.
-func (t *tree) flush(fsys durable.FS) error {
+// bringUp makes the files durable at least as far as the log goes now, and
+// says how far that is.
+func (t *tree) bringUp(fsys durable.FS) (flushedLog, error) {
+	if err := t.flush(fsys, true); err != nil {
+		return flushedLog{}, err
+	}
+	if err := t.sync(fsys); err != nil {
+		return flushedLog{}, err
+	}
+	return t.syncedTo, nil
+}
+
+// flush moves what waits in memory to the files, without syncing them: the
+// full bundles, and where whole is set what there is of the last one too.
+func (t *tree) flush(fsys durable.FS, whole bool) error {
 	t.flushing.Lock()
 	defer t.flushing.Unlock()
 	if err := t.makeDir(fsys); err != nil {
 		return err
 	}
+	if err := t.flushEntries(fsys, whole); err != nil {
+		return err
+	}
 	t.mu.RLock()
-	packs := t.packs()
+	packs := t.packs()[1:]
 	t.mu.RUnlock()
 	for _, p := range packs {
-		t.mu.Lock()
-		if len(p.tail) == 0 {
-			t.mu.Unlock()
+		t.mu.RLock()
+		waiting, at := p.tail, p.flushed
+		t.mu.RUnlock()
+		if len(waiting) == 0 {
 			continue
 		}
-		made, err := p.create(fsys)
-		waiting, at := p.tail, p.flushed
-		t.mu.Unlock()
-		t.newFiles = t.newFiles || made
-		if err != nil {
+		if err := t.write(fsys, p, waiting, at); err != nil {
 			return err
-		}
-		if _, err := p.file.WriteAt(waiting, at); err != nil {
-			return fmt.Errorf("writing %s: %w", p.name, err)
 		}
 		t.mu.Lock()
 		p.flushed += int64(len(waiting))
@@ -132,6 +133,97 @@ func (t *tree) flush(fsys durable.FS) error {
 		t.mu.Unlock()
 	}
 	return nil
+}
+
+// flushEntries compresses bundles and writes them. The caller holds flushing.
+func (t *tree) flushEntries(fsys durable.FS, whole bool) error {
+	t.mu.RLock()
+	stored, at, full := t.stored, t.entries.flushed, len(t.open)
+	if t.length.Load()%tileWidth != 0 && full > 0 {
+		full--
+	}
+	bundles := slices.Clone(t.open[:full])
+	var part []byte
+	now := (stored/tileWidth + int64(full)) * tileWidth // what will be stored
+	if whole && full < len(t.open) {
+		part, now = t.open[full], t.length.Load()
+	}
+	t.mu.RUnlock()
+	if full == 0 && part == nil {
+		return nil
+	}
+	frames := t.frames[:0]
+	var ends []byte
+	for _, b := range bundles {
+		frames = t.packer.pack(frames, b)
+		ends = binary.BigEndian.AppendUint64(ends, uint64(at)+uint64(len(frames)))
+	}
+	if part != nil {
+		frames = t.packer.pack(frames, part)
+	}
+	if cap(frames) <= maxKeptBuffer {
+		t.frames = frames
+	}
+	if err := t.write(fsys, &t.entries, frames, at); err != nil {
+		return err
+	}
+	t.mu.Lock()
+	t.stored, t.entries.flushed = now, at+int64(len(frames))
+	t.index.tail = append(t.index.tail, ends...)
+	if part != nil {
+		t.open[full] = t.open[full][len(part):]
+		if len(t.open[full]) == 0 {
+			full++
+		}
+	}
+	for _, b := range bundles {
+		t.waiting -= len(b)
+	}
+	t.waiting -= len(part)
+	t.open = slices.Delete(t.open, 0, full)
+	t.mu.Unlock()
+	for _, b := range bundles { // readers copied what they wanted under the lock
+		t.buffers.put(b)
+	}
+	return nil
+}
+
+// write writes behind what a file holds. The caller holds flushing.
+func (t *tree) write(fsys durable.FS, p *pack, b []byte, at int64) error {
+	t.mu.Lock()
+	made, err := p.create(fsys)
+	t.mu.Unlock()
+	t.newFiles = t.newFiles || made
+	if err != nil {
+		return err
+	}
+	if _, err := p.file.WriteAt(b, at); err != nil {
+		return fmt.Errorf("writing %s: %w", p.name, err)
+	}
+	p.dirty = true
+	return nil
+}
+
+// bufferPool keeps the memory of bundles for the next ones.
+type bufferPool chan []byte
+
+func (p bufferPool) get() []byte {
+	select {
+	case b := <-p:
+		return b
+	default:
+		return make([]byte, 0, 1<<16)
+	}
+}
+
+func (p bufferPool) put(b []byte) {
+	if cap(b) > maxKeptBuffer {
+		return
+	}
+	select {
+	case p <- b[:0]:
+	default:
+	}
 }
 
 // makeDir makes the log's directory once. The caller holds flushing.
@@ -152,22 +244,23 @@ func (t *tree) sync(fsys durable.FS) error {
 	defer t.flushing.Unlock()
 	t.mu.RLock()
 	packs := t.packs()
+	at := flushedLog{Size: t.stored, EntryBytes: t.entries.flushed}
 	t.mu.RUnlock()
 	for _, p := range packs {
-		if p.file == nil {
+		if !p.dirty {
 			continue
 		}
 		if err := p.file.Sync(); err != nil {
 			return fmt.Errorf("syncing %s: %w", p.name, err)
 		}
+		p.dirty = false
 	}
-	if !t.newFiles {
-		return nil
+	if t.newFiles {
+		if err := fsys.SyncDir(t.dir); err != nil {
+			return fmt.Errorf("syncing %s: %w", t.dir, err)
+		}
 	}
-	if err := fsys.SyncDir(t.dir); err != nil {
-		return fmt.Errorf("syncing %s: %w", t.dir, err)
-	}
-	t.newFiles = false
+	t.newFiles, t.syncedTo = false, at
 	return nil
 }
 
@@ -210,7 +303,7 @@ func readPoint(fsys durable.FS, dir string) (flushPoint, error) {
 		if err := CheckLogName(name); err != nil {
 			return damaged(err.Error())
 		}
-		if at.Size < 1 || at.EntryBytes < 3*at.Size || at.EntryBytes > at.Size*(2+maxEntry) {
+		if at.Size < 1 || at.EntryBytes < 1 {
 			return damaged(fmt.Sprintf("log %s cannot have %d entries in %d bytes", name, at.Size, at.EntryBytes))
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -108,9 +109,22 @@ type fsck struct {
 	o       FsckOptions
 	report  *Report
 	started time.Time
+	mu      sync.Mutex // guards report's problems and counts
+}
+
+func (f *fsck) count(entries, bytes int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.report.Entries += entries
+	f.report.Bytes += bytes
+	if f.o.Progress != nil {
+		f.o.Progress(f.report.Entries)
+	}
 }
 
 func (f *fsck) problem(log string, index int64, file, what string, args ...any) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.report.Problems = append(f.report.Problems, Problem{log, index, file, fmt.Sprintf(what, args...)})
 }
 
@@ -134,6 +148,9 @@ func (f *fsck) run() error {
 			return err
 		}
 	}
+	slices.SortStableFunc(f.report.Problems, func(a, b Problem) int {
+		return cmp.Or(cmp.Compare(a.Log, b.Log), cmp.Compare(a.Index, b.Index))
+	})
 	return nil
 }
 

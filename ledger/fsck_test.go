@@ -73,8 +73,8 @@ func TestFsckNamesWhatIsWrong(t *testing.T) {
 		o     FsckOptions
 		want  string
 	}{
-		"entry":           {flip("logs/a/entries", 500), FsckOptions{}, "log a, logs/a/level-0, entry "},
-		"entry's length":  {flip("logs/a/entries", 1), FsckOptions{}, "logs/a/"},
+		"entry":           {flip("logs/a/entries", 500), FsckOptions{}, "log a, logs/a/entries: damaged at byte "},
+		"first frame":     {flip("logs/a/entries", 1), FsckOptions{}, "log a, logs/a/entries: damaged at byte 0: bundle 0"},
 		"leaf hash":       {flip("logs/a/level-0", 32*257+5), FsckOptions{}, "log a, logs/a/level-0, entry 257: hash 257 (byte 8224)"},
 		"upper hash":      {flip("logs/a/level-1", 33), FsckOptions{}, "log a, logs/a/level-1, entry 511: hash 1"},
 		"index":           {flip("logs/a/entries.idx", 7), FsckOptions{}, "logs/a/entries.idx"},

@@ -113,7 +113,7 @@ func FuzzTilePath(f *testing.F) {
 		if tilePath(tile) != path || tile.H != tileHeight || tile.L < entriesLevel || tile.L > 63 || tile.N < 0 || tile.W < 1 || tile.W > tileWidth {
 			t.Errorf("%q was read as %+v", path, tile)
 		}
-		if b, err := newTree("", "a").readTile(tile); err == nil {
+		if b, err := newTree("", "a", nil, nil).readTile(tile); err == nil {
 			t.Errorf("an empty log has %q: %d bytes", path, len(b))
 		}
 	})

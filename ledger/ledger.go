@@ -22,6 +22,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -39,10 +40,17 @@ type Options struct {
 	Now        func() time.Time // dates checkpoints in the history; nil is time.Now
 
 	fsys         durable.FS // nil is the disk
+	flushLag     int        // segments the logs' files may be behind; 0 is defaultLag
 	segmentBytes int64      // length of every segment; 0 is firstSegment growing to defaultSegment
 }
 
-const defaultSegment = 64 << 20
+const (
+	defaultSegment = 64 << 20
+
+	// defaultLag spares syncs: each bringing up of the logs' files costs a few
+	// for each log, which so many segments share.
+	defaultLag = 3
+)
 
 // Ledger is an open ledger. Its methods may be called from many goroutines.
 type Ledger struct {
@@ -62,6 +70,8 @@ type Ledger struct {
 	inflight sync.WaitGroup // Appends
 	pool     requestPool
 	free     groupPool
+	packer   *packer
+	buffers  bufferPool
 	lost     atomic.Pointer[LostError]
 	reached  atomic.Uint64 // the last group of which the integrator took in anything
 
@@ -71,6 +81,8 @@ type Ledger struct {
 	written  chan written
 	wanted   chan wanted
 	made     chan made
+	due      chan *tree // logs to be flushed
+	flushers sync.WaitGroup
 	flushes  chan place
 	kept     chan struct{} // closed when the keeper has ended
 }
@@ -118,7 +130,11 @@ func Open(dir string, o Options) (*Ledger, error) {
 	l.wanted = make(chan wanted, 1)
 	l.made = make(chan made, 1)
 	l.flushes = make(chan place, 1)
+	l.due = make(chan *tree, 64)
 	l.kept = make(chan struct{})
+	for range max(1, runtime.GOMAXPROCS(0)/2) {
+		l.flushers.Go(l.flushDue)
+	}
 	go l.prepare()
 	go l.commit()
 	go l.integrate()
@@ -149,7 +165,11 @@ func OpenReadOnly(dir string, o Options) (*Ledger, error) {
 }
 
 func newLedger(dir string, o Options) (*Ledger, error) {
-	l := &Ledger{dir: dir, fsys: o.fsys, options: o, now: o.Now, logs: map[string]*tree{}}
+	l := &Ledger{dir: dir, fsys: o.fsys, options: o, now: o.Now, logs: map[string]*tree{}, buffers: make(bufferPool, 512)}
+	var err error
+	if l.packer, err = newPacker(); err != nil {
+		return nil, err
+	}
 	if l.fsys == nil {
 		l.fsys = durable.Disk{}
 	}
@@ -201,6 +221,7 @@ func (l *Ledger) Close() error {
 	l.inflight.Wait()
 	close(l.requests)
 	<-l.kept
+	l.flushers.Wait()
 	unused := <-l.made // nothing if no segment was asked for in vain
 	err := unused.segment.close()
 	if l.lost.Load() == nil {
@@ -256,7 +277,7 @@ func (l *Ledger) treeFor(name string) (*tree, error) {
 	if t, ok := l.logs[name]; ok {
 		return t, nil
 	}
-	t = newTree(l.dir, name)
+	t = newTree(l.dir, name, l.packer, l.buffers)
 	l.logs[name] = t
 	return t, nil
 }

@@ -196,7 +196,7 @@ func TestTreesAgreeWithTheReference(t *testing.T) {
 		}
 	}
 	tr, _ := l.find("a")
-	if err := tr.flush(l.fsys); err != nil { // half of the checks against files, half of them against memory
+	if err := tr.flush(l.fsys, true); err != nil { // half of the checks against files, half of them against memory
 		t.Fatal(err)
 	}
 	for range 300 {

@@ -22,6 +22,7 @@ type pack struct {
 	file    durable.File // nil until something is read from or written to it
 	flushed int64        // bytes in the file
 	tail    []byte       // the bytes after those
+	dirty   bool         // written since the last sync; the flushing lock guards it
 }
 
 func (p *pack) size() int64 { return p.flushed + int64(len(p.tail)) }

@@ -77,10 +77,9 @@ func (l *Ledger) Entries(log string, from, to int64) iter.Seq2[[]byte, error] {
 			yield(nil, fmt.Errorf("reading entries of %s: index %d is below 0", log, from))
 			return
 		}
-		size := t.size()
-		to := min(to, size)
+		to := min(to, t.size())
 		for n := from; n < to; {
-			bundle, err := t.bundle(n/tileWidth, size)
+			bundle, err := t.bundle(n / tileWidth)
 			if err != nil {
 				yield(nil, fmt.Errorf("reading entry %d of %s: %w", n, log, err))
 				return

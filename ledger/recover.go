@@ -131,7 +131,7 @@ func (l *Ledger) replayRun(r run) error {
 	if err != nil {
 		return err
 	}
-	if r.first+int64(r.count) <= t.synced {
+	if r.first+int64(r.count) <= t.syncedTo.Size {
 		if l.seen == nil {
 			return nil
 		}

@@ -80,17 +80,11 @@ func (t *tree) readTile(tile tlog.Tile) ([]byte, error) {
 	if tile.L != entriesLevel {
 		return t.readLevel(tile.L, tile.N*tileWidth, tile.W)
 	}
-	bundle, err := t.bundle(tile.N, size)
+	bundle, err := t.bundle(tile.N)
 	if err != nil {
 		return nil, err
 	}
-	rest := bundle
-	for range tile.W {
-		if _, rest, err = cutEntry(rest); err != nil {
-			return nil, err
-		}
-	}
-	return bundle[:len(bundle)-len(rest)], nil
+	return firstEntries(bundle, tile.W)
 }
 
 // Export writes the log as files in the layout of c2sp.org/tlog-tiles: the

@@ -21,8 +21,9 @@ const (
 //
 // level-L holds the hashes at tree level 8L one after the other, so that each
 // tile of c2sp.org/tlog-tiles is a slice of it; the levels between are hashed
-// anew when they are needed. entries holds the entry bundles one after the
-// other, and entries.idx the offset (u64) at which each full bundle ends.
+// anew when they are needed. entries holds the entry bundles, compressed, one
+// after the other (see bundle.go), and entries.idx the offset (u64) at which
+// each full bundle ends.
 type tree struct {
 	name   string
 	ledger string // directory of the ledger
@@ -42,32 +43,45 @@ type tree struct {
 	mu       sync.RWMutex
 	length   atomic.Int64 // entries; written under mu
 	frontier frontier
-	entries  pack
+	entries  pack     // its tail is not used, but stored, open and waiting are
+	stored   int64    // entries that the file of entries holds
+	open     [][]byte // those behind them, by bundle; full ones do not change
+	waiting  int      // bytes in open
 	index    pack
 	levels   []*pack
 
-	hasDir   bool  // guarded by flushing, as is
-	newFiles bool  // files were made that the directory does not durably hold
-	synced   int64 // entries that the files durably hold; the keeper owns it
+	packer   *packer
+	buffers  bufferPool
+	lastRead atomic.Pointer[read]
+	queued   atomic.Bool // for a flusher
+
+	// flushing guards these.
+	hasDir   bool
+	newFiles bool       // files were made that the directory does not durably hold
+	frames   []byte     // memory for compressed bundles
+	syncedTo flushedLog // what the files durably hold
 
 	checkpoints checkpointStore
 }
 
-func newTree(dir, name string) *tree {
-	t := &tree{name: name, ledger: dir, dir: filepath.Join(dir, logsDir, name)}
+func newTree(dir, name string, p *packer, b bufferPool) *tree {
+	t := &tree{name: name, packer: p, buffers: b, ledger: dir, dir: filepath.Join(dir, logsDir, name)}
 	t.grown = sync.NewCond(t.mu.RLocker())
 	t.entries = t.pack("entries")
 	t.index = t.pack("entries.idx")
 	return t
 }
 
-func (t *tree) pack(file string) pack {
-	return pack{dir: t.ledger, name: filepath.Join(logsDir, t.name, file)}
-}
+func (t *tree) pack(file string) pack { return pack{dir: t.ledger, name: packName(t.name, file)} }
+
+// packName is the path of a log's file within the ledger's directory.
+func packName(log, file string) string { return filepath.Join(logsDir, log, file) }
+
+func levelFile(l int) string { return "level-" + strconv.Itoa(l) }
 
 func (t *tree) level(l int) *pack {
 	for len(t.levels) <= l {
-		p := t.pack("level-" + strconv.Itoa(len(t.levels)))
+		p := t.pack(levelFile(len(t.levels)))
 		t.levels = append(t.levels, &p)
 	}
 	return t.levels[l]
@@ -86,19 +100,31 @@ func (t *tree) add(bundle []byte, leaves []tlog.Hash) int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	n := t.length.Load()
+	t.waiting += len(bundle)
+	size := 0
 	for _, leaf := range leaves {
-		size := 2 + int(binary.BigEndian.Uint16(bundle))
-		t.entries.tail = append(t.entries.tail, bundle[:size]...)
-		bundle = bundle[size:]
+		if n%tileWidth == 0 || len(t.open) == 0 {
+			t.open = append(t.open, t.buffers.get())
+		}
+		size += 2 + int(binary.BigEndian.Uint16(bundle[size:]))
 		t.frontier.push(n, leaf, t.keep)
 		n++
 		if n%tileWidth == 0 {
-			t.index.tail = binary.BigEndian.AppendUint64(t.index.tail, uint64(t.entries.size()))
+			t.append(bundle[:size])
+			bundle, size = bundle[size:], 0
 		}
+	}
+	if size > 0 {
+		t.append(bundle)
 	}
 	t.length.Store(n)
 	t.grown.Broadcast()
-	return len(t.entries.tail) + len(t.level(0).tail)
+	return t.waiting + len(t.level(0).tail)
+}
+
+func (t *tree) append(entries []byte) {
+	last := &t.open[len(t.open)-1]
+	*last = append(*last, entries...)
 }
 
 // await waits until the tree has taken in what was acknowledged before.
@@ -161,12 +187,7 @@ func (t *tree) subtree(level int, n int64) (tlog.Hash, error) {
 	for i := range hashes {
 		copy(hashes[i][:], row[i*tlog.HashSize:])
 	}
-	for ; width > 1; width /= 2 {
-		for i := range width / 2 {
-			hashes[i] = tlog.NodeHash(hashes[2*i], hashes[2*i+1])
-		}
-	}
-	return hashes[0], nil
+	return subtreeRoot(hashes), nil
 }
 
 // readLevel reads count hashes of level-l from the first on.
@@ -195,8 +216,8 @@ func finish(rest func() error, err error) error {
 func (t *tree) restore(length, entryBytes int64, open func(*pack) error) error {
 	t.length.Store(length)
 	t.durable.Store(length)
-	t.next, t.synced = length, length
-	t.entries.flushed = entryBytes
+	t.next, t.syncedTo = length, flushedLog{length, entryBytes}
+	t.entries.flushed, t.stored = entryBytes, length
 	t.index.flushed = length / tileWidth * 8
 	for l := 0; length>>(tileHeight*l) > 0; l++ {
 		t.level(l).flushed = length >> (tileHeight * l) * tlog.HashSize
@@ -217,44 +238,6 @@ func (t *tree) restore(length, entryBytes int64, open func(*pack) error) error {
 		t.frontier = append(t.frontier, h)
 	}
 	return nil
-}
-
-// bundle reads the bundle of the given number as far as the log had it at
-// size entries: at most 256 entries with their lengths before them.
-func (t *tree) bundle(number, size int64) ([]byte, error) {
-	var start, end int64
-	if number > 0 {
-		var err error
-		if start, err = t.bundleEnd(number - 1); err != nil {
-			return nil, err
-		}
-	}
-	full := (number+1)*tileWidth <= size
-	if full {
-		var err error
-		if end, err = t.bundleEnd(number); err != nil {
-			return nil, err
-		}
-	} else {
-		t.mu.RLock()
-		end = t.entries.size()
-		if (number+1)*tileWidth <= t.length.Load() { // filled since size was asked
-			t.mu.RUnlock()
-			return t.bundle(number, (number+1)*tileWidth)
-		}
-		t.mu.RUnlock()
-	}
-	t.mu.RLock()
-	there := t.entries.size()
-	t.mu.RUnlock()
-	if end < start || end-start > tileWidth*(2+maxEntry) || end > there {
-		return nil, &DamageError{File: t.index.name, Offset: number * 8, Reason: fmt.Sprintf("bundle %d cannot begin at %d and end at %d", number, start, end)}
-	}
-	b := make([]byte, end-start)
-	t.mu.RLock()
-	rest, err := t.entries.readAt(b, start)
-	t.mu.RUnlock()
-	return b, finish(rest, err)
 }
 
 func (t *tree) bundleEnd(number int64) (int64, error) {
