@@ -35,30 +35,32 @@ type Actor struct {
 
 // Types of AuditEntry. The comment gives the shape of Data.
 const (
-	EntryIngestStarted   = "ingest.started"      // {"instance","version","config_sha256"}
-	EntryIngestStopped   = "ingest.stopped"      // none
-	EntryConfigApplied   = "config.applied"      // ConfigApplied
-	EntryTenantAdded     = "tenant.added"        // Tenant
-	EntryOperatorAdded   = "operator.added"      // Operator
-	EntryOperatorRemoved = "operator.removed"    // Operator
-	EntryDeviceRequested = "device.requested"    // Device (state requested)
-	EntryDeviceApproved  = "device.approved"     // {"enrolment_code_sha256","expires"}
-	EntryDeviceIssued    = "device.issued"       // Credential
-	EntryDeviceActivated = "device.activated"    // {"fingerprint","source"}: first valid contact
-	EntryQuarantined     = "device.quarantined"  // none; Reason and Ticket are set
-	EntryReleased        = "device.released"     // none
-	EntryRevoked         = "device.revoked"      // none; Reason and Ticket are set
-	EntrySessionsCut     = "device.sessions-cut" // {"decision_index","connections","elapsed_ms"}: after a quarantine or revocation
-	EntryRefusal         = "refusal"             // Refusal
-	EntryAdminRefused    = "admin.refused"       // {"method","path","status","code"}
-	EntryAlertRaised     = "alert.raised"        // Alert
-	EntryAlertAcked      = "alert.acknowledged"  // {"id"}
-	EntryAlertResolved   = "alert.resolved"      // {"id","resolution"}; no Actor where the condition ended by itself
-	EntryGap             = "gap.recorded"        // {"boot","from_seq","to_seq"}: numbers that never came
-	EntryCredentialSeen  = "credential.seen"     // {"fingerprint","source"}: the first time from this source address
-	EntryBooksClosed     = "books.closed"        // Books
-	EntryDrill           = "drill.result"        // DrillResult
-	EntryExport          = "export.completed"    // {"requester","approver","scope","rows","bytes","sha256","destination"}
+	EntryIngestStarted   = "ingest.started"       // {"instance","version","config_sha256"}
+	EntryIngestStopped   = "ingest.stopped"       // none
+	EntryConfigApplied   = "config.applied"       // ConfigApplied
+	EntryTenantAdded     = "tenant.added"         // Tenant
+	EntryOperatorAdded   = "operator.added"       // Operator
+	EntryOperatorRemoved = "operator.removed"     // Operator
+	EntryDeviceRequested = "device.requested"     // Device (state requested)
+	EntryDeviceApproved  = "device.approved"      // {"enrolment_code_sha256","expires"}
+	EntryDeviceIssued    = "device.issued"        // Credential
+	EntryDeviceActivated = "device.activated"     // {"fingerprint","source"}: first valid contact
+	EntryQuarantined     = "device.quarantined"   // none; Reason and Ticket are set
+	EntryReleased        = "device.released"      // none
+	EntryRevoked         = "device.revoked"       // none; Reason and Ticket are set
+	EntrySessionsCut     = "device.sessions-cut"  // {"decision_index","connections","elapsed_ms"}: after a quarantine or revocation
+	EntryRefusal         = "refusal"              // Refusal
+	EntryAdminRefused    = "admin.refused"        // {"method","path","status","code"}
+	EntryAlertRaised     = "alert.raised"         // Alert
+	EntryAlertAcked      = "alert.acknowledged"   // {"id"}
+	EntryAlertResolved   = "alert.resolved"       // {"id","resolution"}; no Actor where the condition ended by itself
+	EntryGap             = "gap.recorded"         // {"boot","from_seq","to_seq"}: numbers that never came
+	EntryCredentialSeen  = "credential.seen"      // {"fingerprint","source"}: the first time from this source address
+	EntryBooksClosed     = "books.closed"         // Books
+	EntryDrill           = "drill.result"         // DrillResult
+	EntryLetterReplayed  = "deadletter.replayed"  // {"index","rules"}: of the dead letter in the tenant's log, and the rules that now took it
+	EntryLetterDiscarded = "deadletter.discarded" // {"index"}; Reason is set
+	EntryExport          = "export.completed"     // {"requester","approver","scope","rows","bytes","sha256","destination"}
 )
 
 // CanaryPrefix begins the IDs of tenants that serve drills and are nobody's
@@ -151,6 +153,7 @@ type Books struct {
 	Duplicate    int64  `json:"duplicate"`
 	DeadLettered int64  `json:"dead_lettered"`
 	Refused      int64  `json:"refused"`
+	Replayed     int64  `json:"replayed,omitempty"` // of Received: dead letters replayed that day, which came from nobody anew
 }
 
 // ConfigApplied is a version of the ingest's configuration taking effect.

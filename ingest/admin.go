@@ -45,6 +45,8 @@ func (s *Server) adminHandler() http.Handler {
 		do("POST /v1/admin/devices/{tenant}/{device}/"+act, "device."+act, func(a *adminCall) (any, *Problem) { return s.decideDevice(a, typ) })
 	}
 	do("GET /v1/admin/deadletters", "read", s.showDeadLetters)
+	do("POST /v1/admin/deadletters/{tenant}/{index}/replay", "deadletter.replay", s.replayDeadLetter)
+	do("POST /v1/admin/deadletters/{tenant}/{index}/discard", "deadletter.discard", s.discardDeadLetter)
 	do("GET /v1/admin/alerts", "read", func(*adminCall) (any, *Problem) { return map[string]any{"alerts": s.listAlerts()}, nil })
 	do("POST /v1/admin/alerts/{id}/ack", "alert.acknowledge", s.acknowledgeAlert)
 	do("POST /v1/admin/alerts/{id}/resolve", "alert.resolve", s.resolveAlert)

@@ -58,6 +58,8 @@ type batch struct {
 	entries []ledger.Entry
 	n       counts
 	refusal map[Code]refused
+
+	reserved int // places for dead letters, of the tenant's quota
 }
 
 // take judges the events against the device's windows and the clock, makes
@@ -75,6 +77,7 @@ func (s *Server) take(set *settings, d *device, t *tenant, events []event) (*bat
 	t.gate.RLock()
 	defer t.gate.RUnlock()
 	b.from.received = s.now()
+	defer func() { t.release(b.reserved) }()
 	if err := b.judge(); err != nil {
 		return nil, err
 	}
@@ -132,6 +135,13 @@ func (b *batch) judgeLine(i int) error {
 	var flags []string
 	if code == "" {
 		code, detail, flags = b.set.Time.judge(e.at, b.from.received)
+	}
+	if code != "" {
+		if !b.t.reserve(b.set.DeadLetters.PerTenant) {
+			b.refuse(i, CodeLetterQuota, quotaDetail(code, b.set.DeadLetters.PerTenant))
+			return nil
+		}
+		b.reserved++
 	}
 	if b.marks != nil && e.hasSeq {
 		b.marks[[2]int64{e.boot, e.seq}] = i

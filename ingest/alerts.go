@@ -14,6 +14,7 @@ const (
 	AlertDeviceSilent   = "device.silent"
 	AlertFleetSilent    = "fleet.silent"
 	AlertReplayConflict = "replay.conflict"
+	AlertLetterQuota    = "deadletter.quota"
 )
 
 // maxAlertDevices is how many devices one alert lists; its detail gives the

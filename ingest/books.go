@@ -12,6 +12,8 @@ import (
 // counts are lines of one request, or of more.
 type counts struct {
 	received, accepted, duplicate, deadLettered, refused int64
+
+	replayed int64 // of those received
 }
 
 // balanced reports whether every line that came is accounted for.
@@ -32,6 +34,7 @@ func (t *tenant) count(received time.Time, n counts) {
 	b.Duplicate += n.duplicate
 	b.DeadLettered += n.deadLettered
 	b.Refused += n.refused
+	b.Replayed += n.replayed
 }
 
 // listBooks gives the books from day to day, both included where given.

@@ -352,6 +352,23 @@ func (c *AdminClient) DeadLetters(ctx context.Context, tenant string) ([]DeadLet
 	}
 }
 
+// ReplayDeadLetter has a dead letter judged again and, where the rules take it
+// now, entered as an event.
+func (c *AdminClient) ReplayDeadLetter(ctx context.Context, tenant string, index int64, reason, ticket string) (DeadLetter, error) {
+	return c.decideLetter(ctx, tenant, index, "replay", reason, ticket)
+}
+
+// DiscardDeadLetter says that a dead letter will not be replayed.
+func (c *AdminClient) DiscardDeadLetter(ctx context.Context, tenant string, index int64, reason, ticket string) (DeadLetter, error) {
+	return c.decideLetter(ctx, tenant, index, "discard", reason, ticket)
+}
+
+func (c *AdminClient) decideLetter(ctx context.Context, tenant string, index int64, act, reason, ticket string) (DeadLetter, error) {
+	var out DeadLetter
+	err := c.call(ctx, http.MethodPost, adminPath+"deadletters/"+url.PathEscape(tenant)+"/"+itoa(index)+"/"+act, map[string]string{"reason": reason, "ticket": ticket}, &out)
+	return out, err
+}
+
 // Alerts lists all alerts, newest first.
 func (c *AdminClient) Alerts(ctx context.Context) ([]AlertRecord, error) {
 	var out struct{ Alerts []AlertRecord }

@@ -20,6 +20,7 @@ type Config struct {
 	Heartbeat    HeartbeatPolicy   `yaml:"heartbeat"`
 	Schemas      string            `yaml:"schemas"` // folder with <type>.schema.json
 	Ranges       map[string]Fields `yaml:"ranges"`  // by event type
+	DeadLetters  LetterPolicy      `yaml:"dead_letters"`
 	Approvals    ApprovalPolicy    `yaml:"approvals"`
 	Certificates CertificatePolicy `yaml:"certificates"`
 	Timeouts     Timeouts          `yaml:"timeouts"`
@@ -70,6 +71,11 @@ type HeartbeatPolicy struct {
 	Types           map[string]time.Duration `yaml:"types"` // by device type
 }
 
+// LetterPolicy bounds what is kept of events that cannot be accepted.
+type LetterPolicy struct {
+	PerTenant int `yaml:"per_tenant" json:"per_tenant"` // open ones; more are refused
+}
+
 // ApprovalPolicy names the fleets whose devices need more approvals.
 type ApprovalPolicy struct {
 	CriticalFleets []string      `yaml:"critical_fleets"`
@@ -104,6 +110,7 @@ func DefaultConfig() Config {
 		Replay:      ReplayPolicy{16_384, day},
 		Time:        TimePolicy{2 * time.Minute, 10 * time.Minute, 7 * day},
 		Heartbeat:   HeartbeatPolicy{15 * time.Minute, 3, nil},
+		DeadLetters: LetterPolicy{10_000},
 		Approvals:   ApprovalPolicy{nil, 2, day},
 		Certificates: CertificatePolicy{
 			Device: 365 * day, Operator: 365 * day, Server: 90 * day,
@@ -134,6 +141,7 @@ func (c Config) Validate() error {
 		{"rates.tenant.burst", int64(c.Rates.Tenant.Burst), 1, 1 << 31},
 		{"replay.window", c.Replay.Window, 1, 1 << 40},
 		{"heartbeat.missed", int64(c.Heartbeat.Missed), 2, 1000},
+		{"dead_letters.per_tenant", int64(c.DeadLetters.PerTenant), 0, 10_000_000},
 		{"approvals.critical", int64(c.Approvals.Critical), 1, 10},
 	} {
 		if r.got < r.low || r.got > r.high {

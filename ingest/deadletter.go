@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"trustpack/evidence"
 )
 
 // DeadLetter is an event that could not be accepted, with its bytes.
@@ -20,7 +22,83 @@ type DeadLetter struct {
 	Detail     string    `json:"detail"`
 	Rules      string    `json:"rules"` // hash of the rules that judged it
 	Bytes      []byte    `json:"bytes"`
-	State      string    `json:"state"` // "open"
+	State      string    `json:"state"` // "open", "replayed" or "discarded"
+
+	// Who decided that it is no longer open, and why.
+	DecidedBy      string     `json:"decided_by,omitempty"`
+	DecidedAt      *time.Time `json:"decided_at,omitempty"`
+	DecisionReason string     `json:"decision_reason,omitempty"`
+	ReplayedAs     *int64     `json:"replayed_as,omitempty"` // index of the event that it became
+}
+
+// States of a dead letter.
+const (
+	LetterOpen      = "open"
+	LetterReplayed  = "replayed"
+	LetterDiscarded = "discarded"
+)
+
+// fate is what became of a dead letter: folded from the decision in the
+// control log and, where it was replayed, from the event in the tenant's.
+type fate struct {
+	state  string
+	by     string
+	at     time.Time
+	reason string
+	as     int64 // index of the event
+}
+
+// settle changes the fate of the dead letter at index. The caller holds t.mu,
+// or is alone.
+func (t *tenant) settle(index int64, change func(*fate)) {
+	f := t.fates[index]
+	change(&f)
+	t.fates[index] = f
+}
+
+// reserve takes a place for one more open dead letter, where there is one.
+func (t *tenant) reserve(quota int) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.open()+t.reserved >= quota {
+		return false
+	}
+	t.reserved++
+	return true
+}
+
+// open is the number of open dead letters. The caller holds t.mu.
+func (t *tenant) open() int { return len(t.dead) - len(t.fates) }
+
+func (t *tenant) release(n int) {
+	if n == 0 {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.reserved -= n
+}
+
+func (st *state) applyLetter(e *evidence.AuditEntry) error {
+	var in struct {
+		Index int64 `json:"index"`
+	}
+	if err := json.Unmarshal(e.Data, &in); err != nil {
+		return err
+	}
+	t := st.tenants[e.Tenant]
+	if t == nil {
+		return fmt.Errorf("%s of a tenant that was never added, %s", e.Type, clip(e.Tenant))
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.settle(in.Index, func(f *fate) {
+		f.state, f.by, f.at, f.reason = LetterDiscarded, actorName(e.Actor), e.Time, e.Reason
+		if e.Type == evidence.EntryLetterReplayed {
+			f.state = LetterReplayed
+		}
+	})
+	return nil
 }
 
 // bury notes the index of a dead letter. The caller holds t.mu, or is alone.
@@ -85,5 +163,17 @@ func (s *Server) deadLetter(t *tenant, index int64) (DeadLetter, error) {
 	if err := json.Unmarshal(data, &e); err != nil {
 		return DeadLetter{}, fmt.Errorf("reading dead letter %d of %s: %w", index, t.ID, err)
 	}
-	return DeadLetter{t.ID, index, e.Received, e.Device, e.Gen, e.Reason, e.Detail, e.Rules, e.Bytes, "open"}, nil
+	out := DeadLetter{
+		Tenant: t.ID, Index: index, Received: e.Received, Device: e.Device, Generation: e.Gen,
+		Reason: e.Reason, Detail: e.Detail, Rules: e.Rules, Bytes: e.Bytes, State: LetterOpen,
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if f, ok := t.fates[index]; ok {
+		out.State, out.DecidedBy, out.DecidedAt, out.DecisionReason = f.state, f.by, &f.at, f.reason
+		if f.state == LetterReplayed {
+			out.ReplayedAs = &f.as
+		}
+	}
+	return out, nil
 }

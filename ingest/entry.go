@@ -27,6 +27,8 @@ type tenantEntry struct {
 	Rules    string          `json:"rules"`
 	Data     json.RawMessage `json:"data"`
 
+	Replays *int64 `json:"replays"` // in an event: the dead letter that it is replayed from
+
 	Reason Code   `json:"reason"`
 	Detail string `json:"detail"`
 	Bytes  []byte `json:"bytes"`

@@ -139,10 +139,17 @@ func (st *state) foldTenant(led *ledger.Ledger, t *tenant, found *[]deviceGap) e
 			if err := at.UnmarshalText([]byte(e.Time)); err != nil {
 				return fmt.Errorf("entry %d: %w", index, err)
 			}
-			for _, g := range d.applyEvent(e.Boot, *e.Seq, index, st.window, e.Received, at, e.FW) {
+			gaps, n := []bootGap(nil), counts{received: 1, accepted: 1}
+			if e.Replays != nil {
+				gaps, n.replayed = d.applyReplay(e.Boot, *e.Seq, index, st.window, e.Received, at), 1
+				t.settle(*e.Replays, func(f *fate) { f.as = index })
+			} else {
+				gaps = d.applyEvent(e.Boot, *e.Seq, index, st.window, e.Received, at, e.FW)
+			}
+			for _, g := range gaps {
 				*found = append(*found, deviceGap{d.key, g})
 			}
-			t.count(e.Received, counts{received: 1, accepted: 1})
+			t.count(e.Received, n)
 		case "deadletter":
 			if e.Seq != nil {
 				d.applyDeadLetter(e.Boot, *e.Seq, index, st.window)
@@ -165,6 +172,27 @@ func (st *state) foldTenant(led *ledger.Ledger, t *tenant, found *[]deviceGap) e
 // applyEvent notes an accepted event and gives the gaps that it closed, each
 // with its boot. The caller holds d.mu, or is alone.
 func (d *device) applyEvent(boot, seq, index, window int64, received, at time.Time, fw string) []bootGap {
+	out := d.applyNumber(boot, seq, index, window, received)
+	d.applySeen(received)
+	if received.After(d.lastAccepted) {
+		d.lastAccepted = received
+	}
+	d.applyContent(at)
+	if fw != "" && fw != d.firmware {
+		d.firmware = strings.Clone(fw) // it may be a part of a whole request
+	}
+	return out
+}
+
+// applyReplay notes an accepted event that was a dead letter: it says nothing
+// of whether the device lives now, nor of its firmware.
+func (d *device) applyReplay(boot, seq, index, window int64, received, at time.Time) []bootGap {
+	out := d.applyNumber(boot, seq, index, window, received)
+	d.applyContent(at)
+	return out
+}
+
+func (d *device) applyNumber(boot, seq, index, window int64, received time.Time) []bootGap {
 	w, left, gone := d.window(boot)
 	var out []bootGap
 	for _, g := range gone {
@@ -173,18 +201,14 @@ func (d *device) applyEvent(boot, seq, index, window int64, received, at time.Ti
 	for _, g := range w.accept(seq, index, window, received) {
 		out = append(out, bootGap{boot, g})
 	}
-	d.applySeen(received)
-	if received.After(d.lastAccepted) {
-		d.lastAccepted = received
-	}
+	return out
+}
+
+func (d *device) applyContent(at time.Time) {
 	if at.After(d.lastEvent) {
 		d.lastEvent = at
 	}
 	d.accepted++
-	if fw != "" && fw != d.firmware {
-		d.firmware = strings.Clone(fw) // it may be a part of a whole request
-	}
-	return out
 }
 
 type bootGap struct {
@@ -228,7 +252,7 @@ func (st *state) apply(index int64, e *evidence.AuditEntry) error {
 		if err := json.Unmarshal(e.Data, &t); err != nil {
 			return err
 		}
-		st.tenants[t.ID] = &tenant{Tenant: t, books: map[string]*evidence.Books{}, closed: map[string]bool{}}
+		st.tenants[t.ID] = &tenant{Tenant: t, books: map[string]*evidence.Books{}, closed: map[string]bool{}, fates: map[int64]fate{}}
 		return nil
 	case evidence.EntryOperatorAdded, evidence.EntryOperatorRemoved:
 		return st.applyOperator(e)
@@ -238,6 +262,8 @@ func (st *state) apply(index int64, e *evidence.AuditEntry) error {
 		return st.applyAlert(e)
 	case evidence.EntryBooksClosed:
 		return st.applyBooks(e)
+	case evidence.EntryLetterReplayed, evidence.EntryLetterDiscarded:
+		return st.applyLetter(e)
 	case evidence.EntryDeviceRequested:
 		return st.applyRequested(e)
 	}

@@ -45,6 +45,8 @@ func Permissions() []Permission {
 		{"device.revoke", []string{RoleProvisioner, RoleApprover, RoleAdmin}},
 		{"alert.acknowledge", []string{RoleProvisioner, RoleApprover, RoleSupport, RoleAdmin}},
 		{"alert.resolve", []string{RoleProvisioner, RoleApprover, RoleAdmin}},
+		{"deadletter.replay", []string{RoleProvisioner, RoleApprover, RoleAdmin}},
+		{"deadletter.discard", []string{RoleApprover}},
 		{"drill.post", []string{RoleProvisioner, RoleApprover, RoleAdmin}},
 	}
 }

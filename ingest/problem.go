@@ -41,6 +41,7 @@ const (
 	CodeTimeTooOld        Code = "time.too-old"
 	CodeReplayConflict    Code = "replay.conflict"
 	CodeReplayStale       Code = "replay.stale"
+	CodeLetterQuota       Code = "deadletter.quota"
 	CodeRateDevice        Code = "rate.device"
 	CodeRateTenant        Code = "rate.tenant"
 	CodeRateSource        Code = "rate.source"
@@ -101,6 +102,7 @@ func Problems() []ProblemInfo {
 		{CodeTimeTooOld, 202, "line", "The event is older than the policy takes. Kept as a dead letter."},
 		{CodeReplayConflict, 202, "line", "The number was already used for another content. Refused, with an alert."},
 		{CodeReplayStale, 202, "line", "The number lies before the replay window. Refused, since it cannot be told from a replay."},
+		{CodeLetterQuota, 202, "line", "The line would be a dead letter and the tenant has as many open ones as it may. Refused, with an alert; nothing of it is kept."},
 	}
 }
 

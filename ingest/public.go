@@ -432,7 +432,7 @@ func sourceKnown(c *call) bool {
 // recordRefusedLines enters lines that were refused, and raises the alert of a
 // number that was used for another content.
 func (s *Server) recordRefusedLines(c *call, b *batch) error {
-	for _, code := range []Code{CodeReplayConflict, CodeReplayStale, CodeEventTooLarge} {
+	for _, code := range []Code{CodeReplayConflict, CodeReplayStale, CodeEventTooLarge, CodeLetterQuota} {
 		r, ok := b.refusal[code]
 		if !ok {
 			continue
@@ -447,6 +447,11 @@ func (s *Server) recordRefusedLines(c *call, b *batch) error {
 		}
 		if code == CodeReplayConflict {
 			if err := s.raiseConflict(c.d, r.detail); err != nil {
+				return err
+			}
+		}
+		if code == CodeLetterQuota {
+			if err := s.raiseLetterQuota(c.d.key.tenant, c.set.DeadLetters.PerTenant); err != nil {
 				return err
 			}
 		}

@@ -301,7 +301,7 @@ func TestAppendedEntriesAreCanonical(t *testing.T) {
 	e := scanEvent([]byte(`{"seq":7,"boot":3,"time":"2026-07-01T00:00:00Z","type":"a\"b<é","fw":"v\u0001","data":{"a":1,"b":"x"}}`), 9)
 	for name, b := range map[string][]byte{
 		"event": f.appendEvent(nil, &e, flagAhead), "dead letter": f.appendDeadLetter(nil, &e, CodeTimeFuture, "é \"quoted\""),
-		"tally": f.appendTally(nil, counts{9, 1, 2, 3, 3}),
+		"tally": f.appendTally(nil, counts{9, 1, 2, 3, 3, 0}), "replay": f.appendReplay(&e, flagAhead, 3),
 	} {
 		var v any
 		if err := unmarshal(b, &v); err != nil {

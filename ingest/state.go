@@ -56,7 +56,10 @@ type tenant struct {
 	mu     sync.Mutex // guards what follows
 	books  map[string]*evidence.Books
 	closed map[string]bool
-	dead   []int64 // indexes of dead letters
+	dead   []int64        // indexes of dead letters
+	fates  map[int64]fate // of those that are no longer open
+
+	reserved int // dead letters on their way into the log
 }
 
 // device is one generation of a device. Lock order: Server.decide, flow,

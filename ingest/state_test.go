@@ -46,6 +46,7 @@ type plainState struct {
 	Books     map[string]map[string]*evidence.Books
 	Closed    map[string]map[string]bool
 	Dead      map[string][]int64
+	Fates     map[string]map[int64]fate
 	Operators map[string]operator
 	OpFor     []string
 	Devices   map[deviceKey]plainDevice
@@ -59,12 +60,12 @@ type plainState struct {
 
 func plainOf(st *state) plainState {
 	p := plainState{
-		Tenants: map[string]evidence.Tenant{}, Books: map[string]map[string]*evidence.Books{}, Closed: map[string]map[string]bool{}, Dead: map[string][]int64{},
+		Tenants: map[string]evidence.Tenant{}, Books: map[string]map[string]*evidence.Books{}, Closed: map[string]map[string]bool{}, Dead: map[string][]int64{}, Fates: map[string]map[int64]fate{},
 		Operators: map[string]operator{}, OpFor: slices.Sorted(maps.Keys(st.operatorFor)), Devices: map[deviceKey]plainDevice{},
 		Latest: map[deviceName]deviceKey{}, For: map[string]deviceKey{}, Alerts: st.alerts, Config: st.config, Refusals: st.refusals, Drills: st.drills,
 	}
 	for id, t := range st.tenants {
-		p.Tenants[id], p.Books[id], p.Closed[id], p.Dead[id] = t.Tenant, t.books, t.closed, t.dead
+		p.Tenants[id], p.Books[id], p.Closed[id], p.Dead[id], p.Fates[id] = t.Tenant, t.books, t.closed, t.dead, t.fates
 	}
 	for n, o := range st.operators {
 		p.Operators[n] = *o

@@ -39,6 +39,7 @@ func (set *settings) effective() map[string]any {
 		"time":      map[string]any{"flag": durationText(c.Time.Flag), "future": durationText(c.Time.Future), "past": durationText(c.Time.Past)},
 		"heartbeat": map[string]any{"default_interval": durationText(c.Heartbeat.DefaultInterval), "missed": c.Heartbeat.Missed, "types": types},
 		"schemas":   schemas, "ranges": ranges,
+		"dead_letters": c.DeadLetters,
 		"approvals": map[string]any{
 			"critical_fleets": append([]string{}, c.Approvals.CriticalFleets...), "critical": c.Approvals.Critical, "code_valid": durationText(c.Approvals.CodeValid),
 		},

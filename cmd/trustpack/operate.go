@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -80,7 +81,9 @@ func (a *app) alertResolve(f *adminFlags) *cobra.Command {
 
 func (a *app) deadLetterCommand() *cobra.Command {
 	var f adminFlags
-	return adminGroup("deadletter", "Events that could not be accepted, kept byte for byte", &f, a.deadLetterList(&f), a.deadLetterShow(&f))
+	return adminGroup("deadletter", "Events that could not be accepted, kept byte for byte", &f, a.deadLetterList(&f), a.deadLetterShow(&f),
+		a.deadLetterDecide(&f, "replay", "Judge dead letters again and enter those that today's rules take as events", "replayed", (*ingest.AdminClient).ReplayDeadLetter),
+		a.deadLetterDecide(&f, "discard", "Say that dead letters will not be replayed; their bytes stay in the log", "discarded", (*ingest.AdminClient).DiscardDeadLetter))
 }
 
 func (a *app) deadLetterList(f *adminFlags) *cobra.Command {
@@ -114,10 +117,9 @@ func (a *app) deadLetterShow(f *adminFlags) *cobra.Command {
 	return &cobra.Command{
 		Use: "show TENANT/INDEX", Short: "Show one dead letter as JSON, its bytes in base64", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			tenant, text, ok := strings.Cut(args[0], "/")
-			index, err := strconv.ParseInt(text, 10, 64)
-			if !ok || err != nil {
-				return hint(fmt.Errorf("%q names no dead letter", args[0]), "write TENANT/INDEX as 'trustpack deadletter list' does")
+			tenant, index, err := letterName(args[0])
+			if err != nil {
+				return err
 			}
 			return a.withAdmin(f, func(c *ingest.AdminClient) error {
 				letters, err := c.DeadLetters(cmd.Context(), tenant)
@@ -133,6 +135,53 @@ func (a *app) deadLetterShow(f *adminFlags) *cobra.Command {
 			})
 		},
 	}
+}
+
+func letterName(arg string) (tenant string, index int64, err error) {
+	tenant, text, ok := strings.Cut(arg, "/")
+	if index, err = strconv.ParseInt(text, 10, 64); !ok || err != nil || tenant == "" {
+		return "", 0, hint(fmt.Errorf("%q names no dead letter", arg), "write TENANT/INDEX as 'trustpack deadletter list' does")
+	}
+	return tenant, index, nil
+}
+
+// deadLetterDecide is "replay" or "discard". Each letter is decided by itself;
+// the first that is refused ends it.
+func (a *app) deadLetterDecide(f *adminFlags, verb, short, done string, decide func(*ingest.AdminClient, context.Context, string, int64, string, string) (ingest.DeadLetter, error)) *cobra.Command {
+	var reason, ticket string
+	cmd := &cobra.Command{
+		Use: verb + " TENANT/INDEX… --reason TEXT", Short: short, Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			for _, arg := range args {
+				if _, _, err := letterName(arg); err != nil {
+					return err
+				}
+			}
+			return a.withAdmin(f, func(c *ingest.AdminClient) error {
+				for _, arg := range args {
+					tenant, index, err := letterName(arg)
+					if err != nil {
+						return err
+					}
+					l, err := decide(c, cmd.Context(), tenant, index, reason, ticket)
+					if err != nil {
+						return fmt.Errorf("%s: %w", arg, err)
+					}
+					became := ""
+					if l.ReplayedAs != nil {
+						became = fmt.Sprintf(" as %s/%d", l.Tenant, *l.ReplayedAs)
+					}
+					if _, err := fmt.Fprintf(a.out, "%s %s%s\n", done, arg, became); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		},
+	}
+	cmd.Flags().StringVar(&reason, "reason", "", "why")
+	cmd.Flags().StringVar(&ticket, "ticket", "", "the ticket that this belongs to")
+	return cmd
 }
 
 func (a *app) configCommand() *cobra.Command {

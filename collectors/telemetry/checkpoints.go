@@ -96,7 +96,11 @@ func (r *run) cited(e entry) bool {
 // deadLetters are the events of the period that could not be accepted, each
 // with its bytes' digest and its inclusion in the tenant's log.
 func (r *run) deadLetters() part {
-	p := part{kind: KindDeadLetters, basis: "reconciled"}
+	p, decisions := r.fromControl(KindDeadLetters, func(e entry) bool {
+		return (e.Type == evidence.EntryLetterReplayed || e.Type == evidence.EntryLetterDiscarded) && e.Result != "refused"
+	})
+	p.basis = "reconciled"
+	decided := r.decidedLetters(&p, decisions)
 	if r.logsReply.err != nil {
 		p.needs(r.logsReply, "list of logs")
 	}
@@ -112,11 +116,21 @@ func (r *run) deadLetters() part {
 		}
 		listed[d.Tenant]++
 		id := fmt.Sprintf("%s/%010d", d.Tenant, d.Index)
-		state := d.State
-		if state == "" {
-			state = "open"
+		state, by := "open", decided[id]
+		switch by.Type {
+		case evidence.EntryLetterReplayed:
+			state = "replayed"
+			if _, ok := r.replayed[id]; !ok {
+				p.gap(id, fmt.Errorf("control entry %d replays it and the tenant's log holds no event that names it", by.index))
+			}
+		case evidence.EntryLetterDiscarded:
+			state = "discarded"
+		}
+		if d.State != state && d.State != "" && !by.Time.After(r.at) { // what came while this ran may differ
+			p.gap(id, fmt.Errorf("the ingest calls it %s and by the control log it is %s", d.State, state))
 		}
 		p.add(id, map[string]any{
+			"decided_by": by.actorName(), "decided_at": ts(by.Time), "decision_reason": by.Reason, "replayed_as": r.replayedAs(id),
 			"tenant": d.Tenant, "device": d.Device, "reason": d.Reason, "detail": d.Detail, "received": ts(d.Received),
 			"bytes_sha256": evidence.SHA256Hex(d.Bytes), "size": len(d.Bytes), "state": state, "included": included[id],
 		})
@@ -132,6 +146,29 @@ func (r *run) deadLetters() part {
 		}
 	}
 	return p
+}
+
+// decidedLetters gives the decision over each dead letter, by item ID.
+func (r *run) decidedLetters(p *part, decisions []entry) map[string]entry {
+	out := map[string]entry{}
+	for _, e := range decisions {
+		var d struct{ Index int64 }
+		if err := e.data(&d); err != nil {
+			p.gap("what became of a dead letter", err)
+			continue
+		}
+		out[fmt.Sprintf("%s/%010d", e.Tenant, d.Index)] = e
+	}
+	return out
+}
+
+// replayedAs names the event that a dead letter became, "tenant/index".
+func (r *run) replayedAs(id string) string {
+	index, ok := r.replayed[id]
+	if !ok {
+		return ""
+	}
+	return fmt.Sprintf("%s/%d", id[:len(id)-len("/0000000000")], index)
 }
 
 func (r *run) tenants() []string {

@@ -59,7 +59,7 @@ type listedLog struct {
 
 // readLogs lists the logs and reads each one whole.
 func (r *run) readLogs() {
-	r.counts, r.activity = map[string]*counts{}, map[string]*activity{}
+	r.counts, r.activity, r.replayed = map[string]*counts{}, map[string]*activity{}, map[string]int64{}
 	r.logsReply = r.get("/v1/admin/logs")
 	var listed struct {
 		Logs []listedLog `json:"logs"`

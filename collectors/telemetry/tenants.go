@@ -41,6 +41,7 @@ func (r *run) tenantEntry(tenant string) func(int64, []byte) error {
 			Gen       int       `json:"gen"`
 			Duplicate int64     `json:"duplicate"`
 			Refused   int64     `json:"refused"`
+			Replays   *int64    `json:"replays"`
 		}
 		if err := json.Unmarshal(data, &e); err != nil {
 			return fmt.Errorf("entry %d of log %s is not JSON: %w", index, tenant, err)
@@ -56,6 +57,10 @@ func (r *run) tenantEntry(tenant string) func(int64, []byte) error {
 		case "event":
 			if r.period.Contains(e.Received) {
 				r.counts[day].accepted++
+			}
+			if e.Replays != nil { // entered by an operator: no sign of life
+				r.replayed[fmt.Sprintf("%s/%010d", tenant, *e.Replays)] = index
+				return nil
 			}
 			key := deviceKey(tenant, e.Device, e.Gen)
 			a := r.activity[key]
