@@ -38,6 +38,7 @@ const (
 	EntryIngestStarted   = "ingest.started"       // {"instance","version","config_sha256"}
 	EntryIngestStopped   = "ingest.stopped"       // none
 	EntryConfigApplied   = "config.applied"       // ConfigApplied
+	EntryConfigRefused   = "config.refused"       // {"error"}: a configuration that could not take effect; the one before it stays in force
 	EntryTenantAdded     = "tenant.added"         // Tenant
 	EntryOperatorAdded   = "operator.added"       // Operator
 	EntryOperatorRemoved = "operator.removed"     // Operator

@@ -33,6 +33,8 @@ func (s *Server) adminHandler() http.Handler {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { s.adminDo(w, r, action, f) })
 	}
 	do("GET /v1/admin/config", "read", s.showConfig)
+	do("POST /v1/admin/config", "config.apply", s.applyConfig)
+	do("GET /v1/admin/config/history", "read", s.showHistory)
 	do("GET /v1/admin/tenants", "read", s.listTenants)
 	do("POST /v1/admin/tenants", "tenant.add", s.addTenant)
 	do("GET /v1/admin/operators", "read", s.listOperators)

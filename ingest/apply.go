@@ -1,5 +1,16 @@
 package ingest
 
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"trustpack/evidence"
+)
+
 // settings are a configuration with the rules that were compiled for it. They
 // are never changed: another configuration is another settings.
 type settings struct {
@@ -12,3 +23,175 @@ type settings struct {
 func (s *Server) cfg() *Config { return &s.set.Load().Config }
 
 func (s *Server) rules() *rules { return s.set.Load().rules }
+
+// ConfigVersion is a version of the configuration as `config history` lists it.
+type ConfigVersion struct {
+	Version int       `json:"version"`
+	SHA256  string    `json:"sha256"`
+	Time    time.Time `json:"time"`
+	Actor   string    `json:"actor"`
+	Role    string    `json:"role"`
+	Reason  string    `json:"reason"`
+	Ticket  string    `json:"ticket,omitempty"`
+	Diff    []string  `json:"diff"`  // against the version before
+	Index   int64     `json:"index"` // of its entry in the control log
+}
+
+// AppliedConfig answers a configuration that was applied.
+type AppliedConfig struct {
+	Version int      `json:"version"` // in force now
+	SHA256  string   `json:"sha256"`
+	Changed bool     `json:"changed"` // false where it is what was in force before
+	Diff    []string `json:"diff"`
+	// Kept says that the file which the ingest starts from says the same.
+	// Where it does not, a restart goes back to that file.
+	Kept bool `json:"kept"`
+}
+
+// fixed names the settings that next changes and that a running ingest cannot
+// change: what its ports were opened with, and the size of the replay windows,
+// which are folded from the logs with one size.
+func (c *Config) fixed(next *Config) []string {
+	var out []string
+	for _, f := range []struct {
+		key  string
+		same bool
+	}{
+		{"listen", c.Listen == next.Listen}, {"admin_listen", c.AdminListen == next.AdminListen},
+		{"timeouts", c.Timeouts == next.Timeouts}, {"replay.window", c.Replay.Window == next.Replay.Window},
+	} {
+		if !f.same {
+			out = append(out, "ingest."+f.key)
+		}
+	}
+	return out
+}
+
+// prepare compiles cfg, or says why it cannot take effect. Nothing is changed.
+func (s *Server) prepare(cfg Config) (*settings, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if fixed := s.cfg().fixed(&cfg); len(fixed) > 0 {
+		return nil, fmt.Errorf("%s: cannot change while the ingest runs; restart it with the new configuration", strings.Join(fixed, ", "))
+	}
+	rules, err := loadRules(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &settings{cfg, rules}, nil
+}
+
+// enforce makes next the settings in force, as a version in the log where they
+// differ. e says who applies them and why. Requests under way end under the
+// settings with which they began; no connection is touched.
+func (s *Server) enforce(next *settings, e evidence.AuditEntry) (AppliedConfig, error) {
+	s.decide.Lock()
+	defer s.decide.Unlock()
+	version, err := s.configVersion(next)
+	if err != nil {
+		return AppliedConfig{}, err
+	}
+	out := AppliedConfig{Version: s.st.config.Version, SHA256: version.SHA256, Diff: []string{}}
+	if version.SHA256 != s.st.config.SHA256 {
+		out = AppliedConfig{Version: version.Version, SHA256: version.SHA256, Changed: true, Diff: version.Diff}
+		e.Target, e.Result = "config", "done"
+		e.Before, e.After = raw(map[string]string{"sha256": s.st.config.SHA256}), raw(map[string]string{"sha256": version.SHA256})
+		e.Data = raw(version)
+		if _, err := s.record(s.entry(evidence.EntryConfigApplied, e)); err != nil {
+			return out, err
+		}
+	}
+	before := s.set.Swap(next)
+	if !slices.Equal(before.Hostnames, next.Hostnames) || before.Certificates.Server != next.Certificates.Server {
+		if err := s.makeCertificate(s.now()); err != nil {
+			return out, err
+		}
+	}
+	return out, nil
+}
+
+// Reload reads the file that the ingest starts from and makes it take effect.
+// A file that cannot leaves the configuration in force, and that is an entry.
+func (s *Server) Reload(reason string) (AppliedConfig, error) {
+	actor := &evidence.Actor{Name: "host", Role: "host"}
+	next, err := s.reread()
+	if err == nil {
+		return s.enforce(next, evidence.AuditEntry{Actor: actor, Reason: reason})
+	}
+	_, rerr := s.record(s.entry(evidence.EntryConfigRefused, evidence.AuditEntry{
+		Actor: actor, Target: "config", Result: "refused", Reason: reason, Data: raw(map[string]string{"error": clip(err.Error())}),
+	}))
+	return AppliedConfig{}, errors.Join(fmt.Errorf("the configuration before it stays in force: %w", err), rerr)
+}
+
+func (s *Server) reread() (*settings, error) {
+	if s.o.ReadConfig == nil {
+		return nil, errors.New("this ingest was not started from a file")
+	}
+	cfg, err := s.o.ReadConfig(nil)
+	if err != nil {
+		return nil, err
+	}
+	return s.prepare(cfg)
+}
+
+// applyConfig takes a configuration file from an admin, or, where none is
+// given, reads the one that the ingest starts from.
+func (s *Server) applyConfig(a *adminCall) (any, *Problem) {
+	var in struct {
+		File   string `json:"file"`
+		Reason string `json:"reason"`
+		Ticket string `json:"ticket"`
+	}
+	if p := a.decode(&in); p != nil {
+		return nil, p
+	}
+	a.target = "config"
+	switch {
+	case strings.TrimSpace(in.Reason) == "" || len(in.Reason) > 2000 || len(in.Ticket) > 500:
+		return nil, problem(CodeInvalid, "reason: say why in 1 to 2000 bytes; ticket takes at most 500")
+	case s.o.ReadConfig == nil:
+		return nil, problem(CodeConflict, "this ingest was not started from a file, and takes none")
+	}
+	var file []byte
+	if in.File != "" {
+		file = []byte(in.File)
+	}
+	cfg, err := s.o.ReadConfig(file)
+	if err != nil {
+		return nil, problem(CodeInvalid, clipReason(err))
+	}
+	next, err := s.prepare(cfg)
+	if err != nil {
+		return nil, problem(CodeInvalid, clipReason(err))
+	}
+	out, err := s.enforce(next, evidence.AuditEntry{Actor: a.actor(), RequestID: a.id, Reason: in.Reason, Ticket: in.Ticket})
+	if err != nil {
+		return nil, s.failure(err)
+	}
+	if own, err := s.reread(); err == nil {
+		out.Kept = reflect.DeepEqual(own.effective(), next.effective())
+	}
+	return out, nil
+}
+
+// clipReason is an error as an answer and an entry can hold it.
+func clipReason(err error) string {
+	text := err.Error()
+	if len(text) > 1000 {
+		text = strings.ToValidUTF8(text[:1000], "") + "…"
+	}
+	return text
+}
+
+func (s *Server) showHistory(*adminCall) (any, *Problem) {
+	s.st.mu.RLock()
+	defer s.st.mu.RUnlock()
+	out := []ConfigVersion{}
+	for _, v := range s.st.versions {
+		v.Diff = append([]string{}, v.Diff...)
+		out = append(out, v)
+	}
+	return map[string]any{"versions": out}, nil
+}

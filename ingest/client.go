@@ -369,6 +369,21 @@ func (c *AdminClient) decideLetter(ctx context.Context, tenant string, index int
 	return out, err
 }
 
+// ApplyConfig makes a configuration file take effect, or, where file is empty,
+// the one that the ingest starts from.
+func (c *AdminClient) ApplyConfig(ctx context.Context, file []byte, reason, ticket string) (AppliedConfig, error) {
+	var out AppliedConfig
+	err := c.call(ctx, http.MethodPost, adminPath+"config", map[string]string{"file": string(file), "reason": reason, "ticket": ticket}, &out)
+	return out, err
+}
+
+// ConfigHistory lists the versions of the configuration, oldest first.
+func (c *AdminClient) ConfigHistory(ctx context.Context) ([]ConfigVersion, error) {
+	var out struct{ Versions []ConfigVersion }
+	err := c.list(ctx, "config/history", &out)
+	return out.Versions, err
+}
+
 // Alerts lists all alerts, newest first.
 func (c *AdminClient) Alerts(ctx context.Context) ([]AlertRecord, error) {
 	var out struct{ Alerts []AlertRecord }

@@ -234,7 +234,7 @@ func (d *device) applySeen(received time.Time) {
 // a change in a device's life, that device's flow; or is alone.
 func (st *state) apply(index int64, e *evidence.AuditEntry) error {
 	switch e.Type {
-	case evidence.EntryIngestStarted, evidence.EntryIngestStopped, evidence.EntrySessionsCut, evidence.EntryAdminRefused, evidence.EntryExport:
+	case evidence.EntryIngestStarted, evidence.EntryIngestStopped, evidence.EntrySessionsCut, evidence.EntryAdminRefused, evidence.EntryConfigRefused, evidence.EntryExport:
 		return nil
 	case evidence.EntryDrill:
 		st.drills++
@@ -244,6 +244,11 @@ func (st *state) apply(index int64, e *evidence.AuditEntry) error {
 		if err := json.Unmarshal(e.Data, &c); err != nil {
 			return err
 		}
+		v := ConfigVersion{Version: c.Version, SHA256: c.SHA256, Time: e.Time, Actor: actorName(e.Actor), Reason: e.Reason, Ticket: e.Ticket, Diff: c.Diff, Index: index}
+		if e.Actor != nil {
+			v.Role = e.Actor.Role
+		}
+		st.versions = append(st.versions, v)
 		c.Diff = nil
 		st.config = c
 		return nil

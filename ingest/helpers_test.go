@@ -50,6 +50,7 @@ type rig struct {
 	dir    string
 	clock  *testClock
 	config Config
+	read   func(file []byte) (Config, error)
 	s      *Server
 	ca     []byte
 	pairs  map[string]*tls.Certificate // operators
@@ -96,7 +97,7 @@ func testConfig(t testing.TB) Config {
 
 func (r *rig) start() {
 	r.t.Helper()
-	s, err := Open(Options{Dir: r.dir, Config: r.config, Now: r.clock.now, Clock: evidence.ClockSimulated, Sample: true, Version: "test"})
+	s, err := Open(Options{Dir: r.dir, Config: r.config, Now: r.clock.now, Clock: evidence.ClockSimulated, Sample: true, Version: "test", ReadConfig: r.read})
 	if err != nil {
 		r.t.Fatal(err)
 	}

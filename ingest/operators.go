@@ -45,6 +45,7 @@ func Permissions() []Permission {
 		{"device.revoke", []string{RoleProvisioner, RoleApprover, RoleAdmin}},
 		{"alert.acknowledge", []string{RoleProvisioner, RoleApprover, RoleSupport, RoleAdmin}},
 		{"alert.resolve", []string{RoleProvisioner, RoleApprover, RoleAdmin}},
+		{"config.apply", []string{RoleAdmin}},
 		{"deadletter.replay", []string{RoleProvisioner, RoleApprover, RoleAdmin}},
 		{"deadletter.discard", []string{RoleApprover}},
 		{"drill.post", []string{RoleProvisioner, RoleApprover, RoleAdmin}},

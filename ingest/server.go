@@ -27,11 +27,14 @@ type Options struct {
 	// the version before. Empty: "host", and that it was read at start.
 	AppliedBy    string
 	ConfigReason string
-	Now          func() time.Time // nil is time.Now; also judges certificates
-	Clock        evidence.Clock   // whose time Now tells; empty is the system's
-	Sample       bool             // signed into each checkpoint
-	Logger       *slog.Logger     // nil logs nothing
-	Version      string           // of the program
+	// ReadConfig reads a configuration file, or, of nil, the one that the
+	// ingest starts from. Without it a running ingest takes no other one.
+	ReadConfig func(file []byte) (Config, error)
+	Now        func() time.Time // nil is time.Now; also judges certificates
+	Clock      evidence.Clock   // whose time Now tells; empty is the system's
+	Sample     bool             // signed into each checkpoint
+	Logger     *slog.Logger     // nil logs nothing
+	Version    string           // of the program
 }
 
 // Server is an open ingest. Open makes one, Listen and Serve run it, Close
@@ -322,6 +325,11 @@ func (s *Server) renewCertificate() error {
 	if c := s.certificate.Load(); c != nil && c.Leaf.NotAfter.Sub(now) > c.Leaf.NotAfter.Sub(c.Leaf.NotBefore)/3 {
 		return nil
 	}
+	return s.makeCertificate(now)
+}
+
+// makeCertificate makes the certificate that the next handshake shows.
+func (s *Server) makeCertificate(now time.Time) error {
 	c, err := s.ca.server(s.hosts(), now, s.cfg().Certificates.Server)
 	if err != nil {
 		return err

@@ -27,6 +27,7 @@ type state struct {
 	deviceFor   map[string]*device     // by fingerprint
 	alerts      map[string]*AlertRecord
 	config      evidence.ConfigApplied
+	versions    []ConfigVersion // all, oldest first
 	refusals    map[Code]int64
 	drills      int64
 	window      int64 // of replay windows

@@ -47,15 +47,21 @@ func (a *app) loadConfig() (*Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading configuration: %w", err)
 	}
-	cfg := &Config{State: "state", Clock: evidence.ClockSystem, Ingest: ingest.DefaultConfig()}
-	if err := strictyaml.Decode(a.config, data, cfg); err != nil {
+	return a.parseConfig(a.config, data)
+}
+
+// parseConfig checks a configuration as if it stood in the place of the
+// configuration file.
+func (a *app) parseConfig(name string, data []byte) (cfg *Config, err error) {
+	cfg = &Config{State: "state", Clock: evidence.ClockSystem, Ingest: ingest.DefaultConfig()}
+	if err := strictyaml.Decode(name, data, cfg); err != nil {
 		return nil, err
 	}
 	if cfg.dir, err = filepath.Abs(filepath.Dir(a.config)); err != nil {
 		return nil, fmt.Errorf("reading configuration: %w", err)
 	}
 	if err := cfg.check(); err != nil {
-		return nil, fmt.Errorf("%s: %w", a.config, err)
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	cfg.Collectors.Resolve(cfg.path)
 	cfg.Ingest.Schemas = cfg.path(cfg.Ingest.Schemas)

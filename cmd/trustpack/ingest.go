@@ -9,10 +9,12 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -32,7 +34,52 @@ func (a *app) openIngest(cfg *Config, clock evidence.Clock, logger *slog.Logger)
 	}
 	return ingest.Open(ingest.Options{
 		Dir: cfg.ingestDir(), Config: cfg.Ingest, Now: a.now, Clock: clock, Sample: cfg.Sample, Logger: logger, Version: tool(),
+		ReadConfig: a.rereadConfig(cfg),
 	})
+}
+
+// rereadConfig reads another configuration for an ingest that runs with
+// started: that of a file's bytes, or, of nil, the configuration file's.
+func (a *app) rereadConfig(started *Config) func([]byte) (ingest.Config, error) {
+	return func(file []byte) (ingest.Config, error) {
+		var cfg *Config
+		var err error
+		if file == nil {
+			cfg, err = a.loadConfig()
+		} else {
+			cfg, err = a.parseConfig("the file", file)
+		}
+		if err != nil {
+			return ingest.Config{}, err
+		}
+		if cfg.Instance != started.Instance || cfg.ingestDir() != started.ingestDir() || cfg.Sample != started.Sample || cfg.Clock != started.Clock {
+			return ingest.Config{}, errors.New("instance, state, sample and clock: cannot change while the ingest runs; restart it with the new configuration")
+		}
+		return cfg.Ingest, nil
+	}
+}
+
+// reloadOnHangup has the configuration file read again with each SIGHUP, until
+// the function that it returns is called.
+func reloadOnHangup(s *ingest.Server, logger *slog.Logger) (stop func()) {
+	hangups, done := make(chan os.Signal, 1), make(chan struct{})
+	signal.Notify(hangups, syscall.SIGHUP)
+	go func() {
+		defer close(done)
+		for range hangups {
+			applied, err := s.Reload("configuration file read again on SIGHUP")
+			if err != nil {
+				logger.Error("configuration refused", "error", err)
+				continue
+			}
+			logger.Info("configuration applied", "version", applied.Version, "changed", applied.Changed, "diff", applied.Diff)
+		}
+	}()
+	return func() {
+		signal.Stop(hangups)
+		close(hangups)
+		<-done
+	}
 }
 
 func (a *app) ingestServe() *cobra.Command {
@@ -40,15 +87,17 @@ func (a *app) ingestServe() *cobra.Command {
 		Use:   "serve",
 		Short: "Run the ingest until it is told to stop",
 		Long: `Runs the ingest on the addresses in trustpack.yaml and prints one line when it
-is ready. It logs to standard error as JSON. On SIGTERM or an interrupt it takes
-no new requests, answers those it has, and ends.`,
+is ready. It logs to standard error as JSON. On SIGHUP it reads trustpack.yaml
+again and goes on with it, or, where it cannot, with what it had. On SIGTERM or
+an interrupt it takes no new requests, answers those it has, and ends.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := a.loadConfig()
 			if err != nil {
 				return err
 			}
-			s, err := a.openIngest(cfg, evidence.ClockSystem, slog.New(slog.NewJSONHandler(a.err, nil)))
+			logger := slog.New(slog.NewJSONHandler(a.err, nil))
+			s, err := a.openIngest(cfg, evidence.ClockSystem, logger)
 			if err != nil {
 				return err
 			}
@@ -59,6 +108,7 @@ no new requests, answers those it has, and ends.`,
 			if _, err := fmt.Fprintf(a.out, "ready: devices https://%s admin https://%s\n", public, admin); err != nil {
 				return errors.Join(err, s.Close(context.WithoutCancel(cmd.Context())))
 			}
+			defer reloadOnHangup(s, logger)()
 			return s.Serve(cmd.Context())
 		},
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 
@@ -186,7 +187,7 @@ func (a *app) deadLetterDecide(f *adminFlags, verb, short, done string, decide f
 
 func (a *app) configCommand() *cobra.Command {
 	var f adminFlags
-	return adminGroup("config", "The configuration that the ingest runs with", &f, a.configShow(&f))
+	return adminGroup("config", "The configuration that the ingest runs with", &f, a.configShow(&f), a.configApply(&f), a.configHistory(&f))
 }
 
 func (a *app) configShow(f *adminFlags) *cobra.Command {
@@ -202,4 +203,80 @@ func (a *app) configShow(f *adminFlags) *cobra.Command {
 			})
 		},
 	}
+}
+
+func (a *app) configApply(f *adminFlags) *cobra.Command {
+	var reason, ticket string
+	cmd := &cobra.Command{
+		Use: "apply [FILE] --reason TEXT", Short: "Make a configuration take effect without a restart",
+		Long: `Sends FILE to the running ingest, which checks it whole and then goes on with
+its ingest section; no connection is dropped. Paths in it are seen from the
+ingest's own configuration file. Without FILE the ingest reads its own file
+again, as it does on SIGHUP. A configuration that cannot take effect is refused
+and leaves the one before it in force. Addresses, timeouts and replay.window
+need a restart.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var file []byte
+			if len(args) == 1 {
+				var err error
+				if file, err = os.ReadFile(args[0]); err != nil {
+					return fmt.Errorf("reading configuration: %w", err)
+				}
+				if len(file) == 0 {
+					return fmt.Errorf("%s is empty", args[0])
+				}
+			}
+			return a.withAdmin(f, func(c *ingest.AdminClient) error {
+				applied, err := c.ApplyConfig(cmd.Context(), file, reason, ticket)
+				if err != nil {
+					return err
+				}
+				if !applied.Changed {
+					_, err := fmt.Fprintf(a.out, "version %d is in force already\n", applied.Version)
+					return err
+				}
+				if _, err := fmt.Fprintf(a.out, "version %d is in force\n", applied.Version); err != nil {
+					return err
+				}
+				for _, line := range applied.Diff {
+					if _, err := fmt.Fprintf(a.out, "  %s\n", plainText(line)); err != nil {
+						return err
+					}
+				}
+				if !applied.Kept {
+					_, err = fmt.Fprintln(a.err, "note: the file that the ingest starts from says something else; a restart goes back to it")
+				}
+				return err
+			})
+		},
+	}
+	cmd.Flags().StringVar(&reason, "reason", "", "why")
+	cmd.Flags().StringVar(&ticket, "ticket", "", "the ticket that this belongs to")
+	return cmd
+}
+
+func (a *app) configHistory(f *adminFlags) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "history", Short: "List the versions of the configuration, who applied them and what changed", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withAdmin(f, func(c *ingest.AdminClient) error {
+				versions, err := c.ConfigHistory(cmd.Context())
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return a.printJSON(versions)
+				}
+				rows := [][]string{{"VERSION", "ENTRY", "APPLIED", "BY", "REASON", "CHANGED"}}
+				for _, v := range versions {
+					rows = append(rows, []string{strconv.Itoa(v.Version), fmt.Sprintf("control/%d", v.Index), stamp(&v.Time), v.Actor, v.Reason, strings.Join(v.Diff, "; ")})
+				}
+				return a.table(rows)
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
+	return cmd
 }
