@@ -100,6 +100,10 @@ func SignCheckpoint(c Checkpoint, seed []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	return signCheckpoint(c, signer)
+}
+
+func signCheckpoint(c Checkpoint, signer note.Signer) ([]byte, error) {
 	if _, err := ParseCheckpoint(c.Text()); err != nil {
 		return nil, fmt.Errorf("signing checkpoint: %w", err)
 	}

@@ -44,13 +44,6 @@ type flushedLog struct {
 	EntryBytes int64 `json:"entry_bytes"` // length of the file of entries; those of the others follow from Size
 }
 
-// sealed is how a flushPoint stands in its file: a length there that a flaw
-// of the disk changed must not pass for a smaller log.
-type sealed struct {
-	CRC32C string          `json:"crc32c"` // of the bytes of Point, lower-case hex
-	Point  json.RawMessage `json:"point"`
-}
-
 // keep is the keeper: it makes the files catch up with the journal, so that
 // segments can be let go. It runs in the background of committing.
 func (l *Ledger) keep() {
@@ -265,15 +258,11 @@ func (t *tree) sync(fsys durable.FS) error {
 }
 
 func writePoint(fsys durable.FS, dir string, p flushPoint) error {
-	inner, err := json.Marshal(p)
+	record, err := sealRecord(p, 0)
 	if err != nil {
 		return fmt.Errorf("writing %s: %w", flushedFile, err)
 	}
-	outer, err := json.Marshal(sealed{fmt.Sprintf("%08x", castagnoli(inner)), inner})
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", flushedFile, err)
-	}
-	return durable.WriteFileIn(fsys, filepath.Join(dir, flushedFile), append(outer, '\n'), 0o600)
+	return durable.WriteFileIn(fsys, filepath.Join(dir, flushedFile), record, 0o600)
 }
 
 // readPoint reads the flush point, or an empty one where there is none yet.
@@ -288,15 +277,12 @@ func readPoint(fsys durable.FS, dir string) (flushPoint, error) {
 	if err != nil {
 		return flushPoint{}, err
 	}
-	var s sealed
-	if err := json.Unmarshal(b, &s); err != nil {
+	s, err := openRecord(b)
+	if err != nil {
 		return damaged(err.Error())
 	}
-	if fmt.Sprintf("%08x", castagnoli(s.Point)) != s.CRC32C {
-		return damaged("its checksum is wrong")
-	}
 	var p flushPoint
-	if err := json.Unmarshal(s.Point, &p); err != nil {
+	if err := json.Unmarshal(s.Body, &p); err != nil {
 		return damaged(err.Error())
 	}
 	for name, at := range p.Logs {

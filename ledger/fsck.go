@@ -109,6 +109,8 @@ type fsck struct {
 	o       FsckOptions
 	report  *Report
 	started time.Time
+	signed  map[string]lastSigned
+	history map[string][]DatedCheckpoint
 	mu      sync.Mutex // guards report's problems and counts
 }
 
@@ -139,6 +141,16 @@ func (f *fsck) run() error {
 	if err != nil {
 		return f.damage("", err)
 	}
+	if f.signed, err = readSigned(f.l.fsys, f.l.dir); err != nil {
+		if err := f.damage("", err); err != nil {
+			return err
+		}
+	}
+	if f.history, err = readHistory(f.l.fsys, f.l.dir); err != nil {
+		if err := f.damage("", err); err != nil {
+			return err
+		}
+	}
 	logs, err := f.logNames()
 	if err != nil {
 		return err
@@ -167,8 +179,8 @@ func (f *fsck) damage(log string, err error) error {
 	return nil
 }
 
-// logNames lists the logs with entries and those with nothing but a
-// directory.
+// logNames lists the logs with entries and those with nothing but a directory
+// or a checkpoint.
 func (f *fsck) logNames() ([]string, error) {
 	var names []string
 	for _, t := range f.l.trees() {
@@ -181,6 +193,11 @@ func (f *fsck) logNames() ([]string, error) {
 	for _, d := range dirs {
 		if CheckLogName(d.Name()) == nil && !slices.Contains(names, d.Name()) {
 			names = append(names, d.Name())
+		}
+	}
+	for name := range f.signed {
+		if !slices.Contains(names, name) {
+			names = append(names, name)
 		}
 	}
 	slices.Sort(names)
@@ -218,13 +235,7 @@ func (f *fsck) checkLog(name string) error {
 		return err
 	}
 	r := LogReport{Log: name, Size: t.size(), Key: "none"}
-	stored, _, err := readCheckpoints(f.l.fsys, t.dir)
-	if err != nil {
-		if err := f.damage(name, err); err != nil {
-			return err
-		}
-	}
-	heads := f.checkNotes(t, &r, stored)
+	heads := f.checkNotes(t, &r, f.signed[name].last, f.history[name])
 	root, err := f.rederive(t, heads)
 	if err != nil {
 		return f.damage(name, err)
@@ -236,13 +247,11 @@ func (f *fsck) checkLog(name string) error {
 
 // checkNotes verifies the signatures and the order of a log's checkpoints,
 // and gives what they sign, by size.
-func (f *fsck) checkNotes(t *tree, r *LogReport, stored storedCheckpoints) []signedHead {
-	if stored.last == nil {
+func (f *fsck) checkNotes(t *tree, r *LogReport, last *storedCheckpoint, history []DatedCheckpoint) []signedHead {
+	if last == nil {
 		return nil
 	}
-	last := filepath.Join(logsDir, t.name, checkpointFile)
-	history := filepath.Join(logsDir, t.name, historyFile)
-	vkey := f.keyFor(t.name, r, stored.last)
+	vkey := f.keyFor(t.name, r, last)
 	var heads []signedHead
 	open := func(d DatedCheckpoint, file string) {
 		r.Checkpoints++
@@ -259,11 +268,11 @@ func (f *fsck) checkNotes(t *tree, r *LogReport, stored storedCheckpoints) []sig
 		}
 		heads = append(heads, signedHead{c, file})
 	}
-	for _, d := range stored.history {
-		open(d, history)
+	for _, d := range history {
+		open(d, historyFile)
 	}
-	if n := len(stored.history); n == 0 || stored.history[n-1].Note != stored.last.Note {
-		open(stored.last.DatedCheckpoint, last)
+	if n := len(history); n == 0 || history[n-1].Note != last.Note {
+		open(last.DatedCheckpoint, signedFile)
 	}
 	slices.SortStableFunc(heads, func(a, b signedHead) int { return cmp.Compare(a.Size, b.Size) })
 	return heads

@@ -1,12 +1,9 @@
 package ledger
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,34 +16,45 @@ import (
 )
 
 const (
-	checkpointFile = "checkpoint.json"
-	historyFile    = "history.jsonl"
+	signedFile  = "signed.jsonl"
+	historyFile = "history.jsonl"
 
 	// historyStep is how far published checkpoints that stay in the history
 	// are apart.
 	historyStep = time.Hour
+
+	// signedBytes is how long the file of last checkpoints grows by records
+	// that newer ones have made idle before it is written anew.
+	signedBytes = 4 << 20
 )
 
-// storedCheckpoint is the content of checkpointFile: the last checkpoint that
-// was signed, and the key to check it with.
+// storedCheckpoint is the last checkpoint of a log that was signed, and the
+// key to check it with. A record of signedFile is those that were signed at
+// one time, of as many logs; the last one of a log counts.
 type storedCheckpoint struct {
+	Log string `json:"log"`
 	DatedCheckpoint
 	VerifierKey string `json:"verifier_key"`
 }
 
-// checkpointStore keeps a log's signed checkpoints: the last one by itself,
-// replaced in one step, and the history, to which lines are appended.
+// pastCheckpoint is one of the history of a log; a record of historyFile is a
+// list of them. One of the same tree as the one before it replaces it: it has
+// more signatures.
+type pastCheckpoint struct {
+	Log string `json:"log"`
+	DatedCheckpoint
+}
+
+// checkpointStore is a log's signed checkpoints. Who holds the ledger's
+// signing lock writes them, under mu.
 type checkpointStore struct {
 	mu      sync.Mutex
 	last    *storedCheckpoint
 	head    Checkpoint // what last signed
 	history []DatedCheckpoint
 
-	// What an earlier process left can be read, and yet not be on the disk, if
-	// a sync of its failed. settled: the directory was synced since. length:
-	// of the history file as this process wrote it; 0 before it did.
-	settled bool
-	length  int64
+	signer note.Signer // made once; the signing lock guards it, as vkey
+	vkey   string
 }
 
 // Checkpoint signs the tree of everything that is durable in the log now,
@@ -68,69 +76,138 @@ func (l *Ledger) checkpoint(log string, forHistory bool) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making checkpoint: %w", err)
 	}
-	t.await()
-	s := &t.checkpoints
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := l.refresh(t, s); err != nil {
-		return nil, fmt.Errorf("making checkpoint of %s: %w", log, err)
+	if err := l.sign([]*tree{t}, forHistory); err != nil {
+		return nil, fmt.Errorf("making checkpoint: %w", err)
 	}
-	if err := l.remember(t, s, forHistory); err != nil {
-		return nil, fmt.Errorf("keeping the history of %s: %w", log, l.lose("writing the history of log "+log, err))
-	}
-	return []byte(s.last.Note), nil
+	return l.LastCheckpoint(log)
 }
 
-// refresh makes s.last a checkpoint of the tree as it stands. Nothing is
-// signed that the last signed checkpoint is not a prefix of, and nothing is
-// handed out before it is durable. The caller holds s.mu.
-func (l *Ledger) refresh(t *tree, s *checkpointStore) error {
+// PublishCheckpoints is PublishCheckpoint for all logs together that hold an
+// entry or have a checkpoint. However many have news, it costs one write and
+// one sync. What is wrong with one log does not keep the others from theirs.
+func (l *Ledger) PublishCheckpoints() error {
+	if err := l.enter(); err != nil {
+		return fmt.Errorf("making checkpoints: %w", err)
+	}
+	defer l.inflight.Done()
+	var trees []*tree
+	for _, name := range l.Logs() {
+		t, err := l.treeFor(name)
+		if err != nil {
+			return fmt.Errorf("making checkpoints: %w", err)
+		}
+		trees = append(trees, t)
+	}
+	if err := l.sign(trees, false); err != nil {
+		return fmt.Errorf("making checkpoints: %w", err)
+	}
+	return nil
+}
+
+// sign makes the last checkpoint of each of the logs one of its tree as it
+// stands. Nothing is signed that the last signed checkpoint is not a prefix
+// of, and nothing can be read before it is durable.
+func (l *Ledger) sign(trees []*tree, forHistory bool) error {
+	for _, t := range trees {
+		t.await()
+	}
+	l.signing.Lock()
+	defer l.signing.Unlock()
+	var news []storedCheckpoint
+	var heads []Checkpoint
+	var refused []error
+	for _, t := range trees {
+		next, head, err := l.propose(t)
+		if err != nil {
+			refused = append(refused, fmt.Errorf("log %s: %w", t.name, err))
+		} else if next != nil {
+			news, heads = append(news, *next), append(heads, head)
+		}
+	}
+	if err := l.store(news, heads); err != nil {
+		return err
+	}
+	if err := l.remember(trees, forHistory); err != nil {
+		return err
+	}
+	return errors.Join(refused...)
+}
+
+// propose signs the tree as it stands, or gives nil where nothing is new.
+func (l *Ledger) propose(t *tree) (*storedCheckpoint, Checkpoint, error) {
+	s := &t.checkpoints
 	size, root := t.head()
 	c := Checkpoint{Origin: l.Origin(t.name), Size: size, Root: root, Extensions: l.options.Extensions}
 	if s.last != nil {
 		if s.head.Text() == c.Text() {
-			return l.settle(t, s)
+			return nil, c, nil
 		}
 		if err := t.agrees(s.head); err != nil {
-			return err
+			return nil, c, err
 		}
 	}
-	signed, err := SignCheckpoint(c, l.options.Seed)
+	if s.signer == nil {
+		signer, err := SignerFor(l.options.Seed, c.Origin)
+		if err != nil {
+			return nil, c, err
+		}
+		if s.vkey, err = VerifierKey(l.options.Seed, c.Origin); err != nil {
+			return nil, c, err
+		}
+		s.signer = signer
+	}
+	signed, err := signCheckpoint(c, s.signer)
 	if err != nil {
-		return err
+		return nil, c, err
 	}
-	vkey, err := VerifierKey(l.options.Seed, c.Origin)
+	return &storedCheckpoint{t.name, DatedCheckpoint{l.now().UTC(), size, hashText(root), string(signed)}, s.vkey}, c, nil
+}
+
+// store makes checkpoints durable and then the last ones of their logs. The
+// caller holds signing.
+func (l *Ledger) store(news []storedCheckpoint, heads []Checkpoint) error {
+	if len(news) == 0 {
+		return nil
+	}
+	var err error
+	if l.signed.file == nil || l.signed.length > l.signed.whole+signedBytes {
+		err = l.signed.replace(l.lastCheckpoints(news))
+	} else {
+		err = l.signed.add(news)
+	}
 	if err != nil {
-		return err
+		return l.lose("storing checkpoints", err)
 	}
-	next := &storedCheckpoint{DatedCheckpoint{l.now().UTC(), size, hashText(root), string(signed)}, vkey}
-	b, err := json.Marshal(next)
-	if err != nil {
-		return err
+	for i := range news {
+		t, err := l.treeFor(news[i].Log)
+		if err != nil {
+			return err
+		}
+		t.checkpoints.mu.Lock()
+		t.checkpoints.last, t.checkpoints.head = &news[i], heads[i]
+		t.checkpoints.mu.Unlock()
 	}
-	t.flushing.Lock()
-	err = t.makeDir(l.fsys)
-	t.flushing.Unlock()
-	if err == nil {
-		err = durable.WriteFileIn(l.fsys, filepath.Join(t.dir, checkpointFile), append(b, '\n'), 0o600)
-	}
-	if err != nil {
-		return l.lose("storing the checkpoint of log "+t.name, err)
-	}
-	s.last, s.head, s.settled = next, c, true
 	return nil
 }
 
-// settle makes sure that a checkpoint read at the start is durable before it
-// is handed out. The caller holds s.mu.
-func (l *Ledger) settle(t *tree, s *checkpointStore) error {
-	if s.settled {
-		return nil
+// lastCheckpoints is the last checkpoint of each log once news are stored.
+func (l *Ledger) lastCheckpoints(news []storedCheckpoint) []storedCheckpoint {
+	all := slices.Clone(news)
+	for _, t := range l.trees() {
+		same := func(c storedCheckpoint) bool { return c.Log == t.name }
+		if last := t.checkpoints.last; last != nil && !slices.ContainsFunc(news, same) {
+			all = append(all, *last)
+		}
 	}
-	if err := l.fsys.SyncDir(t.dir); err != nil {
-		return l.lose("storing the checkpoint of log "+t.name, err)
+	return all
+}
+
+// settleCheckpoints writes anew what was read: what an earlier process left
+// can be read, and yet not be on the disk, if a sync of its failed.
+func (l *Ledger) settleCheckpoints() error {
+	if all := l.lastCheckpoints(nil); len(all) > 0 {
+		return l.signed.replace(all)
 	}
-	s.settled = true
 	return nil
 }
 
@@ -153,57 +230,80 @@ func (t *tree) agrees(signed Checkpoint) error {
 	return nil
 }
 
-// remember appends s.last to the history if it belongs there; the first time
-// it writes the whole file anew. The caller holds s.mu.
-func (l *Ledger) remember(t *tree, s *checkpointStore, forHistory bool) error {
-	if n := len(s.history); n > 0 {
-		kept := s.history[n-1]
-		if kept.Note == s.last.Note || !forHistory && s.last.Time.Sub(kept.Time) < historyStep {
-			return nil
+// remember appends the last checkpoints to the history that belong there; the
+// first time it writes the whole history anew. The caller holds signing.
+func (l *Ledger) remember(trees []*tree, forHistory bool) error {
+	var more []pastCheckpoint
+	for _, t := range trees {
+		if s := &t.checkpoints; s.last != nil && s.belongs(forHistory) {
+			more = append(more, pastCheckpoint{t.name, s.last.DatedCheckpoint})
 		}
 	}
-	history := append(s.history, s.last.DatedCheckpoint)
-	path := filepath.Join(t.dir, historyFile)
-	if s.length == 0 {
-		lines, err := historyLines(history)
-		if err == nil {
-			err = durable.WriteFileIn(l.fsys, path, lines, 0o600)
-		}
+	if len(more) == 0 {
+		return nil
+	}
+	var err error
+	if l.history.file == nil {
+		err = l.history.replace(l.wholeHistory(more)...)
+	} else {
+		err = l.history.add(more)
+	}
+	if err != nil {
+		return l.lose("writing the history of checkpoints", err)
+	}
+	for _, c := range more {
+		t, err := l.treeFor(c.Log)
 		if err != nil {
 			return err
 		}
-		s.history, s.length = history, int64(len(lines))
-		return nil
+		t.checkpoints.mu.Lock()
+		t.checkpoints.history = addPast(t.checkpoints.history, c.DatedCheckpoint)
+		t.checkpoints.mu.Unlock()
 	}
-	line, err := historyLines(history[len(history)-1:])
-	if err != nil {
-		return err
-	}
-	f, err := l.fsys.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteAt(line, s.length)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	s.history, s.length = history, s.length+int64(len(line))
 	return nil
 }
 
-func historyLines(history []DatedCheckpoint) ([]byte, error) {
-	var lines []byte
-	for _, d := range history {
-		line, err := json.Marshal(d)
-		if err != nil {
-			return nil, err
-		}
-		lines = append(append(lines, line...), '\n')
+// belongs reports whether last has a place in the history that it does not
+// have yet.
+func (s *checkpointStore) belongs(forHistory bool) bool {
+	n := len(s.history)
+	if n == 0 {
+		return true
 	}
-	return lines, nil
+	kept := s.history[n-1]
+	if kept.Note == s.last.Note {
+		return false
+	}
+	return forHistory || sameTree(kept, s.last.DatedCheckpoint) || s.last.Time.Sub(kept.Time) >= historyStep
+}
+
+// wholeHistory is the history with more at its end, a record for each log.
+func (l *Ledger) wholeHistory(more []pastCheckpoint) []any {
+	var bodies []any
+	for _, t := range l.trees() {
+		var past []pastCheckpoint
+		for _, d := range t.checkpoints.history {
+			past = append(past, pastCheckpoint{t.name, d})
+		}
+		if past != nil {
+			bodies = append(bodies, past)
+		}
+	}
+	return append(bodies, more)
+}
+
+// addPast appends to a history; a checkpoint of the same tree is replaced.
+func addPast(history []DatedCheckpoint, d DatedCheckpoint) []DatedCheckpoint {
+	if n := len(history); n > 0 && sameTree(history[n-1], d) {
+		return append(history[:n-1:n-1], d)
+	}
+	return append(history, d)
+}
+
+// sameTree reports whether two checkpoints differ in their signatures at most.
+func sameTree(a, b DatedCheckpoint) bool {
+	textOf := func(note string) string { text, _, _ := strings.Cut(note, "\n\n"); return text }
+	return textOf(a.Note) == textOf(b.Note)
 }
 
 // Checkpoints is the history of the log's checkpoints, oldest first, ending
@@ -216,16 +316,11 @@ func (l *Ledger) Checkpoints(log string) ([]DatedCheckpoint, error) {
 	s := &t.checkpoints
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.all(), nil
-}
-
-// all is the history with the last checkpoint. The caller holds mu.
-func (s *checkpointStore) all() []DatedCheckpoint {
 	out := slices.Clone(s.history)
-	if s.last != nil && (len(out) == 0 || out[len(out)-1].Note != s.last.Note) {
-		out = append(out, s.last.DatedCheckpoint)
+	if s.last != nil {
+		out = addPast(out, s.last.DatedCheckpoint)
 	}
-	return out
+	return out, nil
 }
 
 // LastCheckpoint is the last signed note of the log, without making one.
@@ -246,61 +341,45 @@ func (l *Ledger) LastCheckpoint(log string) ([]byte, error) {
 // InstanceOf is the instance under whose name the ledger in dir was made, read
 // from a stored checkpoint. Without a checkpoint yet it is ErrNotFound.
 func InstanceOf(dir string) (string, error) {
-	logs := filepath.Join(dir, logsDir)
-	names, err := os.ReadDir(logs)
+	stored, err := readSigned(durable.Disk{}, dir)
 	if err != nil {
 		return "", fmt.Errorf("reading the ledger's instance: %w", err)
 	}
-	for _, n := range names {
-		if CheckLogName(n.Name()) != nil {
-			continue
-		}
-		s, head, err := readCheckpoints(durable.Disk{}, filepath.Join(logs, n.Name()))
-		if err != nil {
-			return "", fmt.Errorf("reading the ledger's instance: %w", err)
-		}
-		if s.last != nil {
-			return strings.TrimSuffix(head.Origin, "/"+n.Name()), nil
-		}
+	for log, s := range stored {
+		return strings.TrimSuffix(s.head.Origin, "/"+log), nil
 	}
-	return "", fmt.Errorf("reading the ledger's instance: no log in %s has a checkpoint yet: %w", dir, ErrNotFound)
+	return "", fmt.Errorf("reading the ledger's instance: no log in %s has a checkpoint yet: %w", filepath.Join(dir, logsDir), ErrNotFound)
 }
 
-// loadCheckpoints reads what is stored for each log and holds the last
-// checkpoint to its tree.
+// loadCheckpoints reads what is stored and holds the last checkpoint of each
+// log to its tree.
 func (l *Ledger) loadCheckpoints() error {
-	dirs, err := l.fsys.ReadDir(filepath.Join(l.dir, logsDir))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	stored, err := readSigned(l.fsys, l.dir)
+	if err != nil {
 		return err
 	}
-	for _, d := range dirs {
-		if CheckLogName(d.Name()) != nil {
-			continue
-		}
-		s, head, err := readCheckpoints(l.fsys, filepath.Join(l.dir, logsDir, d.Name()))
+	history, err := readHistory(l.fsys, l.dir)
+	if err != nil {
+		return err
+	}
+	for log, s := range stored {
+		t, err := l.treeFor(log)
 		if err != nil {
 			return err
 		}
-		if s.last == nil {
-			continue
-		}
-		t, err := l.treeFor(d.Name())
-		if err != nil {
-			return err
-		}
-		if head.Origin != l.Origin(t.name) {
-			return fmt.Errorf("the last checkpoint of log %s has origin %s, but the instance is %s: open the ledger under the instance name it was made with", t.name, head.Origin, l.options.Instance)
+		if s.head.Origin != l.Origin(log) {
+			return fmt.Errorf("the last checkpoint of log %s has origin %s, but the instance is %s: open the ledger under the instance name it was made with", log, s.head.Origin, l.options.Instance)
 		}
 		if l.options.Seed != nil {
-			if err := l.ownKey(t.name, s.last); err != nil {
+			if err := l.ownKey(log, s.last); err != nil {
 				return err
 			}
 		}
-		if err := t.agrees(head); err != nil {
+		if err := t.agrees(s.head); err != nil {
 			return err
 		}
-		t.checkpoints.last, t.checkpoints.head = s.last, head
-		t.checkpoints.history = s.history
+		t.checkpoints.last, t.checkpoints.head = s.last, s.head
+		t.checkpoints.history = history[log]
 	}
 	return nil
 }
@@ -317,55 +396,56 @@ func (l *Ledger) ownKey(log string, last *storedCheckpoint) error {
 	return nil
 }
 
-// readCheckpoints reads a log directory's checkpoint and history. A torn last
-// line of the history is left out; the checkpoint it was for is the last one.
-// Signatures are not verified.
-func readCheckpoints(fsys durable.FS, dir string) (storedCheckpoints, Checkpoint, error) {
-	var s storedCheckpoints
-	path := filepath.Join(dir, checkpointFile)
-	b, err := durable.ReadFileIn(fsys, path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return s, Checkpoint{}, nil
-	}
-	if err != nil {
-		return s, Checkpoint{}, err
-	}
-	s.last = new(storedCheckpoint)
-	if err := json.Unmarshal(b, s.last); err != nil {
-		return s, Checkpoint{}, &DamageError{File: path, Offset: -1, Reason: err.Error()}
-	}
-	head, err := unverified(s.last.DatedCheckpoint)
-	if err != nil {
-		return s, Checkpoint{}, &DamageError{File: path, Offset: -1, Reason: err.Error()}
-	}
-	path = filepath.Join(dir, historyFile)
-	b, err = durable.ReadFileIn(fsys, path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return s, Checkpoint{}, err
-	}
-	for at := int64(0); ; {
-		line, rest, whole := bytes.Cut(b, []byte("\n"))
-		if !whole {
-			return s, head, nil
-		}
-		var d DatedCheckpoint
-		err := json.Unmarshal(line, &d)
-		if err == nil {
-			_, err = unverified(d)
-		}
-		if err != nil {
-			return s, Checkpoint{}, &DamageError{File: path, Offset: at, Reason: err.Error()}
-		}
-		s.history = append(s.history, d)
-		at += int64(len(line)) + 1
-		b = rest
-	}
+// lastSigned is what readSigned found of a log.
+type lastSigned struct {
+	last *storedCheckpoint
+	head Checkpoint
 }
 
-// storedCheckpoints is what readCheckpoints found.
-type storedCheckpoints struct {
-	last    *storedCheckpoint
-	history []DatedCheckpoint
+// readSigned reads the last checkpoint of each log in the ledger in dir.
+// Signatures are not verified.
+func readSigned(fsys durable.FS, dir string) (map[string]lastSigned, error) {
+	out := map[string]lastSigned{}
+	file := recordFile{fsys: fsys, dir: dir, name: signedFile}
+	err := file.read(func(body []byte) error {
+		var news []storedCheckpoint
+		if err := json.Unmarshal(body, &news); err != nil {
+			return err
+		}
+		for i := range news {
+			if err := CheckLogName(news[i].Log); err != nil {
+				return err
+			}
+			head, err := unverified(news[i].DatedCheckpoint)
+			if err != nil {
+				return fmt.Errorf("log %s: %w", news[i].Log, err)
+			}
+			out[news[i].Log] = lastSigned{&news[i], head}
+		}
+		return nil
+	})
+	return out, err
+}
+
+// readHistory reads the history of each log. It lacks the last checkpoint if
+// a crash came before that was written.
+func readHistory(fsys durable.FS, dir string) (map[string][]DatedCheckpoint, error) {
+	out := map[string][]DatedCheckpoint{}
+	file := recordFile{fsys: fsys, dir: dir, name: historyFile}
+	err := file.read(func(body []byte) error {
+		var more []pastCheckpoint
+		if err := json.Unmarshal(body, &more); err != nil {
+			return err
+		}
+		for _, c := range more {
+			if _, err := unverified(c.DatedCheckpoint); err != nil {
+				return fmt.Errorf("log %s: %w", c.Log, err)
+			}
+			out[c.Log] = addPast(out[c.Log], c.DatedCheckpoint)
+		}
+		return nil
+	})
+	return out, err
 }
 
 // unverified reads the checkpoint in a dated one's note, which must say the

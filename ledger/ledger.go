@@ -12,7 +12,8 @@
 //	journal/0000000007.seg  groups, see group.go and spare.go
 //	flushed.json            how far the files below are durable
 //	logs/NAME/level-L       tile hashes, entries, entries.idx: see tree.go
-//	logs/NAME/checkpoint.json, history.jsonl
+//	signed.jsonl            the last checkpoint of each log, kept apart
+//	history.jsonl           earlier checkpoints
 //
 // Verification needs none of that: VerifyProof, OpenCheckpoint,
 // CheckConsistency and Excerpt.Verify are functions of their arguments.
@@ -74,6 +75,10 @@ type Ledger struct {
 	buffers  bufferPool
 	lost     atomic.Pointer[LostError]
 	reached  atomic.Uint64 // the last group of which the integrator took in anything
+
+	signing sync.Mutex // held by who makes checkpoints; guards the two files
+	signed  recordFile
+	history recordFile
 
 	journal  journal // the committer's
 	spares   *spares
@@ -176,6 +181,8 @@ func newLedger(dir string, o Options) (*Ledger, error) {
 	if l.now == nil {
 		l.now = time.Now
 	}
+	l.signed = recordFile{fsys: l.fsys, dir: dir, name: signedFile}
+	l.history = recordFile{fsys: l.fsys, dir: dir, name: historyFile}
 	l.spares = newSpares(l.fsys, dir, o.segmentBytes)
 	if err := checkOrigin(o.Instance); err != nil {
 		return nil, fmt.Errorf("opening ledger %s: instance: %w", dir, err)
@@ -244,12 +251,17 @@ func (l *Ledger) finish(unused uint64) error {
 			return err
 		}
 	}
+	if l.signed.length > l.signed.whole {
+		if err := l.settleCheckpoints(); err != nil {
+			return err
+		}
+	}
 	return l.journal.trim()
 }
 
 // release closes every file and unlocks the directory.
 func (l *Ledger) release() error {
-	errs := []error{l.journal.segment.close()}
+	errs := []error{l.journal.segment.close(), l.signed.close(), l.history.close()}
 	for _, t := range l.trees() {
 		for _, p := range t.packs() {
 			errs = append(errs, p.close())

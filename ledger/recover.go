@@ -182,6 +182,9 @@ func (l *Ledger) takeOver(end journalEnd) error {
 			return err
 		}
 	}
+	if err := l.settleCheckpoints(); err != nil {
+		return err
+	}
 	first, err := l.spares.make(end.segment+1, l.spares.first)
 	if err != nil {
 		return err

@@ -319,11 +319,11 @@ func TestAnOlderCopyThatASignedTreeContradictsIsRefused(t *testing.T) {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	signed := old.Files()["/ledger/logs/a/checkpoint.json"]
+	signed := old.Files()["/ledger/signed.jsonl"]
 
 	// The checkpoint kept apart, the rest from before it.
 	rolled := disk.Restart()
-	rolled.Put("/ledger/logs/a/checkpoint.json", signed)
+	rolled.Put("/ledger/signed.jsonl", signed)
 	o.fsys = rolled
 	before := rolled.Files()
 	_, err := Open("/ledger", o)
@@ -345,7 +345,7 @@ func TestAnOlderCopyThatASignedTreeContradictsIsRefused(t *testing.T) {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	other.Put("/ledger/logs/a/checkpoint.json", signed)
+	other.Put("/ledger/signed.jsonl", signed)
 	if _, err := Open("/ledger", o); !errors.As(err, &c) || !strings.Contains(err.Error(), "its first 310 entries hash to") {
 		t.Errorf("another tree: %v", err)
 	}
@@ -480,7 +480,7 @@ func TestACheckpointIsDurableBeforeItIsHandedOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	l = open(t, "/ledger", o)
-	disk.FailAt(5, crashfs.Before)
+	disk.FailAt(2, crashfs.Short)
 	if _, err := l.PublishCheckpoint("a"); !errors.Is(err, ErrJournalLost) {
 		t.Fatalf("publishing: %v, after %q", err, disk.Operations())
 	}
