@@ -3,6 +3,7 @@ package ingest
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -41,13 +42,16 @@ const (
 	lineRefused      = "refused"
 )
 
-// batch is one request on its way into the log.
+// batch is one request on its way into the log. It is used again for another
+// once its answer is written.
 type batch struct {
 	s      *Server
 	set    *settings // those in force when the request began
 	d      *device
 	t      *tenant
 	from   sender
+	size   int // of the body
+	texts  []string
 	events []event
 	lines  []LineReceipt
 	marks  map[[2]int64]int // line of each (boot, seq), where numbers do not simply rise
@@ -55,45 +59,55 @@ type batch struct {
 	buf     []byte
 	ends    []int // end of each entry in buf
 	made    []int // line of each entry
-	entries []ledger.Entry
+	first   int64 // index of the first entry
 	n       counts
 	refusal map[Code]refused
 
 	reserved int // places for dead letters, of the tenant's quota
+
+	claim claim
+	turn  chan int // see flow
+	err   error    // the outcome
+
+	// Of the whole group that the batch leads.
+	entries   []ledger.Entry
+	positions []ledger.Position
 }
 
-// take judges the events against the device's windows and the clock, makes
-// what is new durable, and enters it in windows and books. Everything between
-// the device's lock and its release is one step as seen by every other request
-// of the device: decision, append, and the noting of it.
-func (s *Server) take(set *settings, d *device, t *tenant, events []event) (*batch, error) {
-	b := &batch{s: s, set: set, d: d, t: t, events: events, lines: make([]LineReceipt, len(events)), refusal: map[Code]refused{}}
-	b.from = sender{device: d.key.id, gen: d.key.generation, rules: set.rules.hash}
-	d.flow.Lock()
-	defer d.flow.Unlock()
-	if p := stateProblem(d.record.State); p != nil {
-		return nil, p
+// maxKeptBatch is the size of the largest body whose batch is used again.
+const maxKeptBatch = 256 << 10
+
+// batch gives an empty one for the call.
+func (s *Server) batch(c *call) *batch {
+	b, ok := s.batches.Get().(*batch)
+	if !ok {
+		b = &batch{turn: make(chan int, 1)}
 	}
-	t.gate.RLock()
-	defer t.gate.RUnlock()
-	b.from.received = s.now()
-	defer func() { t.release(b.reserved) }()
-	if err := b.judge(); err != nil {
-		return nil, err
+	b.s, b.set, b.d, b.t = s, c.set, c.d, c.t
+	b.from = sender{device: c.d.key.id, gen: c.d.key.generation, rules: c.set.rules.hash}
+	return b
+}
+
+// release lets the batch be used again, holding on to nothing of this request.
+func (b *batch) release() {
+	if s := b.s; b.size <= maxKeptBatch {
+		clear(b.texts)
+		clear(b.events)
+		clear(b.lines)
+		clear(b.entries)
+		clear(b.positions)
+		*b = batch{
+			texts: b.texts[:0], events: b.events[:0], lines: b.lines[:0], buf: b.buf[:0], ends: b.ends[:0], made: b.made[:0], turn: b.turn,
+			entries: b.entries[:0], positions: b.positions[:0],
+		}
+		s.batches.Put(b)
 	}
-	if !b.n.balanced() {
-		return nil, fmt.Errorf("the lines of a request do not balance: %+v", b.n)
-	}
-	positions, err := s.append(b.encode())
-	if err != nil {
-		return nil, err
-	}
-	return b, s.recordGaps(d, b.note(positions))
 }
 
 // judge decides each line and writes the entries.
 func (b *batch) judge() error {
-	if !rising(b.events) {
+	b.lines = slices.Grow(b.lines[:0], len(b.events))[:len(b.events)]
+	if !b.claim.simple {
 		b.marks = make(map[[2]int64]int, len(b.events))
 	}
 	b.n.received = int64(len(b.events))
@@ -107,17 +121,6 @@ func (b *batch) judge() error {
 		b.ends = append(b.ends, len(b.buf))
 	}
 	return nil
-}
-
-// rising reports whether each event's number is above the one before it, in
-// one boot, so that no two of the batch can be the same.
-func rising(events []event) bool {
-	for i := 1; i < len(events); i++ {
-		if !events[i].hasSeq || events[i].boot != events[0].boot || events[i].seq <= events[i-1].seq {
-			return false
-		}
-	}
-	return true
 }
 
 func (b *batch) judgeLine(i int) error {
@@ -213,6 +216,9 @@ func (b *batch) duplicate(i int, index *int64) {
 func (b *batch) refuse(i int, code Code, detail string) {
 	b.n.refused++
 	b.lines[i] = LineReceipt{Line: i + 1, Status: lineRefused, Code: code, Detail: detail}
+	if b.refusal == nil {
+		b.refusal = map[Code]refused{}
+	}
 	if _, ok := b.refusal[code]; !ok {
 		b.refusal[code] = refused{code: code, detail: detail}
 	}
@@ -270,23 +276,22 @@ var (
 	flagBehind = []string{"time.behind"}
 )
 
-// encode cuts the buffer into entries.
-func (b *batch) encode() []ledger.Entry {
-	b.entries = make([]ledger.Entry, len(b.ends))
+// encode cuts the buffer into entries, behind those it is given.
+func (b *batch) encode(entries []ledger.Entry) []ledger.Entry {
 	at := 0
-	for i, end := range b.ends {
-		b.entries[i] = ledger.Entry{Log: b.t.ID, Data: b.buf[at:end:end]}
+	for _, end := range b.ends {
+		entries = append(entries, ledger.Entry{Log: b.t.ID, Data: b.buf[at:end:end]})
 		at = end
 	}
-	return b.entries
+	return entries
 }
 
-// note enters what is durable now, in the order of the log.
-func (b *batch) note(positions []ledger.Position) (gaps []bootGap) {
+// note enters what is durable now, from index first of the tenant's log on.
+func (b *batch) note(first int64) (gaps []bootGap) {
+	b.first = first
 	b.d.mu.Lock()
 	for k, i := range b.made {
-		e, index := &b.events[i], positions[k].Index
-		b.lines[i].Index = &positions[k].Index
+		e, index := &b.events[i], first+int64(k)
 		if b.lines[i].Status == lineAccepted {
 			gaps = append(gaps, b.d.applyEvent(e.boot, e.seq, index, b.s.st.window, b.from.received, e.at, e.fw)...)
 		} else {
@@ -296,7 +301,7 @@ func (b *batch) note(positions []ledger.Position) (gaps []bootGap) {
 			}
 		}
 	}
-	if len(positions) > len(b.made) {
+	if len(b.ends) > len(b.made) {
 		b.d.applySeen(b.from.received)
 	}
 	b.d.mu.Unlock()
@@ -304,7 +309,7 @@ func (b *batch) note(positions []ledger.Position) (gaps []bootGap) {
 	b.t.count(b.from.received, b.n)
 	for k, i := range b.made {
 		if b.lines[i].Status == lineDeadLettered {
-			b.t.bury(positions[k].Index)
+			b.t.bury(first + int64(k))
 		}
 	}
 	b.t.mu.Unlock()
@@ -326,7 +331,7 @@ func (s *Server) recordGaps(d *device, gaps []bootGap) error {
 func (b *batch) receipt(all bool) []byte {
 	first := int64(-1)
 	if len(b.made) > 0 {
-		first = *b.lines[b.made[0]].Index
+		first = b.first
 	}
 	out := make([]byte, 0, 256)
 	out = append(out, `{"log":`...)
@@ -346,6 +351,10 @@ func (b *batch) receipt(all bool) []byte {
 		out = strconv.AppendInt(out, f.n, 10)
 	}
 	if all || b.n.accepted != b.n.received {
+		for k, i := range b.made {
+			index := b.first + int64(k)
+			b.lines[i].Index = &index
+		}
 		out = append(out, `,"lines":`...)
 		out = append(out, raw(b.lines)...)
 	}

@@ -48,6 +48,13 @@ type sender struct {
 	gen      int
 	received time.Time
 	rules    string
+	stamped  string // received and the rules as entries have them, once stamp has been called
+}
+
+// stamp sets the time of receipt.
+func (f *sender) stamp(received time.Time) {
+	f.received, f.stamped = received, ""
+	f.stamped = string(f.appendRules(f.appendGen(nil)))
 }
 
 // Keys stand in sorted order, as canonical JSON wants them.
@@ -73,10 +80,12 @@ func (f sender) appendEvent(b []byte, e *event, flags []string) []byte {
 		b = append(b, `,"fw":`...)
 		b = appendString(b, e.fw)
 	}
-	b = f.appendGen(b)
-	b = append(b, `,"rules":"`...)
-	b = append(b, f.rules...)
-	b = append(b, `","seq":`...)
+	if f.stamped != "" {
+		b = append(b, f.stamped...)
+	} else {
+		b = f.appendRules(f.appendGen(b))
+	}
+	b = append(b, `,"seq":`...)
 	b = strconv.AppendInt(b, e.seq, 10)
 	b = append(b, `,"t":"event","time":`...)
 	b = appendString(b, e.time)
@@ -103,10 +112,7 @@ func (f sender) appendDeadLetter(b []byte, e *event, reason Code, detail string)
 	b = append(b, `,"reason":"`...)
 	b = append(b, reason...)
 	b = append(b, '"')
-	b = f.appendReceived(b)
-	b = append(b, `,"rules":"`...)
-	b = append(b, f.rules...)
-	b = append(b, '"')
+	b = f.appendRules(f.appendReceived(b))
 	if e.hasSeq {
 		b = append(b, `,"seq":`...)
 		b = strconv.AppendInt(b, e.seq, 10)
@@ -136,6 +142,12 @@ func (f sender) appendTally(b []byte, n counts) []byte {
 func (f sender) appendGen(b []byte) []byte {
 	b = append(b, `,"gen":`...)
 	return f.appendReceived(strconv.AppendInt(b, int64(f.gen), 10))
+}
+
+func (f sender) appendRules(b []byte) []byte {
+	b = append(b, `,"rules":"`...)
+	b = append(b, f.rules...)
+	return append(b, '"')
 }
 
 func (f sender) appendReceived(b []byte) []byte {

@@ -195,9 +195,9 @@ func (s *scanner) fieldText(key string, limit int) (string, error) {
 	return v, nil
 }
 
-// splitLines cuts NDJSON into its lines; blank lines are none. It stops with
-// ok false when there are more than limit, counting on.
-func splitLines(body string, limit int) (lines []string, count int, ok bool) {
+// splitLines cuts NDJSON into its lines, behind those it is given; blank lines
+// are none. It stops with ok false when there are more than limit, counting on.
+func splitLines(lines []string, body string, limit int) (_ []string, count int, ok bool) {
 	for len(body) > 0 {
 		var line string
 		line, body, _ = strings.Cut(body, "\n")
@@ -211,9 +211,10 @@ func splitLines(body string, limit int) (lines []string, count int, ok bool) {
 	return lines, count, count <= limit
 }
 
-// splitArray cuts a JSON array into its elements, as sent. A fault in the
-// array itself is an error; one inside an element is judged with the element.
-func splitArray(body string, limit int) (lines []string, count int, ok bool, err error) {
+// splitArray cuts a JSON array into its elements, as sent, behind those it is
+// given. A fault in the array itself is an error; one inside an element is
+// judged with the element.
+func splitArray(lines []string, body string, limit int) (_ []string, count int, ok bool, err error) {
 	s := &scanner{b: body}
 	s.space()
 	if s.i >= len(body) || body[s.i] != '[' {

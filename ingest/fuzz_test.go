@@ -63,7 +63,7 @@ func FuzzArray(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		lines, n, _, err := splitArray(string(body), 1000)
+		lines, n, _, err := splitArray(nil, string(body), 1000)
 		var std []json.RawMessage
 		if json.Unmarshal(body, &std) != nil || strings.TrimSpace(string(body)) == "null" {
 			return // it may be split, and then the elements are judged one by one

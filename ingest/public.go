@@ -81,6 +81,7 @@ func (s *Server) telemetry(w http.ResponseWriter, r *http.Request) {
 		s.answer(w, r, c, p)
 		return
 	}
+	defer b.release()
 	if err := s.recordRefusedLines(c, b); err != nil {
 		s.failure(err).write(w)
 		return
@@ -121,15 +122,15 @@ func (s *Server) admit(w http.ResponseWriter, c *call) (*batch, *Problem) {
 		}
 		return nil, p
 	}
-	lines, p := s.split(c, body, array)
-	if p != nil {
+	b := s.batch(c)
+	b.size = len(body)
+	if p := s.split(c, b, body, array); p != nil {
 		return nil, p
 	}
-	if p := s.throttle(w, c, now, len(lines)); p != nil {
+	if p := s.throttle(w, c, now, len(b.texts)); p != nil {
 		return nil, p
 	}
-	events, p := s.scan(c, lines)
-	if p != nil {
+	if p := s.scan(c, b); p != nil {
 		return nil, p
 	}
 	if err := s.durable(); err != nil {
@@ -138,8 +139,7 @@ func (s *Server) admit(w http.ResponseWriter, c *call) (*batch, *Problem) {
 	if err := s.noteContact(c); err != nil {
 		return nil, s.failure(err)
 	}
-	b, err := s.take(c.set, c.d, c.t, events)
-	if err != nil {
+	if err := s.take(b); err != nil {
 		return nil, s.failure(err)
 	}
 	return b, nil
@@ -302,29 +302,29 @@ func bodyProblem(err error, limit int64) *Problem {
 	return problem(CodeBodyMalformed, "the body was cut short, came too slowly or is no valid gzip")
 }
 
-func (s *Server) split(c *call, body string, array bool) ([]string, *Problem) {
+// split cuts the body into the batch's lines.
+func (s *Server) split(c *call, b *batch, body string, array bool) *Problem {
 	limit := c.set.Limits.Lines
 	var (
-		lines []string
-		ok    bool
-		n     int
-		err   error
+		ok  bool
+		n   int
+		err error
 	)
 	if array {
-		if lines, n, ok, err = splitArray(strings.TrimPrefix(body, "\ufeff"), limit); err != nil {
-			return nil, problem(CodeBodyMalformed, "no JSON array of events: "+err.Error())
+		if b.texts, n, ok, err = splitArray(b.texts, strings.TrimPrefix(body, "\ufeff"), limit); err != nil {
+			return problem(CodeBodyMalformed, "no JSON array of events: "+err.Error())
 		}
 	} else {
-		lines, n, ok = splitLines(body, limit)
+		b.texts, n, ok = splitLines(b.texts, body, limit)
 	}
 	if !ok {
 		c.n = int64(n)
-		return nil, problem(CodeTooManyLines, fmt.Sprintf("%d events; the limit is %d", n, limit))
+		return problem(CodeTooManyLines, fmt.Sprintf("%d events; the limit is %d", n, limit))
 	}
 	if n == 0 {
-		return nil, problem(CodeBodyMalformed, "the body holds no event")
+		return problem(CodeBodyMalformed, "the body holds no event")
 	}
-	return lines, nil
+	return nil
 }
 
 // throttle applies the device's rate and the tenant's to n events; with n = 0
@@ -354,7 +354,7 @@ func (s *Server) throttle(w http.ResponseWriter, c *call, now time.Time, n int) 
 
 // scan reads and validates each line. One that names another tenant refuses
 // the whole request.
-func (s *Server) scan(c *call, lines []string) ([]event, *Problem) {
+func (s *Server) scan(c *call, b *batch) *Problem {
 	sc, ok := s.scanners.Get().(*scanner)
 	if !ok {
 		sc = &scanner{}
@@ -363,14 +363,14 @@ func (s *Server) scan(c *call, lines []string) ([]event, *Problem) {
 		sc.reset("", 0) // a scanner that waits keeps no body
 		s.scanners.Put(sc)
 	}()
-	events := make([]event, len(lines))
-	for i, line := range lines {
-		e := &events[i]
+	b.events = slices.Grow(b.events, len(b.texts))[:len(b.texts)]
+	for i, line := range b.texts {
+		e := &b.events[i]
 		sc.event(e, line, c.set.Limits.Depth)
 		switch {
 		case e.claimed && e.tenant != c.d.key.tenant:
-			c.n = int64(len(lines))
-			return nil, mismatch(e.tenant)
+			c.n = int64(len(b.texts))
+			return mismatch(e.tenant)
 		case e.fault != "":
 		case e.device != "" && e.device != c.d.key.id:
 			e.fault, e.detail = CodeDeviceMismatch, "it names device "+clip(e.device)
@@ -379,7 +379,7 @@ func (s *Server) scan(c *call, lines []string) ([]event, *Problem) {
 			e.fault, e.detail = c.set.rules.judge(sc, e)
 		}
 	}
-	return events, nil
+	return nil
 }
 
 // noteContact activates a device with its first valid contact and records a

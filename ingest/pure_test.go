@@ -118,26 +118,26 @@ func TestTenantClaimIsSeenEvenWhereItIsNoString(t *testing.T) {
 }
 
 func TestSplit(t *testing.T) {
-	lines, n, ok := splitLines("a\n\n b \r\nc", 3)
+	lines, n, ok := splitLines(nil, "a\n\n b \r\nc", 3)
 	if len(lines) != 3 || n != 3 || !ok || lines[1] != "b" {
 		t.Errorf("%q %d %v", lines, n, ok)
 	}
-	if _, n, ok := splitLines("a\nb\nc\nd", 3); ok || n != 4 {
+	if _, n, ok := splitLines(nil, "a\nb\nc\nd", 3); ok || n != 4 {
 		t.Errorf("four lines with a limit of three: %d %v", n, ok)
 	}
-	lines, n, ok, err := splitArray(` [ {"a":"],{\"" , "b":[1,2]} , 5 ] `, 2)
+	lines, n, ok, err := splitArray(nil, ` [ {"a":"],{\"" , "b":[1,2]} , 5 ] `, 2)
 	if err != nil || !ok || n != 2 || lines[0] != `{"a":"],{\"" , "b":[1,2]}` || lines[1] != "5" {
 		t.Errorf("%q %d %v %v", lines, n, ok, err)
 	}
-	if lines, n, _, err := splitArray(`[]`, 2); err != nil || n != 0 || lines != nil {
+	if lines, n, _, err := splitArray(nil, `[]`, 2); err != nil || n != 0 || lines != nil {
 		t.Error(lines, n, err)
 	}
-	if _, n, ok, err := splitArray(`[1,2,3]`, 2); ok || n != 3 || err != nil {
+	if _, n, ok, err := splitArray(nil, `[1,2,3]`, 2); ok || n != 3 || err != nil {
 		t.Error(n, ok, err)
 	}
 	for _, bad := range []string{``, `{}`, `[`, `[1`, `[1,`, `[1,]`, `[,1]`, `[1] x`, `[}]`, `["a`, `[{]`} {
-		if _, _, _, err := splitArray(bad, 9); err == nil {
-			if lines, _, _, _ := splitArray(bad, 9); len(lines) == 0 || scanEvent([]byte(lines[0]), 9).fault == "" {
+		if _, _, _, err := splitArray(nil, bad, 9); err == nil {
+			if lines, _, _, _ := splitArray(nil, bad, 9); len(lines) == 0 || scanEvent([]byte(lines[0]), 9).fault == "" {
 				t.Errorf("%q: no error", bad)
 			}
 		}

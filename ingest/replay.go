@@ -92,6 +92,9 @@ func (w *window) holeAt(seq int64) int {
 
 // position gives the index in the tenant's log of the entry that holds seq.
 func (w *window) position(seq int64) (int64, bool) {
+	if n := len(w.runs); n == 0 || seq >= w.runs[n-1].seq+w.runs[n-1].n {
+		return 0, false // what is new, mostly
+	}
 	i, found := slices.BinarySearchFunc(w.runs, seq, func(r run, s int64) int {
 		switch {
 		case r.seq+r.n <= s:

@@ -62,6 +62,7 @@ type Server struct {
 	run      string       // begins request IDs
 	pieces   sync.Pool    // *[]byte to read bodies with
 	scanners sync.Pool    // *scanner
+	batches  sync.Pool    // *batch
 
 	certificate  atomic.Pointer[tls.Certificate]
 	public       *http.Server
@@ -230,10 +231,15 @@ func (s *Server) record(entries ...evidence.AuditEntry) ([]int64, error) {
 // append makes entries durable. A failure is final: what was appended may or
 // may not be on disk, so nothing more is taken until a restart has looked.
 func (s *Server) append(batch []ledger.Entry) ([]ledger.Position, error) {
+	return s.appendTo(nil, batch)
+}
+
+// appendTo is append that puts the positions behind those it is given.
+func (s *Server) appendTo(positions []ledger.Position, batch []ledger.Entry) ([]ledger.Position, error) {
 	if err := s.lost.Load(); err != nil {
 		return nil, *err
 	}
-	positions, err := s.led.Append(context.Background(), batch...)
+	positions, err := s.led.AppendTo(context.Background(), positions, batch)
 	if err != nil && s.led.Err() != nil {
 		s.lose(err)
 	}

@@ -69,10 +69,7 @@ type device struct {
 	key  deviceKey
 	rate gcra
 
-	// flow serialises what the device sends: it is held from the decision what
-	// is new until that is durable and noted. A change of the life cycle takes
-	// it too, so that nothing is accepted after the decision.
-	flow sync.Mutex
+	flow flow
 
 	// Registry fields: written with both state.mu and flow held, so that
 	// either is enough to read them.

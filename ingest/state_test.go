@@ -274,7 +274,9 @@ func TestNothingIsAcceptedAfterTheDecision(t *testing.T) {
 	wg.Wait()
 	// One that had passed every check before the decision, and waited.
 	late := scanEvent([]byte(r.line(1<<40, 1)), 32)
-	_, err := r.s.take(r.s.set.Load(), r.s.st.device("nord", "m-1"), r.s.st.tenant("nord"), []event{late})
+	b := r.s.batch(&call{set: r.s.set.Load(), d: r.s.st.device("nord", "m-1"), t: r.s.st.tenant("nord")})
+	b.events = []event{late}
+	err := r.s.take(b)
 	refusedWith(t, err, CodeRevoked)
 	if now := r.s.led.Size("nord"); now != size {
 		t.Errorf("%d entries after the decision was answered", now-size)
