@@ -61,7 +61,9 @@ const (
 	EntryDrill           = "drill.result"         // DrillResult
 	EntryLetterReplayed  = "deadletter.replayed"  // {"index","rules"}: of the dead letter in the tenant's log, and the rules that now took it
 	EntryLetterDiscarded = "deadletter.discarded" // {"index"}; Reason is set
-	EntryExport          = "export.completed"     // {"requester","approver","scope","rows","bytes","sha256","destination"}
+	EntryExportRequested = "export.requested"     // Export
+	EntryExportApproved  = "export.approved"      // {"id"}
+	EntryExport          = "export.completed"     // {"id","requester","approver","scope","rows","bytes","sha256","destination","format"}: each time that the file left
 )
 
 // CanaryPrefix begins the IDs of tenants that serve drills and are nobody's
@@ -155,6 +157,22 @@ type Books struct {
 	DeadLettered int64  `json:"dead_lettered"`
 	Refused      int64  `json:"refused"`
 	Replayed     int64  `json:"replayed,omitempty"` // of Received: dead letters replayed that day, which came from nobody anew
+}
+
+// Export is a file of one tenant's events that somebody asked for. Its rows are
+// settled when it is asked for: what is received later is not in it.
+type Export struct {
+	ID            string    `json:"id"`
+	Tenant        string    `json:"tenant"`
+	From          time.Time `json:"from"` // by time of receipt, half open
+	To            time.Time `json:"to"`
+	Until         int64     `json:"until"` // entries of the tenant's log below this
+	Device        string    `json:"device,omitempty"`
+	EventType     string    `json:"event_type,omitempty"`
+	Format        string    `json:"format"` // "ndjson" or "csv"
+	Destination   string    `json:"destination"`
+	Rows          int64     `json:"rows"`
+	NeedsApproval bool      `json:"needs_approval"`
 }
 
 // ConfigApplied is a version of the ingest's configuration taking effect.

@@ -15,6 +15,7 @@ const (
 	AlertFleetSilent    = "fleet.silent"
 	AlertReplayConflict = "replay.conflict"
 	AlertLetterQuota    = "deadletter.quota"
+	AlertExportSpike    = "export.spike"
 )
 
 // maxAlertDevices is how many devices one alert lists; its detail gives the

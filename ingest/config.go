@@ -21,6 +21,7 @@ type Config struct {
 	Schemas      string            `yaml:"schemas"` // folder with <type>.schema.json
 	Ranges       map[string]Fields `yaml:"ranges"`  // by event type
 	DeadLetters  LetterPolicy      `yaml:"dead_letters"`
+	Exports      ExportPolicy      `yaml:"exports"`
 	Approvals    ApprovalPolicy    `yaml:"approvals"`
 	Certificates CertificatePolicy `yaml:"certificates"`
 	Timeouts     Timeouts          `yaml:"timeouts"`
@@ -76,6 +77,15 @@ type LetterPolicy struct {
 	PerTenant int `yaml:"per_tenant" json:"per_tenant"` // open ones; more are refused
 }
 
+// ExportPolicy bounds what leaves in files.
+type ExportPolicy struct {
+	UnapprovedRows int64         `yaml:"unapproved_rows"` // of one operator in 24 hours; more wait for somebody else's approval
+	MaxRows        int64         `yaml:"max_rows"`        // of one export
+	PerDay         int           `yaml:"per_day"`         // requests of one operator in 24 hours
+	SpikeRows      int64         `yaml:"spike_rows"`      // that left in 24 hours, above which an alert is raised
+	Valid          time.Duration `yaml:"valid"`           // how long an export can be fetched
+}
+
 // ApprovalPolicy names the fleets whose devices need more approvals.
 type ApprovalPolicy struct {
 	CriticalFleets []string      `yaml:"critical_fleets"`
@@ -111,6 +121,7 @@ func DefaultConfig() Config {
 		Time:        TimePolicy{2 * time.Minute, 10 * time.Minute, 7 * day},
 		Heartbeat:   HeartbeatPolicy{15 * time.Minute, 3, nil},
 		DeadLetters: LetterPolicy{10_000},
+		Exports:     ExportPolicy{10_000, 10_000_000, 20, 1_000_000, day},
 		Approvals:   ApprovalPolicy{nil, 2, day},
 		Certificates: CertificatePolicy{
 			Device: 365 * day, Operator: 365 * day, Server: 90 * day,
@@ -142,6 +153,10 @@ func (c Config) Validate() error {
 		{"replay.window", c.Replay.Window, 1, 1 << 40},
 		{"heartbeat.missed", int64(c.Heartbeat.Missed), 2, 1000},
 		{"dead_letters.per_tenant", int64(c.DeadLetters.PerTenant), 0, 10_000_000},
+		{"exports.unapproved_rows", c.Exports.UnapprovedRows, 0, 1 << 40},
+		{"exports.max_rows", c.Exports.MaxRows, 1, 1 << 40},
+		{"exports.per_day", int64(c.Exports.PerDay), 1, 1_000_000},
+		{"exports.spike_rows", c.Exports.SpikeRows, 1, 1 << 40},
 		{"approvals.critical", int64(c.Approvals.Critical), 1, 10},
 	} {
 		if r.got < r.low || r.got > r.high {
@@ -189,7 +204,7 @@ func (c Config) validateDurations() error {
 	}
 	spans := []span{
 		{"replay.gap_after", c.Replay.GapAfter}, {"time.flag", c.Time.Flag}, {"time.future", c.Time.Future}, {"time.past", c.Time.Past},
-		{"heartbeat.default_interval", c.Heartbeat.DefaultInterval}, {"approvals.code_valid", c.Approvals.CodeValid},
+		{"heartbeat.default_interval", c.Heartbeat.DefaultInterval}, {"approvals.code_valid", c.Approvals.CodeValid}, {"exports.valid", c.Exports.Valid},
 		{"certificates.device", c.Certificates.Device}, {"certificates.operator", c.Certificates.Operator}, {"certificates.server", c.Certificates.Server},
 		{"timeouts.header", c.Timeouts.Header}, {"timeouts.body", c.Timeouts.Body}, {"timeouts.idle", c.Timeouts.Idle},
 	}

@@ -234,7 +234,7 @@ func (d *device) applySeen(received time.Time) {
 // a change in a device's life, that device's flow; or is alone.
 func (st *state) apply(index int64, e *evidence.AuditEntry) error {
 	switch e.Type {
-	case evidence.EntryIngestStarted, evidence.EntryIngestStopped, evidence.EntrySessionsCut, evidence.EntryAdminRefused, evidence.EntryConfigRefused, evidence.EntryExport:
+	case evidence.EntryIngestStarted, evidence.EntryIngestStopped, evidence.EntrySessionsCut, evidence.EntryAdminRefused, evidence.EntryConfigRefused:
 		return nil
 	case evidence.EntryDrill:
 		st.drills++
@@ -269,6 +269,8 @@ func (st *state) apply(index int64, e *evidence.AuditEntry) error {
 		return st.applyBooks(e)
 	case evidence.EntryLetterReplayed, evidence.EntryLetterDiscarded:
 		return st.applyLetter(e)
+	case evidence.EntryExportRequested, evidence.EntryExportApproved, evidence.EntryExport:
+		return st.applyExport(e)
 	case evidence.EntryDeviceRequested:
 		return st.applyRequested(e)
 	}

@@ -77,7 +77,7 @@ func newRig(t testing.TB, change ...func(*Config)) *rig {
 	}
 	r.start()
 	t.Cleanup(func() { r.stop() })
-	for name, role := range map[string]string{"ben": RoleProvisioner, "carla": RoleApprover, "dora": RoleApprover, "erin": RoleAuditor} {
+	for name, role := range map[string]string{"ben": RoleProvisioner, "carla": RoleApprover, "dora": RoleApprover, "emil": RoleExporter, "erin": RoleAuditor} {
 		if r.pairs[name], err = r.admin("root.admin").AddOperator(t.Context(), name, []string{role}, "test"); err != nil {
 			t.Fatal(err)
 		}

@@ -45,6 +45,7 @@ const (
 	CodeRateDevice        Code = "rate.device"
 	CodeRateTenant        Code = "rate.tenant"
 	CodeRateSource        Code = "rate.source"
+	CodeRateExport        Code = "rate.export"
 	CodeApprovalSelf      Code = "approval.self"
 	CodeEnrolBadCode      Code = "enrol.bad-code"
 	CodeEnrolBadCSR       Code = "enrol.bad-csr"
@@ -89,6 +90,7 @@ func Problems() []ProblemInfo {
 		{CodeRateDevice, 429, "request", "The device sends faster than its rate."},
 		{CodeRateTenant, 429, "request", "The tenant's devices together send faster than its rate."},
 		{CodeRateSource, 429, "request", "Too many enrolment attempts from this address."},
+		{CodeRateExport, 429, "request", "The operator has asked for as many exports in 24 hours as one may."},
 		{CodeDurabilityLost, 503, "request", "The ingest can no longer make anything durable; it must be restarted."},
 		{CodeInternal, 500, "request", "The ingest failed; nothing was stored."},
 		{CodeEventMalformed, 202, "line", "The line is no event: bad JSON, bad UTF-8, a key twice, a wanted key missing or of the wrong type. Kept as a dead letter."},

@@ -135,7 +135,7 @@ func TestOperators(t *testing.T) {
 	_, err = r.admin("root.admin").CertifyOperator(ctx, "weak", []string{RoleAuditor}, weakCSR(t), "")
 	refusedWith(t, err, CodeEnrolBadCSR)
 	ops, err := r.admin("erin").Operators(ctx)
-	if err != nil || len(ops) != 4 {
+	if err != nil || len(ops) != 5 {
 		t.Errorf("%v %v", ops, err)
 	}
 }

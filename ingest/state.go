@@ -28,6 +28,7 @@ type state struct {
 	alerts      map[string]*AlertRecord
 	config      evidence.ConfigApplied
 	versions    []ConfigVersion // all, oldest first
+	exports     map[string]*ExportRecord
 	refusals    map[Code]int64
 	drills      int64
 	window      int64 // of replay windows
@@ -139,7 +140,8 @@ func newState(window int64) *state {
 	return &state{
 		tenants: map[string]*tenant{}, operators: map[string]*operator{}, operatorFor: map[string]*operator{},
 		devices: map[deviceKey]*device{}, latest: map[deviceName]*device{}, deviceFor: map[string]*device{},
-		alerts: map[string]*AlertRecord{}, refusals: map[Code]int64{}, window: window,
+		exports: map[string]*ExportRecord{},
+		alerts:  map[string]*AlertRecord{}, refusals: map[Code]int64{}, window: window,
 	}
 }
 

@@ -40,6 +40,10 @@ func (set *settings) effective() map[string]any {
 		"heartbeat": map[string]any{"default_interval": durationText(c.Heartbeat.DefaultInterval), "missed": c.Heartbeat.Missed, "types": types},
 		"schemas":   schemas, "ranges": ranges,
 		"dead_letters": c.DeadLetters,
+		"exports": map[string]any{
+			"unapproved_rows": c.Exports.UnapprovedRows, "max_rows": c.Exports.MaxRows, "per_day": c.Exports.PerDay,
+			"spike_rows": c.Exports.SpikeRows, "valid": durationText(c.Exports.Valid),
+		},
 		"approvals": map[string]any{
 			"critical_fleets": append([]string{}, c.Approvals.CriticalFleets...), "critical": c.Approvals.Critical, "code_valid": durationText(c.Approvals.CodeValid),
 		},

@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"fmt"
 	"time"
 
 	"trustpack/evidence"
@@ -92,10 +93,16 @@ func target(e entry) string {
 
 // exports are the files that left in the period.
 func (r *run) exports() part {
-	p, entries := r.fromControl(KindExports, r.inWindow(evidence.EntryExport))
+	p, entries := r.fromControl(KindExports, r.upToEnd(evidence.EntryExport, evidence.EntryExportRequested, evidence.EntryExportApproved))
 	p.note = join(p.note, "what operators read over the admin API, dead letters and logs among it, is not counted as an export")
+	acted := map[string]bool{} // "<type> <export> <operator>"
 	for _, e := range entries {
+		acted[e.Type+" "+e.Target+" "+e.actorName()] = e.Result != "refused"
+		if e.Type != evidence.EntryExport || !r.period.Contains(e.Time) {
+			continue
+		}
 		var x struct {
+			ID, Format                                      string
 			Requester, Approver, Scope, SHA256, Destination string
 			Rows, Bytes                                     int64
 		}
@@ -103,8 +110,13 @@ func (r *run) exports() part {
 			p.gap("an export", err)
 			continue
 		}
+		for typ, who := range map[string]string{evidence.EntryExportRequested: x.Requester, evidence.EntryExportApproved: x.Approver} {
+			if who != "" && x.ID != "" && !acted[typ+" "+x.ID+" "+who] {
+				p.gap(e.id(), fmt.Errorf("it names %s, and the control log holds no %s of %s by them before it", who, typ, x.ID))
+			}
+		}
 		p.add(e.id(), map[string]any{
-			"requester": x.Requester, "approver": x.Approver, "scope": x.Scope, "rows": x.Rows,
+			"export": x.ID, "format": x.Format, "requester": x.Requester, "approver": x.Approver, "scope": x.Scope, "rows": x.Rows,
 			"bytes": x.Bytes, "sha256": x.SHA256, "destination": x.Destination, "tenant": e.Tenant, "time": ts(e.Time),
 		})
 	}
