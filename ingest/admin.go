@@ -61,6 +61,8 @@ func (s *Server) adminHandler() http.Handler {
 	do("GET /v1/admin/logs", "read", s.listLogs)
 	do("GET /v1/admin/excerpt/{log}", "read", s.showExcerpt)
 	do("GET /v1/admin/checkpoint/{log}", "checkpoint.make", s.makeCheckpoint)
+	do("GET /status/{tenant}", "read", s.adminStatus)
+	do("GET /v1/status/{tenant}", "read", s.adminStatus)
 	do("GET /log/{log}/{path...}", "read", s.serveTile)
 	metrics := promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{})
 	do("GET /metrics", "read", func(a *adminCall) (any, *Problem) {

@@ -51,19 +51,24 @@ func (s *Server) pulses() map[fleetName][]pulse {
 		if d.record.State != evidence.DeviceActive {
 			continue
 		}
-		last := d.activated
-		if d.letIn.After(last) {
-			last = d.letIn // it was silenced, not silent
-		}
-		d.mu.Lock()
-		if d.lastAccepted.After(last) {
-			last = d.lastAccepted
-		}
-		d.mu.Unlock()
 		name := fleetName{d.key.tenant, d.record.Fleet}
-		out[name] = append(out[name], pulse{d, last, s.cfg().Heartbeat.interval(d.record.Type)})
+		out[name] = append(out[name], s.pulseOf(d))
 	}
 	return out
+}
+
+// pulseOf is the pulse of an active device. The caller holds st.mu.
+func (s *Server) pulseOf(d *device) pulse {
+	last := d.activated
+	if d.letIn.After(last) {
+		last = d.letIn // it was silenced, not silent
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.lastAccepted.After(last) {
+		last = d.lastAccepted
+	}
+	return pulse{d, last, s.cfg().Heartbeat.interval(d.record.Type)}
 }
 
 func sortedFleets(m map[fleetName][]pulse) []fleetName {

@@ -21,6 +21,8 @@ func (s *Server) publicHandler() http.Handler {
 	mux.HandleFunc("/v1/telemetry", s.telemetry)
 	mux.HandleFunc("/v1/tenants/{tenant}/telemetry", s.telemetry)
 	mux.HandleFunc("/v1/enroll", s.enroll)
+	mux.HandleFunc("/status/{tenant}", s.publicStatus)
+	mux.HandleFunc("/v1/status/{tenant}", s.publicStatus)
 	mux.HandleFunc("/healthz", s.healthz)
 	mux.HandleFunc("/readyz", s.readyz)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
