@@ -39,6 +39,7 @@ const (
 	EntryIngestStopped   = "ingest.stopped"       // none
 	EntryConfigApplied   = "config.applied"       // ConfigApplied
 	EntryConfigRefused   = "config.refused"       // {"error"}: a configuration that could not take effect; the one before it stays in force
+	EntryClockChecked    = "clock.checked"        // ClockCheck: at the start, each hour, and when the clock jumps
 	EntryTenantAdded     = "tenant.added"         // Tenant
 	EntryOperatorAdded   = "operator.added"       // Operator
 	EntryOperatorRemoved = "operator.removed"     // Operator
@@ -173,6 +174,20 @@ type Export struct {
 	Destination   string    `json:"destination"`
 	Rows          int64     `json:"rows"`
 	NeedsApproval bool      `json:"needs_approval"`
+}
+
+// ClockCheck is what an ingest found of its own clock.
+type ClockCheck struct {
+	Wall       time.Time `json:"wall"`             // of the operating system
+	SinceS     float64   `json:"since_s"`          // monotonic time since the check before; 0 in the first
+	DriftMS    float64   `json:"drift_ms"`         // by which the wall clock went ahead of the monotonic one since then
+	JumpMS     float64   `json:"jump_ms"`          // the same since the last look, about a second before, where it is a jump; else 0
+	HeldMS     float64   `json:"held_ms"`          // by which the ingest's clock is ahead of the wall, which was set back: it stands still so long
+	NTP        string    `json:"ntp"`              // "synchronised", "unsynchronised" or "unknown"
+	NTPSource  string    `json:"ntp_source"`       // who says so: "adjtimex"; empty where nobody does
+	OffsetUS   float64   `json:"offset_us"`        // the system's own estimate, where NTPSource says something
+	MaxErrorUS float64   `json:"max_error_us"`     // its bound
+	Detail     string    `json:"detail,omitempty"` // why NTP is unknown
 }
 
 // ConfigApplied is a version of the ingest's configuration taking effect.

@@ -16,6 +16,7 @@ const (
 	AlertReplayConflict = "replay.conflict"
 	AlertLetterQuota    = "deadletter.quota"
 	AlertExportSpike    = "export.spike"
+	AlertClockJump      = "clock.jump"
 )
 
 // maxAlertDevices is how many devices one alert lists; its detail gives the

@@ -234,7 +234,7 @@ func (d *device) applySeen(received time.Time) {
 // a change in a device's life, that device's flow; or is alone.
 func (st *state) apply(index int64, e *evidence.AuditEntry) error {
 	switch e.Type {
-	case evidence.EntryIngestStarted, evidence.EntryIngestStopped, evidence.EntrySessionsCut, evidence.EntryAdminRefused, evidence.EntryConfigRefused:
+	case evidence.EntryIngestStarted, evidence.EntryIngestStopped, evidence.EntrySessionsCut, evidence.EntryAdminRefused, evidence.EntryConfigRefused, evidence.EntryClockChecked:
 		return nil
 	case evidence.EntryDrill:
 		st.drills++

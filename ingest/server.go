@@ -70,6 +70,7 @@ type Server struct {
 	publicLn     net.Listener
 	adminLn      net.Listener
 	sourceLimits sourceLimits
+	ownClock     clockWatch
 	closing      atomic.Bool
 	ticking      sync.Mutex
 }
@@ -90,7 +91,7 @@ func Open(o Options) (*Server, error) {
 	if err := o.Config.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{o: o, log: o.Logger, sessions: newSessions()}
+	s := &Server{o: o, log: o.Logger, sessions: newSessions(), ownClock: newClockWatch(o.Now)}
 	s.refusals = newRefusals(s)
 	if err := s.open(); err != nil {
 		if s.led != nil {
@@ -288,7 +289,7 @@ func raw(v any) json.RawMessage {
 	return b
 }
 
-// Tick does what is due at now: counted refusals, heartbeats, aged gaps,
+// Tick does what is due at now: a look at the process's own clock, counted refusals, heartbeats, aged gaps,
 // books of finished days, checkpoints, the server certificate. Serve calls it
 // every second where the clock is the system's; whoever drives another clock
 // calls it himself. now must be what Options.Now tells, or earlier.
@@ -301,7 +302,7 @@ func (s *Server) Tick(ctx context.Context, now time.Time) error {
 	now = now.UTC()
 	for _, duty := range []func(time.Time) error{
 		func(time.Time) error { return s.refusals.flush(s.o.Clock != evidence.ClockSystem) },
-		s.heartbeats, s.ageGaps, s.closeBooks, s.publish,
+		s.watchSystemClock, s.heartbeats, s.ageGaps, s.closeBooks, s.publish,
 		func(time.Time) error { return s.renewCertificate() },
 	} {
 		if err := ctx.Err(); err != nil {

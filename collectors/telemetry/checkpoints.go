@@ -90,7 +90,7 @@ func (r *run) citing(v *logView) (ledger.Excerpt, error) {
 // cited says which control entries of the period are proved one by one:
 // decisions, refusals after them, drills, alerts, configuration and books.
 func (r *run) cited(e entry) bool {
-	return r.period.Contains(e.Time) && !slices.Contains([]string{evidence.EntryCredentialSeen, evidence.EntryDeviceActivated, evidence.EntryIngestStarted, evidence.EntryIngestStopped}, e.Type)
+	return r.period.Contains(e.Time) && !slices.Contains([]string{evidence.EntryCredentialSeen, evidence.EntryDeviceActivated, evidence.EntryIngestStarted, evidence.EntryIngestStopped, evidence.EntryClockChecked}, e.Type)
 }
 
 // deadLetters are the events of the period that could not be accepted, each
