@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"strings"
@@ -293,6 +294,19 @@ func TestTimePolicyEdges(t *testing.T) {
 	}
 	if code, _, _ := p.judge(time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC), t0); code != CodeTimeTooOld {
 		t.Error("the far past")
+	}
+}
+
+func TestProblemTableIsCurrent(t *testing.T) {
+	want := ProblemTable()
+	if os.Getenv("UPDATE_PROBLEMS") != "" {
+		if err := os.WriteFile("PROBLEMS.md", want, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile("PROBLEMS.md")
+	if err != nil || !bytes.Equal(got, want) {
+		t.Errorf("PROBLEMS.md is not what Problems() says (%v); write it anew with UPDATE_PROBLEMS=1 go test ./ingest -run ProblemTable", err)
 	}
 }
 
