@@ -97,6 +97,7 @@ an interrupt it takes no new requests, answers those it has, and ends.`,
 				return err
 			}
 			logger := slog.New(slog.NewJSONHandler(a.err, nil))
+			a.spareThread()
 			s, err := a.openIngest(cfg, evidence.ClockSystem, logger)
 			if err != nil {
 				return err

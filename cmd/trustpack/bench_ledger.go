@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"trustpack/ledger"
+)
+
+func (a *app) benchLedger() *cobra.Command {
+	var f benchFlags
+	cmd := &cobra.Command{
+		Use:   "ledger",
+		Short: "Append entries of 248 bytes durably, in process",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := f.check(); err != nil {
+				return err
+			}
+			a.spareThread()
+			return f.inBenchDir(func(dir string) error {
+				r, err := a.loadLedger(cmd.Context(), &f, dir)
+				if err != nil {
+					return err
+				}
+				if f.json {
+					return a.printJSON(r)
+				}
+				return a.table(r.rows())
+			})
+		},
+	}
+	f.add(cmd, "producers that append at once")
+	return cmd
+}
+
+// benchEntries are entries as the ingest writes them: times, counters and
+// readings differ from one to the next.
+func benchEntries(n int) [][]byte {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	out := make([][]byte, n)
+	for i := range out {
+		at := time.Unix(1_782_900_000+int64(i/5000), int64(i%5000)*2e5).UTC()
+		e := fmt.Appendf(nil, `{"boot":3,"data":{"hz":%.2f,"kwh":%.2f,"v":%.1f,"w":%.1f},"device":"meter-%05d","fw":"4.2.%d","gen":1,"received":%q,"rules":"9f86","seq":%d,"t":"event","time":%q,"type":"power"`,
+			49.9+rnd.Float64()/5, 1e4+rnd.Float64()*1e3, 225+rnd.Float64()*10, 1000+rnd.Float64()*3000, rnd.IntN(500), rnd.IntN(4),
+			at.Format("2006-01-02T15:04:05.000000000Z"), 100_000+i/500, at.Format("2006-01-02T15:04:05.000Z"))
+		for len(e) < 247 {
+			e = append(e, ' ')
+		}
+		out[i] = append(e, '}')
+	}
+	return out
+}
+
+func (a *app) loadLedger(ctx context.Context, f *benchFlags, dir string) (r benchResult, err error) {
+	seed, err := ledger.NewSeed()
+	if err != nil {
+		return r, err
+	}
+	l, err := ledger.Open(dir, ledger.Options{Instance: "bench.example/ledger", Seed: seed})
+	if err != nil {
+		return r, err
+	}
+	data := benchEntries(100_000)
+	logs := make([]string, f.tenants)
+	for i := range logs {
+		logs[i] = fmt.Sprintf("log-%d", i)
+	}
+	batches, turns := make([][]ledger.Entry, f.connections), make([]int, f.connections)
+	positions := make([][]ledger.Position, f.connections)
+	for i := range batches {
+		batches[i], turns[i] = make([]ledger.Entry, f.batch), i*7919
+	}
+	r, err = a.measure(ctx, f, func(worker int) (err error) {
+		n := turns[worker]
+		turns[worker]++
+		for k := range batches[worker] {
+			batches[worker][k] = ledger.Entry{Log: logs[(worker+n)%len(logs)], Data: data[(n*f.batch+k)%len(data)]}
+		}
+		positions[worker], err = l.AppendTo(context.Background(), positions[worker][:0], batches[worker])
+		return err
+	})
+	if err = errors.Join(err, l.Close()); err != nil {
+		return r, err
+	}
+	bytes, err := logBytes(dir)
+	r.DiskBytesPerEvent = float64(bytes) / (r.EventsPerSecond * r.Duration)
+	return r, err
+}
