@@ -52,6 +52,9 @@ type checkpointStore struct {
 	last    *storedCheckpoint
 	head    Checkpoint // what last signed
 	history []DatedCheckpoint
+	// cosigned is the size that each witness, by key ID, cosigned last, as far
+	// as this process knows.
+	cosigned map[uint32]int64
 
 	signer note.Signer // made once; the signing lock guards it, as vkey
 	vkey   string
