@@ -23,6 +23,9 @@ type witness struct {
 	signed map[string][]string
 	opened map[string]Checkpoint // those of signed that were verified
 	other  *testWitness
+
+	snapshot string   // the last that was saved
+	saved    []string // those and what else may have been
 }
 
 // work drives a ledger through openings, appends to several logs, rotations,
@@ -67,6 +70,12 @@ func (w *witness) use(l *Ledger, round int) error {
 		if err := w.cosign(l); err != nil {
 			return err
 		}
+		blob := fmt.Sprintf("state %d/%d", round, i)
+		w.saved = append(w.saved, blob)
+		if err := l.SaveSnapshot("state", map[string]int64{"a": l.Size("a")}, []byte(blob)); err != nil {
+			return err
+		}
+		w.snapshot = blob
 	}
 	return nil
 }
@@ -145,6 +154,11 @@ func (w *witness) check(t *testing.T, o Options) {
 	}
 	if len(seen) > 0 {
 		t.Errorf("entries that nobody appended: %v", seen)
+	}
+	switch s, err := l.LoadSnapshot("state"); {
+	case errors.Is(err, ErrNotFound) && w.snapshot == "":
+	case err != nil || slices.Index(w.saved, string(s.Blob)) < slices.Index(w.saved, w.snapshot):
+		t.Errorf("the snapshot is %q, %v; saved was %q", s.Blob, err, w.snapshot)
 	}
 	for log := range w.signed { // what is handed out now must not be forgotten either
 		signed, err := l.Checkpoint(log)
@@ -257,7 +271,7 @@ func TestEveryDurableStepBroken(t *testing.T) {
 				"restart": disk.Restart(), "restart and crash": openedOnce(t, o, disk.Restart()).Reboot(0),
 				"crash": disk.Reboot(0), "half": disk.Reboot(128), "lucky crash": disk.Reboot(256),
 			} {
-				w := &witness{acked: maps.Clone(w.acked), maybe: slices.Clone(w.maybe), signed: maps.Clone(w.signed), opened: w.opened, other: w.other.clone()}
+				w := &witness{acked: maps.Clone(w.acked), maybe: slices.Clone(w.maybe), signed: maps.Clone(w.signed), opened: w.opened, other: w.other.clone(), snapshot: w.snapshot, saved: w.saved}
 				o := o
 				o.fsys = after
 				w.check(t, o)

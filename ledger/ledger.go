@@ -14,6 +14,7 @@
 //	logs/NAME/level-L       tile hashes, entries, entries.idx: see tree.go
 //	signed.jsonl            the last checkpoint of each log, kept apart
 //	history.jsonl           earlier checkpoints
+//	snapshots/NAME.snap     states folded from the logs, see snapshot.go
 //
 // Verification needs none of that: VerifyProof, OpenCheckpoint,
 // CheckConsistency and Excerpt.Verify are functions of their arguments.

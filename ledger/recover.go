@@ -172,6 +172,12 @@ func (l *Ledger) takeOver(end journalEnd) error {
 			return err
 		}
 	}
+	snapshots := filepath.Join(l.dir, snapshotDir)
+	if _, err := l.fsys.ReadDir(snapshots); err == nil {
+		if err := durable.RemoveTempsIn(l.fsys, snapshots); err != nil {
+			return err
+		}
+	}
 	for _, t := range l.trees() {
 		if err := t.take(l.fsys); err != nil {
 			return err

@@ -346,9 +346,8 @@ func TestRollbackIsNoticedWhereAWitnessKnowsBetter(t *testing.T) {
 	}
 	// Only the checkpoints are taken back: the witness's size is within the
 	// tree, so a newer one is signed and cosigned.
-	files := old.Restart()
 	l.Close()
-	files = old.Restart()
+	files := old.Restart()
 	files.Put(filepath.Join("/ledger", signedFile), disk.Files()[filepath.Join("/ledger", signedFile)])
 	o.fsys = files
 	l = open(t, "/ledger", o)
