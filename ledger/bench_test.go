@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -129,21 +131,76 @@ func BenchmarkCheckpoint(b *testing.B) {
 	}
 }
 
-// BenchmarkFsck re-derives a log of 200,000 entries.
-func BenchmarkFsck(b *testing.B) {
+// BenchmarkLarge opens and checks a ledger of LEDGER_BENCH_ENTRIES entries, or
+// 200,000, that was closed, and opens one whose process was killed.
+func BenchmarkLarge(b *testing.B) {
+	n := 200_000
+	if s := os.Getenv("LEDGER_BENCH_ENTRIES"); s != "" {
+		var err error
+		if n, err = strconv.Atoi(s); err != nil {
+			b.Fatal(err)
+		}
+	}
 	dir := b.TempDir()
 	l := open(b, dir, testOptions())
-	appendTelemetry(b, l, "a", 200_000)
+	appendTelemetry(b, l, "a", n)
+	if err := l.PublishCheckpoints(); err != nil {
+		b.Fatal(err)
+	}
+	killed := filepath.Join(b.TempDir(), "copy")
+	if err := os.CopyFS(killed, os.DirFS(dir)); err != nil {
+		b.Fatal(err)
+	}
 	if err := l.Close(); err != nil {
 		b.Fatal(err)
 	}
-	var rate float64
-	for b.Loop() {
-		r, err := Fsck(dir, FsckOptions{})
-		if err != nil || !r.OK() {
-			b.Fatal(r.Problems, err)
+	b.Run("open/closed", func(b *testing.B) {
+		for b.Loop() {
+			if err := open(b, dir, testOptions()).Close(); err != nil {
+				b.Fatal(err)
+			}
 		}
-		rate = r.EntriesPerSecond
+	})
+	b.Run("open/killed", func(b *testing.B) {
+		for b.Loop() {
+			l, err := OpenReadOnly(killed, testOptions())
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportMetric(float64(l.Recovery().Entries), "replayed")
+			if err := l.Close(); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("fsck", func(b *testing.B) {
+		var rate float64
+		for b.Loop() {
+			r, err := Fsck(dir, FsckOptions{})
+			if err != nil || !r.OK() || r.Entries != int64(n) {
+				b.Fatal(r.Problems, err)
+			}
+			rate = r.EntriesPerSecond
+		}
+		b.ReportMetric(rate, "entries/s")
+	})
+}
+
+// BenchmarkCheckpoints lets 200 logs grow and signs them all, as a timer does.
+func BenchmarkCheckpoints(b *testing.B) {
+	l := open(b, b.TempDir(), testOptions())
+	var batch []Entry
+	for i := range 200 {
+		batch = append(batch, Entry{fmt.Sprintf("log-%d", i), []byte("news")})
 	}
-	b.ReportMetric(rate, "entries/s")
+	for b.Loop() {
+		b.StopTimer()
+		if _, err := l.Append(context.Background(), batch...); err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
+		if err := l.PublishCheckpoints(); err != nil {
+			b.Fatal(err)
+		}
+	}
 }
