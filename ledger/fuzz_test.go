@@ -3,11 +3,14 @@ package ledger
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
 
 	"golang.org/x/mod/sumdb/tlog"
+
+	"trustpack/internal/durable/crashfs"
 )
 
 // sampleChain is where sampleSegment begins.
@@ -179,6 +182,103 @@ func FuzzExcerpt(f *testing.F) {
 			if err != nil || c.Size != 1 || c.Root != leaf {
 				t.Errorf("%s verified", b)
 			}
+		}
+	})
+}
+
+// FuzzRecords: no file of records makes its reader panic, and what is read was
+// written by this program, byte for byte.
+func FuzzRecords(f *testing.F) {
+	one, err := sealRecord([]int{1}, 2)
+	if err != nil {
+		f.Fatal(err)
+	}
+	two, err := sealRecord("two", 0)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(append(slices.Clone(one), two...))
+	f.Add(one)
+	f.Add(append(slices.Clone(one), two[:9]...))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		disk := crashfs.New()
+		if err := disk.MkdirAll("/d", 0o700); err != nil {
+			t.Fatal(err)
+		}
+		disk.Put("/d/f", b)
+		file := recordFile{fsys: disk, dir: "/d", name: "f"}
+		rest := b
+		if err := file.read(func(body []byte) error {
+			at := bytes.Index(rest, fmt.Appendf(nil, `{"crc32c":"%08x",`, castagnoli(body)))
+			if at < 0 || !bytes.Contains(rest[at:], fmt.Appendf(nil, `"body":%s}`, body)) {
+				t.Errorf("%q was read, and is not sealed in %q", body, rest)
+				return nil
+			}
+			rest = rest[at+1:]
+			return nil
+		}); err == nil && len(b) == 0 {
+			t.Error("an empty file was read, which no crash leaves")
+		}
+	})
+}
+
+// FuzzSnapshot: nothing but what was sealed is opened.
+func FuzzSnapshot(f *testing.F) {
+	disk := crashfs.New()
+	o := testOptions()
+	o.fsys = disk
+	l, err := Open("/ledger", o)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() { l.Close() })
+	if err := l.SaveSnapshot("state", nil, []byte("blob")); err != nil {
+		f.Fatal(err)
+	}
+	good := disk.Files()["/ledger/snapshots/state.snap"]
+	f.Add(good)
+	f.Add(good[:40])
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if _, _, err := l.openSnapshot(b); err == nil && !bytes.Equal(b, good) {
+			t.Errorf("%q was opened", b)
+		}
+	})
+}
+
+// FuzzWitness: of a witness's reply nothing is taken but its own cosignature
+// of this checkpoint, and no key text makes the reader panic.
+func FuzzWitness(f *testing.F) {
+	w := witnessOf()
+	v, err := newWitnessVerifier(w.key)
+	if err != nil {
+		f.Fatal(err)
+	}
+	const text = "fuzz.example/log\n1\nAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n"
+	good := w.sign(text, 7)
+	f.Add([]byte("— other.example AAAAAAAA\n"+good), w.key)
+	f.Add([]byte("5\n"), "a+00000000+BA==")
+	f.Fuzz(func(t *testing.T, reply []byte, key string) {
+		if line, err := v.lines([]byte(text+"\n"), reply); err == nil && string(line) != good {
+			t.Errorf("%q was taken out of %q", line, reply)
+		}
+		if k, err := newWitnessVerifier(key); err == nil && key != w.key && (k.name == "" || len(k.key) != 32) {
+			t.Errorf("key %q was read as %+v", key, k)
+		}
+	})
+}
+
+// FuzzBundle: no frames make the reader panic or hand out more than a bundle.
+func FuzzBundle(f *testing.F) {
+	p, err := newPacker()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(p.pack(nil, appendEntry(nil, []byte("entry"))))
+	half := p.pack(nil, make([]byte, maxBundle/2+1))
+	f.Add(append(slices.Clone(half), half...)) // too much together
+	f.Fuzz(func(t *testing.T, frames []byte) {
+		if b, err := p.unpack(frames); err == nil && len(b) > maxBundle {
+			t.Errorf("%d bytes are no bundle", len(b))
 		}
 	})
 }
