@@ -4,6 +4,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -172,6 +174,41 @@ func TestReplayNeverDoublesANumber(t *testing.T) {
 	if _, err := r.admin("ben").ReplayDeadLetter(t.Context(), "nord", 2, "wider now", ""); err != nil {
 		t.Error(err)
 	}
+}
+
+func TestDecisionsAtOnceOverOneLetterAreOne(t *testing.T) {
+	r := newRig(t)
+	r.tenant("nord")
+	c := r.deviceClient(r.enrol("nord", "m-1"))
+	r.send(c, r.line(1, 9000))
+	r.loosen()
+	c = r.deviceClient(r.enrol("nord", "m-2"))
+	var wg sync.WaitGroup
+	var done atomic.Int64
+	for n := range 6 {
+		wg.Go(func() {
+			r.send(c, r.line(n, 1))
+			act := r.admin("carla").ReplayDeadLetter
+			if n%2 == 0 {
+				act = r.admin("carla").DiscardDeadLetter
+			}
+			if _, err := act(t.Context(), "nord", 0, "at once", ""); err == nil {
+				done.Add(1)
+			} else if p, ok := err.(*Problem); !ok || p.Code != CodeConflict {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if done.Load() != 1 {
+		t.Errorf("%d decisions were taken", done.Load())
+	}
+	for _, b := range r.s.st.tenant("nord").listBooks("", "") {
+		if b.Received != b.Accepted+b.Duplicate+b.DeadLettered+b.Refused || b.Replayed > 1 {
+			t.Errorf("%+v", b)
+		}
+	}
+	r.sameAsFold()
 }
 
 func TestReplayOfADeviceThatMayNotSendIsRefused(t *testing.T) {

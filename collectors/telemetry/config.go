@@ -40,6 +40,7 @@ func (r *run) config() part {
 		"heartbeat": map[string]any{
 			"default_interval_s": set.Heartbeat.DefaultInterval.seconds(), "missed": set.Heartbeat.Missed,
 		},
+		"dead_letters": set.DeadLetters, "exports": set.Exports,
 		"critical_fleets": list(set.Approvals.CriticalFleets),
 	})
 	return p

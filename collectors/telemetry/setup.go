@@ -44,7 +44,11 @@ type settings struct {
 		Tenant rate `json:"tenant"`
 	} `json:"rates"`
 	Replay map[string]any `json:"replay"`
-	Time   struct {
+
+	DeadLetters map[string]any `json:"dead_letters"`
+	Exports     map[string]any `json:"exports"`
+
+	Time struct {
 		Flag   duration `json:"flag"`
 		Future duration `json:"future"`
 		Past   duration `json:"past"`
