@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -11,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/klauspost/compress/zstd"
 
 	"trustpack/evidence"
 )
@@ -54,6 +57,30 @@ func zip(t testing.TB, b []byte) []byte {
 		t.Fatal(err)
 	}
 	return out.Bytes()
+}
+
+func zstdOf(t testing.TB, b []byte) []byte {
+	z, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return z.EncodeAll(b, nil)
+}
+
+// skippable puts a frame that decoders skip before b (RFC 8878, section
+// 3.1.2), so that all of it has size bytes.
+func skippable(b []byte, size int) []byte {
+	n := size - len(b) - 8
+	out := binary.LittleEndian.AppendUint32([]byte{0x50, 0x2a, 0x4d, 0x18}, uint32(n))
+	return append(append(out, make([]byte, n)...), b...)
+}
+
+// windowed is a frame with one raw block, whose header asks for the window
+// (RFC 8878, section 3.1.1.1.2).
+func windowed(content string, window byte) []byte {
+	out := []byte{0x28, 0xb5, 0x2f, 0xfd, 0x00, window}
+	n := len(content)<<3 | 1
+	return append(append(out, byte(n), byte(n>>8), byte(n>>16)), content...)
 }
 
 func TestCrossTenantIsRefusedAndRecordedWithBothTenants(t *testing.T) {
@@ -136,6 +163,19 @@ func TestLimitsJustUnderAndJustOver(t *testing.T) {
 		{"gzip over", zip(t, pad(r.line(31, 1), 3001)), []string{"Content-Encoding", "gzip"}, 413, CodeBodyTooLarge},
 		{"gzip cut short", zip(t, pad(r.line(32, 1), 2500))[:30], []string{"Content-Encoding", "gzip"}, 400, CodeBodyMalformed},
 		{"no gzip", []byte(r.line(33, 1)), []string{"Content-Encoding", "gzip"}, 400, CodeBodyMalformed},
+		{"zstd at limit", zstdOf(t, pad(r.line(40, 1), 3000)), []string{"Content-Encoding", "zstd"}, 202, ""},
+		{"zstd over", zstdOf(t, pad(r.line(41, 1), 3001)), []string{"Content-Encoding", "zstd"}, 413, CodeBodyTooLarge},
+		{"zstd bomb", zstdOf(t, pad(r.line(42, 1), 4<<20)), []string{"Content-Encoding", "zstd"}, 413, CodeBodyTooLarge},
+		{"zstd of two frames at limit", append(zstdOf(t, pad(r.line(43, 1), 1500)), zstdOf(t, pad("\n", 1500))...), []string{"Content-Encoding", "zstd"}, 202, ""},
+		{"zstd of two frames over", append(zstdOf(t, pad(r.line(44, 1), 1500)), zstdOf(t, pad("\n", 1501))...), []string{"Content-Encoding", "zstd"}, 413, CodeBodyTooLarge},
+		{"zstd compressed at limit", skippable(zstdOf(t, []byte(r.line(45, 1))), 2000), []string{"Content-Encoding", "zstd"}, 202, ""},
+		{"zstd compressed over", skippable(zstdOf(t, []byte(r.line(46, 1))), 2001), []string{"Content-Encoding", "zstd"}, 413, CodeBodyTooLarge},
+		{"zstd window at limit", windowed(r.line(47, 1), 13<<3), []string{"Content-Encoding", "zstd"}, 202, ""},
+		{"zstd window over", windowed(r.line(47, 1), 13<<3|1), []string{"Content-Encoding", "zstd"}, 413, CodeBodyTooLarge},
+		{"zstd cut short", zstdOf(t, pad(r.line(48, 1), 2500))[:30], []string{"Content-Encoding", "zstd"}, 400, CodeBodyMalformed},
+		{"no zstd", []byte(r.line(49, 1)), []string{"Content-Encoding", "zstd"}, 400, CodeBodyMalformed},
+		{"zstd of nothing", nil, []string{"Content-Encoding", "zstd"}, 400, CodeBodyMalformed},
+		{"zstd after bad ones", zstdOf(t, []byte(r.line(50, 1))), []string{"Content-Encoding", "zstd"}, 202, ""},
 		{"brotli", []byte(r.line(33, 1)), []string{"Content-Encoding", "br"}, 415, CodeMediaUnsupported},
 		{"xml", []byte(r.line(33, 1)), []string{"Content-Type", "text/xml"}, 415, CodeMediaUnsupported},
 		{"latin1", []byte(r.line(33, 1)), []string{"Content-Type", "application/json; charset=latin1"}, 415, CodeMediaUnsupported},

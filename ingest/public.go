@@ -1,8 +1,6 @@
 package ingest
 
 import (
-	"compress/gzip"
-	"errors"
 	"fmt"
 	"io"
 	"mime"
@@ -235,73 +233,14 @@ func mediaOf(r *http.Request) (array bool, p *Problem) {
 		}
 	}
 	switch r.Header.Get("Content-Encoding") {
-	case "", "identity", "gzip":
+	case "", "identity", "gzip", "zstd":
 	default:
-		return false, problem(CodeMediaUnsupported, "Content-Encoding must be gzip or left out")
+		return false, problem(CodeMediaUnsupported, "Content-Encoding must be gzip, zstd or left out")
 	}
 	if len(r.Header["Content-Type"]) > 1 || len(r.Header["Content-Encoding"]) > 1 {
 		return false, problem(CodeMediaUnsupported, "Content-Type or Content-Encoding stands twice")
 	}
 	return array, nil
-}
-
-// readBody reads no more than the limits allow, compressed and not.
-func (s *Server) readBody(w http.ResponseWriter, r *http.Request) (string, *Problem) {
-	limit := s.cfg().Limits.BodyBytes
-	if r.ContentLength > limit {
-		return "", problem(CodeBodyTooLarge, fmt.Sprintf("%d bytes; the limit is %d", r.ContentLength, limit))
-	}
-	src := io.Reader(http.MaxBytesReader(w, r.Body, limit))
-	if r.Header.Get("Content-Encoding") == "gzip" {
-		z, err := gzip.NewReader(src)
-		if err != nil {
-			return "", bodyProblem(err, limit)
-		}
-		limit = s.cfg().Limits.DecompressedBytes
-		src = io.LimitReader(z, limit+1)
-	}
-	body, err := s.readText(src, r.ContentLength)
-	if err != nil {
-		return "", bodyProblem(err, s.cfg().Limits.BodyBytes)
-	}
-	if int64(len(body)) > limit {
-		return "", problem(CodeBodyTooLarge, fmt.Sprintf("it decompresses to more than %d bytes", limit))
-	}
-	return body, nil
-}
-
-// pieceBytes is how much of a body is read at a time.
-const pieceBytes = 64 << 10
-
-// readText reads src, of about size bytes where that is known. Memory grows
-// with what came, not with what was announced.
-func (s *Server) readText(src io.Reader, size int64) (string, error) {
-	piece, ok := s.pieces.Get().(*[]byte)
-	if !ok {
-		piece = new([]byte)
-		*piece = make([]byte, pieceBytes)
-	}
-	defer s.pieces.Put(piece)
-	var text strings.Builder
-	text.Grow(int(min(max(size, 0), pieceBytes)))
-	for {
-		n, err := src.Read(*piece)
-		text.Write((*piece)[:n])
-		if err == io.EOF {
-			return text.String(), nil
-		}
-		if err != nil {
-			return "", err
-		}
-	}
-}
-
-func bodyProblem(err error, limit int64) *Problem {
-	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) {
-		return problem(CodeBodyTooLarge, fmt.Sprintf("more than %d bytes", limit))
-	}
-	return problem(CodeBodyMalformed, "the body was cut short, came too slowly or is no valid gzip")
 }
 
 // split cuts the body into the batch's lines.

@@ -63,6 +63,7 @@ type Server struct {
 	pieces   sync.Pool    // *[]byte to read bodies with
 	scanners sync.Pool    // *scanner
 	batches  sync.Pool    // *batch
+	decoders sync.Pool    // *zstd.Decoder
 
 	certificate  atomic.Pointer[tls.Certificate]
 	public       *http.Server
