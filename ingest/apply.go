@@ -120,7 +120,7 @@ func (s *Server) Reload(reason string) (AppliedConfig, error) {
 		return s.enforce(next, evidence.AuditEntry{Actor: actor, Reason: reason})
 	}
 	_, rerr := s.record(s.entry(evidence.EntryConfigRefused, evidence.AuditEntry{
-		Actor: actor, Target: "config", Result: "refused", Reason: reason, Data: raw(map[string]string{"error": clip(err.Error())}),
+		Actor: actor, Target: "config", Result: "refused", Reason: reason, Data: raw(map[string]string{"error": clipReason(err)}),
 	}))
 	return AppliedConfig{}, errors.Join(fmt.Errorf("the configuration before it stays in force: %w", err), rerr)
 }

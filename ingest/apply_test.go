@@ -140,7 +140,7 @@ func TestConfigurationThatCannotStandChangesNothing(t *testing.T) {
 	if _, err := r.s.Reload("hangup"); err == nil {
 		t.Error("a file that cannot be read was taken")
 	}
-	if e := r.control(evidence.EntryConfigRefused); len(e) != 2 || !strings.Contains(string(e[0].Data), "ingest.listen") || e[0].Result != "refused" {
+	if e := r.control(evidence.EntryConfigRefused); len(e) != 2 || !strings.Contains(string(e[0].Data), "restart it with the new configuration") || e[0].Result != "refused" {
 		t.Errorf("%+v", e)
 	}
 	if r.s.st.config.Version != before.Version || r.s.set.Load() != set || len(r.control(evidence.EntryConfigApplied)) != 1 {
