@@ -61,29 +61,17 @@ which shows that nothing was garbled, not who signed.`,
 			}
 			var reports []ledger.Report
 			wrong := 0
-			used := map[string]bool{} // pinned keys, by origin
-			var missing []string      // of them, those of no log that is there
+			seen := map[string]bool{} // origins of the logs that are there
 			for _, dir := range dirs {
-				o := ledger.FsckOptions{VerifierKeys: map[string]string{}}
-				for origin, key := range pinned {
-					o.VerifierKeys[origin[strings.LastIndex(origin, "/")+1:]] = key
-				}
-				r, err := ledger.Fsck(dir, o)
+				r, err := ledger.Fsck(dir, ledger.FsckOptions{VerifierKeys: keysByLog(pinned)})
 				if err != nil {
 					return err
 				}
 				for _, l := range r.Logs {
-					used[l.Origin] = true
+					seen[l.Origin] = true
 				}
 				reports = append(reports, r)
 				wrong += len(r.Problems)
-			}
-			for _, origin := range slices.Sorted(maps.Keys(pinned)) {
-				if used[origin] {
-					continue
-				}
-				missing = append(missing, origin)
-				a.progress("not checked: a key was given for %s, and no such log is in %s", origin, args[0])
 			}
 			if asJSON {
 				if err := a.printJSON(reports); err != nil {
@@ -95,10 +83,7 @@ which shows that nothing was garbled, not who signed.`,
 			if wrong > 0 {
 				return &exitError{code: exitWrong}
 			}
-			if len(missing) > 0 && len(missing) == len(pinned) {
-				return &exitError{code: exitInconclusive, err: errors.New("none of the keys given is of a log that is there, so no signature was checked under them")}
-			}
-			return nil
+			return a.unusedKeys(pinned, seen, args[0])
 		},
 	}
 	cmd.Flags().StringArrayVar(&keys, "log-key", nil, "verifier key of a log: a `file`, or the key itself")
@@ -120,6 +105,32 @@ func pinnedKeys(args []string) (map[string]string, error) {
 		}
 	}
 	return keys, nil
+}
+
+// keysByLog gives the keys by the name of their log, the last part of its
+// origin.
+func keysByLog(pinned map[string]string) map[string]string {
+	out := map[string]string{}
+	for origin, key := range pinned {
+		out[origin[strings.LastIndex(origin, "/")+1:]] = key
+	}
+	return out
+}
+
+// unusedKeys names the keys of logs that were not seen in dir. Where all of
+// them are, nothing was checked under any key, which is never exit 0.
+func (a *app) unusedKeys(pinned map[string]string, seen map[string]bool, dir string) error {
+	unused := 0
+	for _, origin := range slices.Sorted(maps.Keys(pinned)) {
+		if !seen[origin] {
+			unused++
+			a.progress("not checked: a key was given for %s, and no such log is in %s", origin, dir)
+		}
+	}
+	if unused > 0 && unused == len(pinned) {
+		return &exitError{code: exitInconclusive, err: errors.New("none of the keys given is of a log that is there, so no signature was checked under them")}
+	}
+	return nil
 }
 
 func (a *app) printFsck(reports []ledger.Report) error {

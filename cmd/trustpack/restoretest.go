@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -30,21 +29,14 @@ not changed. Exit 1 when what was restored is not what was signed.`,
 				return err
 			}
 			var records []ledger.RestoreRecord
-			wrong := false
+			wrong, seen := false, map[string]bool{}
 			for _, dir := range dirs {
-				instance, err := ledger.InstanceOf(dir)
+				r, err := ledger.RestoreTest(dir, ledger.RestoreOptions{VerifierKeys: keysByLog(pinned), Now: a.now})
 				if err != nil {
 					return err
 				}
-				o := ledger.RestoreOptions{VerifierKeys: map[string]string{}, Now: a.now}
-				for origin, key := range pinned {
-					if log, ok := strings.CutPrefix(origin, instance+"/"); ok {
-						o.VerifierKeys[log] = key
-					}
-				}
-				r, err := ledger.RestoreTest(dir, o)
-				if err != nil {
-					return err
+				for _, l := range r.Logs {
+					seen[l.Origin] = true
 				}
 				records = append(records, r)
 				wrong = wrong || !r.OK
@@ -54,10 +46,13 @@ not changed. Exit 1 when what was restored is not what was signed.`,
 			} else {
 				err = a.printRestores(records)
 			}
-			if err == nil && wrong {
+			switch {
+			case err != nil:
+				return err
+			case wrong:
 				return &exitError{code: exitWrong}
 			}
-			return err
+			return a.unusedKeys(pinned, seen, args[0])
 		},
 	}
 	cmd.Flags().StringArrayVar(&keys, "log-key", nil, "verifier key of a log: a `file`, a folder with *.vkey files, or the key itself")
