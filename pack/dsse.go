@@ -1,6 +1,7 @@
 package pack
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -92,10 +93,11 @@ func checkStatement(payload []byte, role, packSHA256 string) error {
 		return fmt.Errorf("%d subjects, want one", len(s.Subject))
 	}
 	sub := s.Subject[0]
-	if sub.Name != packJSONName || len(sub.Digest) != 1 {
+	got := sub.Digest["sha256"]
+	if sub.Name != packJSONName || len(sub.Digest) != 1 || len(got) != 2*sha256.Size {
 		return errors.New("its subject is not pack.json with one sha256 digest")
 	}
-	if got := sub.Digest["sha256"]; got != packSHA256 {
+	if got != packSHA256 {
 		return fmt.Errorf("%w: one with SHA-256 %s, this one has %s", errOtherPack, got, packSHA256)
 	}
 	return nil
