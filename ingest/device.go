@@ -1,0 +1,158 @@
+package ingest
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"trustpack/evidence"
+)
+
+// device is one generation of a device. Lock order: Server.decide, flow,
+// tenant.gate, state.mu, device.mu.
+type device struct {
+	key  deviceKey
+	rate gcra
+
+	flow flow
+
+	// Registry fields: written with both state.mu and flow held, so that
+	// either is enough to read them.
+	record    evidence.Device // Firmware stays empty here
+	requested provisionStep
+	approvals []Approval
+	codeHash  string // of the one-time code; empty when none can be used
+	codeUntil time.Time
+	issued    time.Time
+	activated time.Time
+	decision  *Decision
+	released  evidence.DeviceState // state to return to after a quarantine
+	letIn     time.Time            // when it was last released from one
+	seenFrom  map[string][]string  // source addresses by fingerprint
+
+	mu           sync.Mutex // guards what follows; never held while waiting for the disk
+	windows      map[int64]*window
+	lastSeen     time.Time // received time of the last entry of any kind
+	lastAccepted time.Time // received time of the last accepted event
+	lastEvent    time.Time // newest device time among accepted events
+	accepted     int64
+	firmware     string
+}
+
+type provisionStep struct {
+	actor  string
+	at     time.Time
+	reason string
+}
+
+// Approval is one operator's consent to a device.
+type Approval struct {
+	Actor string    `json:"actor"`
+	Role  string    `json:"role"`
+	Time  time.Time `json:"time"`
+}
+
+// Decision is a quarantine or revocation in force.
+type Decision struct {
+	Action    string    `json:"action"` // "quarantine" or "revoke"
+	Actor     string    `json:"actor"`
+	Reason    string    `json:"reason"`
+	Ticket    string    `json:"ticket,omitempty"`
+	DecidedAt time.Time `json:"decided_at"`
+	Index     int64     `json:"index"` // in the control log
+}
+
+// applyEvent notes an accepted event and gives the gaps that it closed, each
+// with its boot. The caller holds d.mu, or is alone.
+func (d *device) applyEvent(boot, seq, index, window int64, received, at time.Time, fw string) []bootGap {
+	out := d.applyNumber(boot, seq, index, window, received)
+	d.applySeen(received)
+	if received.After(d.lastAccepted) {
+		d.lastAccepted = received
+	}
+	d.applyContent(at)
+	if fw != "" && fw != d.firmware {
+		d.firmware = strings.Clone(fw) // it may be a part of a whole request
+	}
+	return out
+}
+
+// applyReplay notes an accepted event that was a dead letter: it says nothing
+// of whether the device lives now, nor of its firmware.
+func (d *device) applyReplay(boot, seq, index, window int64, received, at time.Time) []bootGap {
+	out := d.applyNumber(boot, seq, index, window, received)
+	d.applyContent(at)
+	return out
+}
+
+func (d *device) applyNumber(boot, seq, index, window int64, received time.Time) []bootGap {
+	w, left, gone := d.window(boot)
+	var out []bootGap
+	for _, g := range gone {
+		out = append(out, bootGap{left, g})
+	}
+	for _, g := range w.accept(seq, index, window, received) {
+		out = append(out, bootGap{boot, g})
+	}
+	return out
+}
+
+func (d *device) applyContent(at time.Time) {
+	if at.After(d.lastEvent) {
+		d.lastEvent = at
+	}
+	d.accepted++
+}
+
+type bootGap struct {
+	boot int64
+	gap
+}
+
+// applyDeadLetter remembers the number of a dead letter, so that the same
+// line sent again is known for a duplicate.
+func (d *device) applyDeadLetter(boot, seq, index, window int64) {
+	if w := d.windows[boot]; w != nil {
+		w.mark(seq, index, window)
+	}
+}
+
+func (d *device) applySeen(received time.Time) {
+	if received.After(d.lastSeen) {
+		d.lastSeen = received
+	}
+}
+
+// maxBoots is how many boots of one device have a window. Boots count
+// upwards; one below all those kept is stale as a whole.
+const maxBoots = 16
+
+// staleBoot reports whether boot lies below all boots that are kept. The
+// caller holds d.flow or d.mu.
+func (d *device) staleBoot(boot int64) bool {
+	if len(d.windows) < maxBoots || d.windows[boot] != nil {
+		return false
+	}
+	return boot < slices.Min(slices.Collect(maps.Keys(d.windows)))
+}
+
+// window gives the window of boot, new where there is none, and, where a
+// window had to make room, that one's boot and open gaps.
+func (d *device) window(boot int64) (w *window, leaves int64, gaps []gap) {
+	if w = d.windows[boot]; w != nil {
+		return w, 0, nil
+	}
+	if d.windows == nil {
+		d.windows = map[int64]*window{}
+	}
+	w = newWindow()
+	d.windows[boot] = w
+	if len(d.windows) > maxBoots {
+		leaves = slices.Min(slices.Collect(maps.Keys(d.windows)))
+		gaps = d.windows[leaves].slide(d.windows[leaves].high + 1)
+		delete(d.windows, leaves)
+	}
+	return w, leaves, gaps
+}

@@ -1,0 +1,246 @@
+package ingest
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"trustpack/evidence"
+)
+
+// apply makes one control entry take effect. The caller holds st.mu and, for
+// a change in a device's life, that device's flow; or is alone.
+func (st *state) apply(index int64, e *evidence.AuditEntry) error {
+	switch e.Type {
+	case evidence.EntryIngestStarted, evidence.EntryIngestStopped, evidence.EntrySessionsCut, evidence.EntryAdminRefused, evidence.EntryConfigRefused, evidence.EntryClockChecked:
+		return nil
+	case evidence.EntryDrill:
+		st.drills++
+		return nil
+	case evidence.EntryConfigApplied:
+		var c evidence.ConfigApplied
+		if err := json.Unmarshal(e.Data, &c); err != nil {
+			return err
+		}
+		v := ConfigVersion{Version: c.Version, SHA256: c.SHA256, Time: e.Time, Actor: actorName(e.Actor), Reason: e.Reason, Ticket: e.Ticket, Diff: c.Diff, Index: index}
+		if e.Actor != nil {
+			v.Role = e.Actor.Role
+		}
+		st.versions = append(st.versions, v)
+		c.Diff = nil
+		st.config = c
+		return nil
+	case evidence.EntryTenantAdded:
+		var t evidence.Tenant
+		if err := json.Unmarshal(e.Data, &t); err != nil {
+			return err
+		}
+		st.tenants[t.ID] = &tenant{Tenant: t, books: map[string]*evidence.Books{}, closed: map[string]bool{}, fates: map[int64]fate{}}
+		return nil
+	case evidence.EntryOperatorAdded, evidence.EntryOperatorRemoved:
+		return st.applyOperator(e)
+	case evidence.EntryRefusal:
+		return st.applyRefusal(e)
+	case evidence.EntryAlertRaised, evidence.EntryAlertAcked, evidence.EntryAlertResolved:
+		return st.applyAlert(e)
+	case evidence.EntryBooksClosed:
+		return st.applyBooks(e)
+	case evidence.EntryLetterReplayed, evidence.EntryLetterDiscarded:
+		return st.applyLetter(e)
+	case evidence.EntryExportRequested, evidence.EntryExportApproved, evidence.EntryExport:
+		return st.applyExport(e)
+	case evidence.EntryDeviceRequested:
+		return st.applyRequested(e)
+	}
+	d := st.devices[deviceKey{deviceName{e.Tenant, e.Device}, e.Generation}]
+	if d == nil {
+		if strings.HasPrefix(e.Type, "device.") || e.Type == evidence.EntryGap || e.Type == evidence.EntryCredentialSeen {
+			return fmt.Errorf("%s of a device that the registry does not know, %s/%s generation %d", e.Type, e.Tenant, clip(e.Device), e.Generation)
+		}
+		return fmt.Errorf("unknown type %q; was it written by a newer trustpack?", clip(e.Type))
+	}
+	return st.applyDevice(d, index, e)
+}
+
+func (st *state) applyOperator(e *evidence.AuditEntry) error {
+	var o evidence.Operator
+	if err := json.Unmarshal(e.Data, &o); err != nil {
+		return err
+	}
+	if old := st.operators[o.Name]; old != nil {
+		delete(st.operatorFor, old.Fingerprint)
+	}
+	op := &operator{o, e.Type == evidence.EntryOperatorRemoved}
+	st.operators[o.Name] = op
+	if !op.removed && o.Fingerprint != "" {
+		st.operatorFor[o.Fingerprint] = op
+	}
+	return nil
+}
+
+func (st *state) applyRefusal(e *evidence.AuditEntry) error {
+	var r evidence.Refusal
+	if err := json.Unmarshal(e.Data, &r); err != nil {
+		return err
+	}
+	st.refusals[Code(r.Code)] += r.Count
+	if t := st.tenants[e.Tenant]; t != nil && r.Events > 0 {
+		t.mu.Lock()
+		t.count(r.Last, counts{received: r.Events, refused: r.Events})
+		t.mu.Unlock()
+	}
+	return nil
+}
+
+func (st *state) applyAlert(e *evidence.AuditEntry) error {
+	var d struct {
+		evidence.Alert
+		Resolution string `json:"resolution"`
+	}
+	if err := json.Unmarshal(e.Data, &d); err != nil {
+		return err
+	}
+	if e.Type == evidence.EntryAlertRaised {
+		st.alerts[d.ID] = &AlertRecord{Alert: d.Alert, Tenant: e.Tenant, RaisedAt: e.Time}
+		return nil
+	}
+	a := st.alerts[d.ID]
+	if a == nil {
+		return fmt.Errorf("%s of an alert that was never raised, %s", e.Type, clip(d.ID))
+	}
+	at, by := e.Time, ""
+	if e.Actor != nil {
+		by = e.Actor.Name
+	}
+	if e.Type == evidence.EntryAlertAcked {
+		a.AcknowledgedAt, a.AcknowledgedBy = &at, by
+	} else {
+		a.ResolvedAt, a.ResolvedBy, a.Resolution = &at, by, d.Resolution
+	}
+	return nil
+}
+
+func (st *state) applyBooks(e *evidence.AuditEntry) error {
+	var b evidence.Books
+	if err := json.Unmarshal(e.Data, &b); err != nil {
+		return err
+	}
+	t := st.tenants[b.Tenant]
+	if t == nil {
+		return fmt.Errorf("books of a tenant that was never added, %s", clip(b.Tenant))
+	}
+	t.mu.Lock()
+	t.closed[b.Day] = true
+	t.mu.Unlock()
+	return nil
+}
+
+func (st *state) applyRequested(e *evidence.AuditEntry) error {
+	var r evidence.Device
+	if err := json.Unmarshal(e.Data, &r); err != nil {
+		return err
+	}
+	if st.tenants[r.Tenant] == nil {
+		return fmt.Errorf("a device of a tenant that was never added, %s", clip(r.Tenant))
+	}
+	name := deviceName{r.Tenant, r.ID}
+	d := &device{key: deviceKey{name, r.Generation}, record: r, requested: provisionStep{actorName(e.Actor), e.Time, e.Reason}}
+	st.devices[d.key] = d
+	st.latest[name] = d
+	return nil
+}
+
+func (st *state) applyDevice(d *device, index int64, e *evidence.AuditEntry) error {
+	switch e.Type {
+	case evidence.EntryDeviceApproved:
+		var a struct {
+			Hash    string    `json:"enrolment_code_sha256"`
+			Expires time.Time `json:"expires"`
+		}
+		if err := json.Unmarshal(e.Data, &a); err != nil {
+			return err
+		}
+		role := ""
+		if e.Actor != nil {
+			role = e.Actor.Role
+		}
+		d.approvals = append(d.approvals, Approval{actorName(e.Actor), role, e.Time})
+		if a.Hash != "" {
+			d.record.State, d.codeHash, d.codeUntil = evidence.DeviceApproved, a.Hash, a.Expires
+		}
+	case evidence.EntryDeviceIssued:
+		var c evidence.Credential
+		if err := json.Unmarshal(e.Data, &c); err != nil {
+			return err
+		}
+		d.record.State, d.issued, d.codeHash = evidence.DeviceIssued, e.Time, ""
+		d.record.Credentials = append(d.record.Credentials, c)
+		st.deviceFor[c.Fingerprint] = d
+	case evidence.EntryDeviceActivated:
+		d.record.State, d.activated = evidence.DeviceActive, e.Time
+		return d.applySource(e)
+	case evidence.EntryCredentialSeen:
+		return d.applySource(e)
+	case evidence.EntryQuarantined, evidence.EntryRevoked:
+		decision := &Decision{"quarantine", actorName(e.Actor), e.Reason, e.Ticket, e.Time, index}
+		if d.record.State != evidence.DeviceQuarantined {
+			d.released = d.record.State
+		}
+		d.record.State = evidence.DeviceQuarantined
+		if e.Type == evidence.EntryRevoked {
+			decision.Action, d.record.State, d.codeHash = "revoke", evidence.DeviceRevoked, ""
+		}
+		d.decision = decision
+	case evidence.EntryReleased:
+		d.record.State, d.decision, d.letIn = d.released, nil, e.Time
+	case evidence.EntryGap:
+		var g gapData
+		if err := json.Unmarshal(e.Data, &g); err != nil {
+			return err
+		}
+		d.mu.Lock()
+		if w := d.windows[g.Boot]; w != nil {
+			w.close(g.To + 1)
+		}
+		d.mu.Unlock()
+	default:
+		return fmt.Errorf("unknown type %q; was it written by a newer trustpack?", clip(e.Type))
+	}
+	return nil
+}
+
+// gapData is the data of a gap entry.
+type gapData struct {
+	Boot int64 `json:"boot"`
+	From int64 `json:"from_seq"`
+	To   int64 `json:"to_seq"`
+}
+
+// sourceData is the data of an activation and of a new source address.
+type sourceData struct {
+	Fingerprint string `json:"fingerprint"`
+	Source      string `json:"source"`
+}
+
+func (d *device) applySource(e *evidence.AuditEntry) error {
+	var s sourceData
+	if err := json.Unmarshal(e.Data, &s); err != nil {
+		return err
+	}
+	if d.seenFrom == nil {
+		d.seenFrom = map[string][]string{}
+	}
+	if !slices.Contains(d.seenFrom[s.Fingerprint], s.Source) {
+		d.seenFrom[s.Fingerprint] = append(d.seenFrom[s.Fingerprint], s.Source)
+	}
+	return nil
+}
+
+func actorName(a *evidence.Actor) string {
+	if a == nil {
+		return ""
+	}
+	return a.Name
+}
