@@ -1,16 +1,12 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
-	"runtime/pprof"
-	"slices"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -56,8 +52,10 @@ func (f *benchFlags) check() error {
 // benchResult is what a run has measured.
 type benchResult struct {
 	EventsPerSecond   float64 `json:"events_per_second"`
-	AckP50            float64 `json:"ack_p50_ms"` // from sending a request to its durable answer, at full load
+	AckP50            float64 `json:"ack_p50_ms"` // see workload.rate for what counts
 	AckP99            float64 `json:"ack_p99_ms"`
+	AckP999           float64 `json:"ack_p999_ms"`
+	AckMax            float64 `json:"ack_max_ms"`
 	CPUPerEvent       float64 `json:"cpu_us_per_event"`     // of the whole process, the load generator included
 	DiskBytesPerEvent float64 `json:"disk_bytes_per_event"` // hashes included; the journal, whose segments are used again, is not
 	Tenants           int     `json:"tenants"`
@@ -66,6 +64,7 @@ type benchResult struct {
 	Duration          float64 `json:"duration_s"`
 
 	requests float64 // a second
+	events   float64 // in all
 }
 
 // spareThread gives the scheduler one thread more than there are cores: one
@@ -85,60 +84,6 @@ func (f *benchFlags) inBenchDir(do func(dir string) error) error {
 	}
 	return errors.Join(do(dir), os.RemoveAll(dir))
 }
-
-// measure lets workers run until the duration is over and says what came of
-// it. Each calls step again and again, which sends one batch.
-func (a *app) measure(ctx context.Context, f *benchFlags, step func(worker int) error) (r benchResult, err error) {
-	ctx, cancel := context.WithTimeout(ctx, f.duration)
-	defer cancel()
-	if f.profile != "" {
-		out, cerr := os.Create(f.profile)
-		if cerr != nil {
-			return r, cerr
-		}
-		defer func() { err = errors.Join(err, out.Close()) }()
-		if err := pprof.StartCPUProfile(out); err != nil {
-			return r, err
-		}
-		defer pprof.StopCPUProfile()
-	}
-	var wg sync.WaitGroup
-	acks, errs := make([][]time.Duration, f.connections), make([]error, f.connections)
-	runtime.GC()
-	cpu, began := processCPU(), time.Now()
-	for i := range f.connections {
-		wg.Go(func() {
-			for last := time.Now(); ctx.Err() == nil; {
-				if errs[i] = step(i); errs[i] != nil {
-					cancel()
-					return
-				}
-				now := time.Now()
-				acks[i] = append(acks[i], now.Sub(last))
-				last = now
-			}
-		})
-	}
-	wg.Wait()
-	took, cpu := time.Since(began), processCPU()-cpu
-	if err := errors.Join(errs...); err != nil {
-		return r, err
-	}
-	all := slices.Concat(acks...)
-	if len(all) == 0 {
-		return r, fmt.Errorf("no request was answered within %v", f.duration)
-	}
-	slices.Sort(all)
-	n := float64(len(all))
-	events := n * float64(f.batch)
-	return benchResult{
-		EventsPerSecond: events / took.Seconds(), AckP50: milliseconds(all[len(all)/2]), AckP99: milliseconds(all[len(all)*99/100]),
-		CPUPerEvent: float64(cpu.Microseconds()) / events, Tenants: f.tenants, Batch: f.batch, Connections: f.connections,
-		Duration: took.Seconds(), requests: n / took.Seconds(),
-	}, nil
-}
-
-func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 // logBytes is what the ledger in dir holds beside its journal.
 func logBytes(dir string) (n int64, err error) {
@@ -167,6 +112,7 @@ func (r benchResult) rows() [][]string {
 		{"events a second", fmt.Sprintf("%.0f", r.EventsPerSecond)},
 		{"ack p50", fmt.Sprintf("%.3f ms", r.AckP50)},
 		{"ack p99", fmt.Sprintf("%.3f ms", r.AckP99)},
+		{"ack p99.9, longest", fmt.Sprintf("%.3f ms, %.3f ms", r.AckP999, r.AckMax)},
 		{"CPU an event, with the load generator", fmt.Sprintf("%.2f us", r.CPUPerEvent)},
 		{"disk an event", fmt.Sprintf("%.1f bytes", r.DiskBytesPerEvent)},
 	}

@@ -2,22 +2,11 @@ package main
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"errors"
 	"fmt"
-	"io"
-	"log"
-	"math/big"
-	"net"
-	"net/http"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -25,15 +14,62 @@ import (
 	"trustpack/ingest"
 )
 
+// ingestFlags are what an ingest can be measured under.
+type ingestFlags struct {
+	benchFlags
+	rate        float64
+	half, flood bool
+	events      int64
+}
+
+func (f *ingestFlags) check() error {
+	if err := f.benchFlags.check(); err != nil {
+		return err
+	}
+	modes := 0
+	for _, set := range []bool{f.rate != 0, f.half, f.flood, f.events != 0} {
+		if set {
+			modes++
+		}
+	}
+	switch {
+	case modes > 1 && !(modes == 2 && f.flood && f.rate != 0):
+		return errors.New("--rate, --half, --flood and --events: give one of them, or --flood with the --rate of the quiet tenant")
+	case f.rate < 0 || f.rate > 1e6:
+		return fmt.Errorf("--rate: %v is outside 0 to 1000000 requests a second", f.rate)
+	case f.events < 0 || f.events > 1e12:
+		return fmt.Errorf("--events: %d is outside 0 to 1000000000000", f.events)
+	}
+	return nil
+}
+
 // ingestResult is what a run against an ingest has measured.
 type ingestResult struct {
 	benchResult
-	EmptyHandler float64 `json:"empty_handler_requests_per_second"` // of net/http with mutual TLS, which only reads the same body
-	Ratio        float64 `json:"ratio_to_empty_handler"`            // requests a second of the ingest over that
+	EmptyHandler float64        `json:"empty_handler_requests_per_second"` // of net/http with mutual TLS, which only reads the same body
+	EmptyP99     float64        `json:"empty_handler_ack_p99_ms"`
+	Ratio        float64        `json:"ratio_to_empty_handler"` // requests a second of the ingest over that
+	Half         *halfResult    `json:"half_rate,omitempty"`
+	Flood        *floodResult   `json:"flood,omitempty"`
+	Memory       []memorySample `json:"memory,omitempty"`
+	Growth       float64        `json:"memory_growth,omitempty"` // see memoryWatch.growth
+}
+
+// halfResult is what answers take where half of the top rate is offered.
+type halfResult struct {
+	Offered  float64 `json:"offered_requests_per_second"`
+	Requests float64 `json:"requests_per_second"`
+	P50      float64 `json:"ack_p50_ms"`
+	P99      float64 `json:"ack_p99_ms"`
+	P999     float64 `json:"ack_p999_ms"`
+	Max      float64 `json:"ack_max_ms"`
+	EmptyP99 float64 `json:"empty_handler_ack_p99_ms"` // where it is offered the same
+
+	seconds float64
 }
 
 func (a *app) benchIngest() *cobra.Command {
-	var f benchFlags
+	var f ingestFlags
 	cmd := &cobra.Command{
 		Use:   "ingest",
 		Short: "Send events over mutual TLS to an ingest made for the purpose",
@@ -41,11 +77,20 @@ func (a *app) benchIngest() *cobra.Command {
 connection, and lets all of them send batch after batch, each waiting for its
 durable answer. The same client first sends the same bodies to an empty net/http
 handler, so that the ratio says what the ingest costs. Client and server share
-this process and its cores.`,
+this process and its cores.
+
+--rate offers a fixed number of requests a second instead, and counts what an
+answer took from when its request was due. --half goes on to offer half of the
+top rate that it found. --flood lets one tenant send at a modest rate while
+another sends all it can, over its limit, and compares. --events sends so many
+and watches the memory of the process.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := f.check(); err != nil {
 				return err
+			}
+			if f.flood {
+				f.tenants = 2
 			}
 			if f.connections < f.tenants {
 				a.progress("a connection is one device's, of one tenant: using %d connections", f.tenants)
@@ -60,14 +105,35 @@ this process and its cores.`,
 				if f.json {
 					return a.printJSON(r)
 				}
-				return a.table(append(r.rows(),
-					[]string{"requests a second of an empty handler", fmt.Sprintf("%.0f", r.EmptyHandler)},
-					[]string{"ratio to it", fmt.Sprintf("%.2f", r.Ratio)}))
+				return a.table(r.rows())
 			})
 		},
 	}
 	f.add(cmd, "devices that send at once, each over one kept connection")
+	cmd.Flags().Float64Var(&f.rate, "rate", 0, "offer this many requests a second rather than as many as are answered")
+	cmd.Flags().BoolVar(&f.half, "half", false, "then offer half of the top rate")
+	cmd.Flags().BoolVar(&f.flood, "flood", false, "measure what one tenant's flood does to another tenant")
+	cmd.Flags().Int64Var(&f.events, "events", 0, "send this many events rather than for a time, and watch the memory")
 	return cmd
+}
+
+func (r ingestResult) rows() [][]string {
+	if r.Flood != nil {
+		return r.Flood.rows()
+	}
+	rows := append(r.benchResult.rows(),
+		[]string{"requests a second of an empty handler", fmt.Sprintf("%.0f", r.EmptyHandler)},
+		[]string{"its answers' p99", fmt.Sprintf("%.3f ms", r.EmptyP99)},
+		[]string{"ratio to it", fmt.Sprintf("%.2f", r.Ratio)})
+	if h := r.Half; h != nil {
+		rows = append(rows,
+			[]string{"at half the rate, requests a second", fmt.Sprintf("%.0f of %.0f offered", h.Requests, h.Offered)},
+			[]string{"its ack p50, p99", fmt.Sprintf("%.3f ms, %.3f ms", h.P50, h.P99)},
+			[]string{"its ack p99.9, longest", fmt.Sprintf("%.3f ms, %.3f ms", h.P999, h.Max)},
+			[]string{"an empty handler's p99 there", fmt.Sprintf("%.3f ms", h.EmptyP99)})
+	}
+	w := memoryWatch{samples: r.Memory}
+	return append(rows, w.rows()...)
 }
 
 const benchSchema = `{
@@ -78,7 +144,7 @@ const benchSchema = `{
 }`
 
 // startBenchIngest makes an ingest in dir and runs it until stop is called.
-func startBenchIngest(ctx context.Context, dir string) (s *ingest.Server, stop func() error, err error) {
+func startBenchIngest(ctx context.Context, dir string, rates ingest.Rates) (s *ingest.Server, stop func() error, err error) {
 	schemas := filepath.Join(dir, "schemas")
 	if err := os.Mkdir(schemas, 0o700); err != nil {
 		return nil, nil, err
@@ -92,7 +158,7 @@ func startBenchIngest(ctx context.Context, dir string) (s *ingest.Server, stop f
 	}
 	cfg := ingest.DefaultConfig()
 	cfg.Listen, cfg.AdminListen, cfg.Schemas = "127.0.0.1:0", "127.0.0.1:0", schemas
-	cfg.Rates = ingest.Rates{Device: ingest.Rate{PerSecond: 1e9, Burst: 1 << 30}, Tenant: ingest.Rate{PerSecond: 1e9, Burst: 1 << 30}}
+	cfg.Rates = rates
 	cfg.Limits.BodyBytes = max(cfg.Limits.BodyBytes, 4<<20)
 	if s, err = ingest.Open(ingest.Options{Dir: state, Config: cfg, Version: tool()}); err != nil {
 		return nil, nil, err
@@ -161,8 +227,9 @@ func enrolBench(ctx context.Context, s *ingest.Server, dir string, f *benchFlags
 	return pairs, root, nil
 }
 
-func (a *app) loadIngest(ctx context.Context, f *benchFlags, dir string) (r ingestResult, err error) {
-	s, stop, err := startBenchIngest(ctx, dir)
+// loadIngest makes an ingest in dir and measures what the flags ask for.
+func (a *app) loadIngest(ctx context.Context, f *ingestFlags, dir string) (r ingestResult, err error) {
+	s, stop, err := startBenchIngest(ctx, dir, f.rates())
 	if err != nil {
 		return r, err
 	}
@@ -172,97 +239,111 @@ func (a *app) loadIngest(ctx context.Context, f *benchFlags, dir string) (r inge
 			err = errors.Join(err, stop())
 		}
 	}()
-	pairs, root, err := enrolBench(ctx, s, dir, f, a.progress)
+	t := benchTarget{}
+	if t.pairs, t.root, err = enrolBench(ctx, s, dir, &f.benchFlags, a.progress); err != nil {
+		return r, err
+	}
+	t.addr, _ = s.Addrs()
+	if f.flood {
+		r.Flood, err = a.flood(ctx, f, t)
+		return r, err
+	}
+	empty, root, err := startEmptyHandler()
 	if err != nil {
 		return r, err
 	}
-	empty, emptyRoot, err := startEmptyHandler()
-	if err != nil {
-		return r, err
-	}
-	a.progress("%v against an empty handler, then %v against the ingest", f.duration, f.duration)
-	plain := *f
-	plain.profile = ""
-	before, err := a.sendAll(ctx, &plain, pairs, emptyRoot, empty.addr)
+	r, err = a.compareIngest(ctx, f, benchTarget{t.pairs, root, empty.addr}, t)
 	if err = errors.Join(err, empty.Close()); err != nil {
 		return r, err
 	}
-	public, _ := s.Addrs()
-	if r.benchResult, err = a.sendAll(ctx, f, pairs, root, public); err != nil {
-		return r, err
-	}
-	r.EmptyHandler, r.Ratio = before.requests, r.requests/before.requests
 	running = false
 	if err := stop(); err != nil {
 		return r, err
 	}
 	bytes, err := logBytes(filepath.Join(dir, "ingest", "ledger"))
-	r.DiskBytesPerEvent = float64(bytes) / (r.EventsPerSecond * r.Duration)
+	sent := r.events
+	if r.Half != nil {
+		sent += r.Half.Requests * r.Half.seconds * float64(f.batch)
+	}
+	r.DiskBytesPerEvent = float64(bytes) / sent
 	return r, err
 }
 
-// sendAll connects every device and lets it send.
-func (a *app) sendAll(ctx context.Context, f *benchFlags, pairs []tls.Certificate, root []byte, addr string) (r benchResult, err error) {
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(root) {
-		return r, errors.New("the server's root holds no certificate")
+// compareIngest brings the same load to the empty handler and to the ingest.
+func (a *app) compareIngest(ctx context.Context, f *ingestFlags, empty, own benchTarget) (r ingestResult, err error) {
+	l := f.load()
+	l.rate = f.rate
+	plain := l
+	plain.profile = ""
+	a.progress("%v against an empty handler, then the ingest", f.duration)
+	before, err := empty.bring(ctx, plain)
+	if err != nil {
+		return r, err
 	}
-	senders := make([]*benchSender, len(pairs))
+	watch := memoryWatch{progress: a.progress}
+	if l.events = f.events; l.events > 0 {
+		l.sample = watch.sample
+	}
+	if r.benchResult, err = own.bring(ctx, l); err != nil {
+		return r, err
+	}
+	r.Tenants = f.tenants
+	r.EmptyHandler, r.EmptyP99, r.Ratio = before.requests, before.AckP99, r.requests/before.requests
+	r.Memory, r.Growth = watch.samples, watch.growth()
+	if !f.half {
+		return r, nil
+	}
+	plain.rate = r.requests / 2
+	a.progress("%v at %.0f requests a second against each", f.duration, plain.rate)
+	before, err = empty.bring(ctx, plain)
+	if err != nil {
+		return r, err
+	}
+	half, err := own.bring(ctx, plain)
+	r.Half = &halfResult{plain.rate, half.requests, half.AckP50, half.AckP99, half.AckP999, half.AckMax, before.AckP99, half.Duration}
+	return r, err
+}
+
+// benchTarget is a server, and the devices that it knows.
+type benchTarget struct {
+	pairs []tls.Certificate
+	root  []byte // PEM
+	addr  string
+}
+
+// connect opens a connection for each device and sends a first event over it,
+// since an ingest records the first contact.
+func (t benchTarget) connect() (senders []*benchSender, err error) {
 	defer func() {
-		for _, b := range senders {
-			if b != nil {
-				_ = b.conn.Close() // all of its answers were read
-			}
+		if err != nil {
+			closeSenders(senders)
 		}
 	}()
-	for i := range pairs {
-		conn, err := tls.Dial("tcp", addr, &tls.Config{RootCAs: roots, Certificates: pairs[i : i+1], MinVersion: tls.VersionTLS13, ServerName: "127.0.0.1"})
-		if err != nil {
-			return r, fmt.Errorf("connecting to %s: %w", addr, err)
+	for i := range t.pairs {
+		b := newBenchSender(t.addr, t.root, &t.pairs[i])
+		if err := b.dial(); err != nil {
+			return senders, err
 		}
-		senders[i] = newBenchSender(conn, addr)
-		if err := senders[i].send(1); err != nil { // the first contact is recorded
-			return r, err
+		senders = append(senders, b)
+		if err := b.send(1); err != nil {
+			return senders, err
 		}
 	}
-	return a.measure(ctx, f, func(worker int) error { return senders[worker].send(f.batch) })
+	return senders, nil
 }
 
-// emptyHandler is an HTTPS server that reads what it is sent.
-type emptyHandler struct {
-	http.Server
-	addr string
+func closeSenders(senders []*benchSender) {
+	for _, b := range senders {
+		_ = b.conn.Close() // all of its answers were read
+	}
 }
 
-func startEmptyHandler() (*emptyHandler, []byte, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+// bring connects every device and lets each send.
+func (t benchTarget) bring(ctx context.Context, l workload) (benchResult, error) {
+	senders, err := t.connect()
 	if err != nil {
-		return nil, nil, err
+		return benchResult{}, err
 	}
-	now := time.Now()
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "bench"}, NotBefore: now.Add(-time.Minute), NotAfter: now.Add(24 * time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		return nil, nil, err
-	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, nil, err
-	}
-	h := &emptyHandler{addr: ln.Addr().String()}
-	h.ErrorLog = log.New(io.Discard, "", 0)
-	h.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if _, err := io.Copy(io.Discard, r.Body); err != nil {
-			return // the client has gone, and says so itself
-		}
-		w.WriteHeader(http.StatusAccepted)
-	})
-	config := &tls.Config{
-		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, MinVersion: tls.VersionTLS12, ClientAuth: tls.RequireAnyClientCert,
-	}
-	go func() { _ = h.Serve(tls.NewListener(ln, config)) }() // ends with Close
-	return h, pemOf(der), nil
+	defer closeSenders(senders)
+	return l.drive(ctx, func(worker int) error { return senders[worker].send(l.batch) })
 }

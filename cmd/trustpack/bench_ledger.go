@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -14,17 +15,31 @@ import (
 
 func (a *app) benchLedger() *cobra.Command {
 	var f benchFlags
+	var keep string
+	var entries int64
 	cmd := &cobra.Command{
 		Use:   "ledger",
 		Short: "Append entries of 248 bytes durably, in process",
-		Args:  cobra.NoArgs,
+		Long: `Appends entries of 248 bytes durably, in process. With --entries it appends
+so many rather than for a time, and with --keep the ledger stays, checkpoints
+signed, for "ledger fsck" and others to be tried on it.`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := f.check(); err != nil {
 				return err
 			}
+			if entries < 0 || entries > 1e12 {
+				return fmt.Errorf("--entries: %d is outside 0 to 1000000000000", entries)
+			}
 			a.spareThread()
-			return f.inBenchDir(func(dir string) error {
-				r, err := a.loadLedger(cmd.Context(), &f, dir)
+			in := f.inBenchDir
+			if keep != "" {
+				in = func(do func(string) error) error { return inNewDir(keep, do) }
+			}
+			return in(func(dir string) error {
+				l := f.load()
+				l.events = entries
+				r, err := a.loadLedger(cmd.Context(), l, f.tenants, dir)
 				if err != nil {
 					return err
 				}
@@ -36,7 +51,17 @@ func (a *app) benchLedger() *cobra.Command {
 		},
 	}
 	f.add(cmd, "producers that append at once")
+	cmd.Flags().StringVar(&keep, "keep", "", "make the ledger in this new `folder`, and leave it there")
+	cmd.Flags().Int64Var(&entries, "entries", 0, "append this many entries rather than for a time")
 	return cmd
+}
+
+// inNewDir runs do in dir, which must not be there yet.
+func inNewDir(dir string, do func(string) error) error {
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	return do(dir)
 }
 
 // benchEntries are entries as the ingest writes them: times, counters and
@@ -57,7 +82,9 @@ func benchEntries(n int) [][]byte {
 	return out
 }
 
-func (a *app) loadLedger(ctx context.Context, f *benchFlags, dir string) (r benchResult, err error) {
+// loadLedger appends to a new ledger in dir, and signs a checkpoint of each
+// log at the end.
+func (a *app) loadLedger(ctx context.Context, w workload, tenants int, dir string) (r benchResult, err error) {
 	seed, err := ledger.NewSeed()
 	if err != nil {
 		return r, err
@@ -67,28 +94,31 @@ func (a *app) loadLedger(ctx context.Context, f *benchFlags, dir string) (r benc
 		return r, err
 	}
 	data := benchEntries(100_000)
-	logs := make([]string, f.tenants)
+	logs := make([]string, tenants)
 	for i := range logs {
 		logs[i] = fmt.Sprintf("log-%d", i)
 	}
-	batches, turns := make([][]ledger.Entry, f.connections), make([]int, f.connections)
-	positions := make([][]ledger.Position, f.connections)
+	batches, turns := make([][]ledger.Entry, w.workers), make([]int, w.workers)
+	positions := make([][]ledger.Position, w.workers)
 	for i := range batches {
-		batches[i], turns[i] = make([]ledger.Entry, f.batch), i*7919
+		batches[i], turns[i] = make([]ledger.Entry, w.batch), i*7919
 	}
-	r, err = a.measure(ctx, f, func(worker int) (err error) {
+	r, err = w.drive(ctx, func(worker int) (err error) {
 		n := turns[worker]
 		turns[worker]++
 		for k := range batches[worker] {
-			batches[worker][k] = ledger.Entry{Log: logs[(worker+n)%len(logs)], Data: data[(n*f.batch+k)%len(data)]}
+			batches[worker][k] = ledger.Entry{Log: logs[(worker+n)%len(logs)], Data: data[(n*w.batch+k)%len(data)]}
 		}
 		positions[worker], err = l.AppendTo(context.Background(), positions[worker][:0], batches[worker])
 		return err
 	})
+	if err == nil {
+		err = l.PublishCheckpoints()
+	}
 	if err = errors.Join(err, l.Close()); err != nil {
 		return r, err
 	}
 	bytes, err := logBytes(dir)
-	r.DiskBytesPerEvent = float64(bytes) / (r.EventsPerSecond * r.Duration)
+	r.Tenants, r.DiskBytesPerEvent = tenants, float64(bytes)/r.events
 	return r, err
 }
