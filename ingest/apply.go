@@ -58,7 +58,8 @@ func (c *Config) fixed(next *Config) []string {
 		same bool
 	}{
 		{"listen", c.Listen == next.Listen}, {"admin_listen", c.AdminListen == next.AdminListen},
-		{"timeouts", c.Timeouts == next.Timeouts}, {"replay.window", c.Replay.Window == next.Replay.Window},
+		{"timeouts", c.Timeouts == next.Timeouts}, {"limits.header_bytes", c.Limits.HeaderBytes == next.Limits.HeaderBytes},
+		{"replay.window", c.Replay.Window == next.Replay.Window},
 	} {
 		if !f.same {
 			out = append(out, "ingest."+f.key)

@@ -36,13 +36,17 @@ type Range struct {
 	Max *float64 `yaml:"max" json:"max,omitempty"`
 }
 
-// Limits bound one request and one device.
+// Limits bound one request, one device and one port.
 type Limits struct {
 	BodyBytes            int64 `yaml:"body_bytes" json:"body_bytes"`
 	Lines                int   `yaml:"lines" json:"lines"`
 	Depth                int   `yaml:"depth" json:"depth"`
 	DecompressedBytes    int64 `yaml:"decompressed_bytes" json:"decompressed_bytes"`
+	EventBytes           int   `yaml:"event_bytes" json:"event_bytes"`   // of one line
+	HeaderBytes          int   `yaml:"header_bytes" json:"header_bytes"` // of a request's head; up to 4 KiB more may be let pass
 	ConnectionsPerDevice int   `yaml:"connections_per_device" json:"connections_per_device"`
+	Connections          int   `yaml:"connections" json:"connections"`                 // of one port; more are closed at once
+	UnknownConnections   int   `yaml:"unknown_connections" json:"unknown_connections"` // of those, without a proven credential; of more, the oldest is closed
 }
 
 // Rates are in events.
@@ -115,7 +119,10 @@ func DefaultConfig() Config {
 	return Config{
 		Listen:      "127.0.0.1:8443",
 		AdminListen: "127.0.0.1:8444",
-		Limits:      Limits{1 << 20, 10_000, 32, 16 << 20, 8},
+		Limits: Limits{
+			BodyBytes: 1 << 20, Lines: 10_000, Depth: 32, DecompressedBytes: 16 << 20, EventBytes: maxLine, HeaderBytes: 16 << 10,
+			ConnectionsPerDevice: 8, Connections: 20_000, UnknownConnections: 1_000,
+		},
 		Rates:       Rates{Rate{100, 20_000}, Rate{10_000, 100_000}},
 		Replay:      ReplayPolicy{16_384, day},
 		Time:        TimePolicy{2 * time.Minute, 10 * time.Minute, 7 * day},
@@ -147,6 +154,10 @@ func (c Config) Validate() error {
 		{"limits.lines", int64(c.Limits.Lines), 1, 1_000_000},
 		{"limits.depth", int64(c.Limits.Depth), 2, 1000},
 		{"limits.decompressed_bytes", c.Limits.DecompressedBytes, 1, 1 << 32},
+		{"limits.event_bytes", int64(c.Limits.EventBytes), 1, maxLine},
+		{"limits.header_bytes", int64(c.Limits.HeaderBytes), 1 << 10, 1 << 20},
+		{"limits.connections", int64(c.Limits.Connections), 1, 1_000_000},
+		{"limits.unknown_connections", int64(c.Limits.UnknownConnections), 1, 1_000_000},
 		{"limits.connections_per_device", int64(c.Limits.ConnectionsPerDevice), 1, 1_000_000},
 		{"rates.device.burst", int64(c.Rates.Device.Burst), 1, 1 << 31},
 		{"rates.tenant.burst", int64(c.Rates.Tenant.Burst), 1, 1 << 31},

@@ -30,6 +30,7 @@ const (
 	CodeInvalid           Code = "request.invalid"
 	CodeConflict          Code = "request.conflict"
 	CodeTooManyConns      Code = "connections.too-many"
+	CodePortFull          Code = "connections.port-full"
 	CodeEventMalformed    Code = "event.malformed"
 	CodeEventTooDeep      Code = "event.too-deep"
 	CodeEventTooLarge     Code = "event.too-large"
@@ -68,6 +69,7 @@ func Problems() []ProblemInfo {
 		{CodePlaintext, 400, "connection", "An HTTP request came in plaintext to a TLS port."},
 		{CodeTLSVersion, 0, "connection", "The client offers no TLS version from 1.2 up."},
 		{CodeTLSCipher, 0, "connection", "The client offers no forward-secret AEAD cipher suite."},
+		{CodePortFull, 0, "connection", "The port holds as many connections as it may, or as many without a proven credential, of which the oldest makes room. It was closed without an answer."},
 		{CodeNoCertificate, 401, "request", "No client certificate was shown."},
 		{CodeUnknownCredential, 401, "request", "The certificate is not one that this ingest issued and knows."},
 		{CodeExpiredCredential, 401, "request", "The certificate is expired or not yet valid on the ingest's clock."},

@@ -42,6 +42,9 @@ type call struct {
 
 func (s *Server) begin(w http.ResponseWriter, r *http.Request) *call {
 	c := &call{r: r, sess: sessionOf(r), set: s.set.Load(), id: s.requestID()}
+	if c.sess != nil {
+		c.sess.prove()
+	}
 	w.Header()["X-Request-Id"] = []string{c.id}
 	return c
 }
@@ -53,8 +56,8 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, c *call, p *Prob
 			p = s.failure(err)
 		}
 	}
-	if p.Status == http.StatusRequestEntityTooLarge || p.Status >= 500 {
-		w.Header().Set("Connection", "close") // what is left of the body is not worth reading
+	if p.Status == http.StatusRequestEntityTooLarge || p.Status >= 500 || p.Code == CodeTooManyConns {
+		w.Header().Set("Connection", "close") // what is left of the body, or the connection, is not worth keeping
 	}
 	p.write(w)
 	s.log.Debug("refused", "request_id", c.id, "code", p.Code, "path", r.URL.Path)
@@ -307,6 +310,10 @@ func (s *Server) scan(c *call, b *batch) *Problem {
 	b.events = slices.Grow(b.events, len(b.texts))[:len(b.texts)]
 	for i, line := range b.texts {
 		e := &b.events[i]
+		if len(line) > c.set.Limits.EventBytes {
+			*e = event{raw: line, fault: CodeEventTooLarge, detail: fmt.Sprintf("%d bytes; the limit is %d", len(line), c.set.Limits.EventBytes)}
+			continue
+		}
 		sc.event(e, line, c.set.Limits.Depth)
 		switch {
 		case e.claimed && e.tenant != c.d.key.tenant:

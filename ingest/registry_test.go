@@ -391,21 +391,31 @@ func TestConnectionsPerDevice(t *testing.T) {
 
 // rawConn is one HTTP/1.1 connection that the test holds.
 type rawConn struct {
-	conn *tls.Conn
+	conn net.Conn
 	read *bufio.Reader
 }
 
+func newReader(conn net.Conn) *bufio.Reader { return bufio.NewReader(conn) }
+
 func (r *rig) dial(pair *tls.Certificate) *rawConn {
 	r.t.Helper()
+	c, err := r.dialErr(pair)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return c
+}
+
+func (r *rig) dialErr(pair *tls.Certificate) (*rawConn, error) {
 	addr, _ := r.s.Addrs()
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(r.ca)
 	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: 5 * time.Second}, "tcp", addr, &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{*pair}, Time: r.clock.now, NextProtos: []string{"http/1.1"}})
 	if err != nil {
-		r.t.Fatal(err)
+		return nil, err
 	}
 	r.t.Cleanup(func() { conn.Close() })
-	return &rawConn{conn, bufio.NewReader(conn)}
+	return &rawConn{conn, newReader(conn)}, nil
 }
 
 func (c *rawConn) post(t *testing.T, body string) int {

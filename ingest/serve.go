@@ -135,7 +135,7 @@ func (s *Server) httpServer(h http.Handler) *http.Server {
 		ReadTimeout:       s.cfg().Timeouts.Header + s.cfg().Timeouts.Body,
 		WriteTimeout:      s.cfg().Timeouts.Header + s.cfg().Timeouts.Body + 30*time.Second,
 		IdleTimeout:       s.cfg().Timeouts.Idle,
-		MaxHeaderBytes:    16 << 10,
+		MaxHeaderBytes:    s.cfg().Limits.HeaderBytes,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			if t, ok := c.(*tls.Conn); ok {

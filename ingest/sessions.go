@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"container/list"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -26,11 +27,17 @@ type session struct {
 	source   string // IP address
 	sniffed  bool   // first byte was looked at; only the reading goroutine uses it
 
+	// Guarded by sessions.mu.
+	place  *list.Element // among the connections without a proven credential
+	shown  string        // the fingerprint under which it can be cut
+	proven bool          // it holds the key to that
+
 	// Set once by the handshake, before any request.
 	fingerprint string
 	notAfter    time.Time
 	notBefore   time.Time
-	excess      bool // over the device's limit of connections
+	proof       sync.Once
+	excess      bool // over the device's limit of connections; set by prove
 
 	device  atomic.Pointer[device] // looked up by the first request
 	noted   atomic.Bool            // its source address is in the registry
@@ -62,32 +69,71 @@ type sessions struct {
 	mu    sync.Mutex
 	byKey map[string][]*session // by fingerprint, oldest first
 	all   map[*session]struct{}
+	ports map[string]*crowd
 }
 
 func newSessions() *sessions {
-	return &sessions{byKey: map[string][]*session{}, all: map[*session]struct{}{}}
+	return &sessions{byKey: map[string][]*session{}, all: map[*session]struct{}{}, ports: map[string]*crowd{}}
 }
 
-func (ss *sessions) bind(c *session, fingerprint string) (others int) {
+// prove notes that the handshake has come to its end, as the first request
+// shows: until then the other side has shown a certificate, which is no secret,
+// and not yet that it holds the key. So nobody can use up the connections of
+// a device with a copy of its certificate.
+func (c *session) prove() {
+	if c.fingerprint != "" {
+		c.proof.Do(func() {
+			c.excess = c.s.sessions.prove(c, c.s.cfg().Limits.ConnectionsPerDevice) && c.listener == "public"
+		})
+	}
+}
+
+// prove notes that c holds the key to what it has shown, and says whether
+// others do in such a number that c is over the limit. Then it goes on making
+// room, so that no device fills the port.
+func (ss *sessions) prove(c *session, limit int) (excess bool) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
-	others = len(ss.byKey[fingerprint])
-	ss.byKey[fingerprint] = append(ss.byKey[fingerprint], c)
-	return others
+	others := 0
+	for _, o := range ss.byKey[c.shown] {
+		if o.proven {
+			others++
+		}
+	}
+	c.proven = true
+	if others >= limit {
+		return true
+	}
+	ss.known(c)
+	return false
+}
+
+// bind notes which credential c has shown, by which it can be cut.
+func (ss *sessions) bind(c *session, fingerprint string) {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	if _, open := ss.all[c]; open {
+		c.shown = fingerprint
+		ss.byKey[fingerprint] = append(ss.byKey[fingerprint], c)
+	}
 }
 
 func (ss *sessions) remove(c *session) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
-	delete(ss.all, c)
-	if c.fingerprint == "" {
+	if _, open := ss.all[c]; open {
+		delete(ss.all, c)
+		ss.known(c)
+		ss.ports[c.listener].open--
+	}
+	if c.shown == "" {
 		return
 	}
-	list := slices.DeleteFunc(ss.byKey[c.fingerprint], func(o *session) bool { return o == c })
+	list := slices.DeleteFunc(ss.byKey[c.shown], func(o *session) bool { return o == c })
 	if len(list) == 0 {
-		delete(ss.byKey, c.fingerprint)
+		delete(ss.byKey, c.shown)
 	} else {
-		ss.byKey[c.fingerprint] = list
+		ss.byKey[c.shown] = list
 	}
 }
 
@@ -131,19 +177,19 @@ type tracked struct {
 }
 
 func (l tracked) Accept() (net.Conn, error) {
-	conn, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		source := conn.RemoteAddr().String()
+		if host, _, err := net.SplitHostPort(source); err == nil {
+			source = host
+		}
+		if c := (&session{Conn: conn, s: l.s, listener: l.name, source: source}); c.admitted() {
+			return c, nil
+		}
 	}
-	source := conn.RemoteAddr().String()
-	if host, _, err := net.SplitHostPort(source); err == nil {
-		source = host
-	}
-	c := &session{Conn: conn, s: l.s, listener: l.name, source: source}
-	l.s.sessions.mu.Lock()
-	l.s.sessions.all[c] = struct{}{}
-	l.s.sessions.mu.Unlock()
-	return c, nil
 }
 
 // minTLS is the oldest version of TLS that either port speaks; what the
@@ -230,7 +276,7 @@ func (c *session) verify(state tls.ConnectionState) error {
 	}
 	c.notBefore, c.notAfter = cert.NotBefore, cert.NotAfter
 	c.fingerprint = fp
-	c.excess = c.s.sessions.bind(c, fp) >= c.s.cfg().Limits.ConnectionsPerDevice && c.listener == "public"
+	c.s.sessions.bind(c, fp)
 	return nil
 }
 
