@@ -124,6 +124,8 @@ type Operator struct {
 
 // Refusal is one or more requests that were turned away for one reason. The
 // first is logged at once; like ones that follow within a second are counted.
+// Those that hold events are in the log before their answer; of the others, a
+// process that is killed may lose the count of its last second.
 type Refusal struct {
 	Code          string    `json:"code"`   // stable problem code, such as "tenant.mismatch"
 	Status        int       `json:"status"` // HTTP status; 0 where the handshake or connection was refused
@@ -148,7 +150,9 @@ type Alert struct {
 }
 
 // Books is the account of one tenant and UTC day, in events (lines), which
-// must balance: Received = Accepted + Duplicate + DeadLettered + Refused.
+// must balance: Received = Accepted + Duplicate + DeadLettered + Refused. A
+// request that was refused before its events were counted has none here: it is
+// a Refusal alone.
 type Books struct {
 	Tenant       string `json:"tenant"`
 	Day          string `json:"day"` // 2026-07-01, by received time

@@ -67,7 +67,7 @@ func (s *Server) closeTenantBooks(t *tenant, today string) error {
 	if !t.hasOpenDay(today) {
 		return nil
 	}
-	if err := s.refusals.flush(true); err != nil { // what was counted of that day stands in its books
+	if err := s.refusals.settle(); err != nil { // what was counted of that day stands in its books
 		return err
 	}
 	s.decide.Lock()

@@ -16,6 +16,12 @@ Every refusal has a stable code: in the problem+json answer (RFC 9457, type
 entries of the control log, and as the reason of a dead letter. This table is
 made from Problems in problem.go.
 
+The first refusal of a kind is in the log before its answer; those like it that
+follow within a second are counted into one entry. Refused events are always in
+the log, and so in the books, before their answer. Of requests that were
+refused before their events were counted (too large, too fast, unreadable), a
+killed process may lose the count of its last second.
+
 `)
 	for _, part := range []struct{ scope, title, about string }{
 		{"connection", "Connections", "Refused before there is a request. Without a status no answer in HTTP is given."},
