@@ -8,7 +8,8 @@ import (
 	"hash/crc32"
 )
 
-// The journal's bytes. All integers are big-endian.
+// The journal's bytes, without the stamps that end each sector of the file (see
+// sector.go). All integers are big-endian.
 //
 // A segment is a header and the groups after it; a group is what one fsync
 // made durable; its body is runs, each the entries that go to one log in
@@ -28,13 +29,14 @@ import (
 //
 // A segment is made at its full length before it is needed, of zeros or out of
 // one that is not needed any more, because a sync is cheap where no block and
-// no length is new. So what stands behind its last group is of no meaning. The
+// no length is new. So what stands behind its last group is of no meaning, but
+// for the stamps. The
 // marker is drawn anew for each segment, so that no entry's data and no
 // earlier use of the same disk space can pass for a group. Where a segment
 // begins in the chain is said by its first group.
 const (
 	segmentMagic      = "tpledger"
-	segmentVersion    = 2
+	segmentVersion    = 3
 	segmentHeaderSize = 64
 	groupHeaderSize   = 28
 	markerSize        = 8
@@ -85,21 +87,29 @@ func parseSegmentHeader(b []byte) (segmentHeader, error) {
 	return h, nil
 }
 
-// sealGroup fills in the header of group, whose body stands behind it, and
-// gives the group's CRC.
-func sealGroup(group []byte, m marker, number uint64, prevCRC uint32) uint32 {
-	copy(group, m[:])
-	binary.BigEndian.PutUint64(group[8:], number)
-	binary.BigEndian.PutUint32(group[16:], uint32(len(group)-groupHeaderSize))
-	binary.BigEndian.PutUint32(group[20:], prevCRC)
-	crc := groupCRC(group)
-	binary.BigEndian.PutUint32(group[24:], crc)
+// sealGroup fills in the header of a group whose body is the parts one after
+// the other, and gives the group's CRC.
+func sealGroup(header []byte, m marker, number uint64, prevCRC uint32, body ...[]byte) uint32 {
+	size := 0
+	for _, part := range body {
+		size += len(part)
+	}
+	copy(header, m[:])
+	binary.BigEndian.PutUint64(header[8:], number)
+	binary.BigEndian.PutUint32(header[16:], uint32(size))
+	binary.BigEndian.PutUint32(header[20:], prevCRC)
+	crc := groupCRC(header, body...)
+	binary.BigEndian.PutUint32(header[24:], crc)
 	return crc
 }
 
-func groupCRC(group []byte) uint32 {
+func groupCRC(header []byte, body ...[]byte) uint32 {
 	table := crc32.MakeTable(crc32.Castagnoli)
-	return crc32.Update(crc32.Checksum(group[:24], table), table, group[groupHeaderSize:])
+	crc := crc32.Checksum(header[:24], table)
+	for _, part := range body {
+		crc = crc32.Update(crc, table, part)
+	}
+	return crc
 }
 
 // group is a parsed group; body is a part of the bytes it was read from.
@@ -130,7 +140,7 @@ func parseGroup(b []byte, m marker) (group, int, error) {
 		crc:     binary.BigEndian.Uint32(b[24:]),
 		body:    whole[groupHeaderSize:],
 	}
-	if groupCRC(whole) != g.crc {
+	if groupCRC(whole, g.body) != g.crc {
 		return group{}, 0, errors.New("checksum of a group is wrong")
 	}
 	return g, len(whole), nil

@@ -17,8 +17,9 @@ type journal struct {
 	segment segment
 	begun   chain // where the segment begins
 	last    chain // the last group that is durable
-	offset  int64 // behind that group
+	offset  int64 // behind that group, stamps not counted
 	scratch []byte
+	bodies  [][]byte
 }
 
 const (
@@ -45,39 +46,46 @@ func (j *journal) fits(requests []*request) bool {
 	for _, r := range requests {
 		size += int64(len(r.body))
 	}
-	return j.offset+size <= j.segment.size
+	return sectorEnd(j.offset+size) <= j.segment.size
 }
 
 // write makes the requests' runs durable as one group.
 func (j *journal) write(requests []*request) error {
 	var header [groupHeaderSize]byte
-	buf := append(j.scratch[:0], header[:]...)
+	j.bodies = j.bodies[:0]
 	for _, r := range requests {
-		buf = append(buf, r.body...)
-	}
-	if cap(buf) <= 2*groupBytes {
-		j.scratch = buf
+		j.bodies = append(j.bodies, r.body)
 	}
 	next := j.last.number + 1
-	crc := sealGroup(buf, j.segment.header.marker, next, j.last.crc)
-	if _, err := j.segment.file.WriteAt(buf, j.offset); err != nil {
+	crc := sealGroup(header[:], j.segment.header.marker, next, j.last.crc, j.bodies...)
+	w := stamper{j.scratch[:0], j.offset, next}
+	w.write(header[:])
+	for _, b := range j.bodies {
+		w.write(b)
+	}
+	w.end()
+	clear(j.bodies)
+	if cap(w.out) <= 2*groupBytes {
+		j.scratch = w.out
+	}
+	if _, err := j.segment.file.WriteAt(w.out, fileOffset(j.offset)); err != nil {
 		return err
 	}
 	if err := j.segment.file.Sync(); err != nil {
 		return err
 	}
-	j.last = chain{next, crc}
-	j.offset += int64(len(buf))
+	j.last, j.offset = chain{next, crc}, w.at
 	return nil
 }
 
 // trim gives the space back that the last segment does not need. Nothing is
 // at risk: it is all behind the last group.
 func (j *journal) trim() error {
-	if j.offset >= j.segment.size {
+	end := sectorEnd(j.offset)
+	if end >= j.segment.size {
 		return nil
 	}
-	return j.segment.file.Truncate(j.offset)
+	return j.segment.file.Truncate(end)
 }
 
 // listSegments gives the numbers of the segments in the ledger's directory,

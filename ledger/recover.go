@@ -94,8 +94,8 @@ func (l *Ledger) replay(point flushPoint) (journalEnd, error) {
 }
 
 // replaySegment takes in the groups of a segment, which go on from last. A
-// bad group with a good one behind it is damage, and so is a good one that
-// does not follow: then, if an earlier segment is torn, that is where.
+// bad group that was made durable is damage, and so is a good one that does not
+// follow: then, if an earlier segment is torn, that is where.
 func (l *Ledger) replaySegment(number uint64, last chain, torn *segmentScan, tornAt uint64) (segmentScan, error) {
 	name := segmentName(number)
 	b, err := durable.ReadFileIn(l.fsys, filepath.Join(l.dir, name))
@@ -117,6 +117,8 @@ func (l *Ledger) replaySegment(number uint64, last chain, torn *segmentScan, tor
 		return s, &DamageError{File: name, Offset: 0, Reason: fmt.Sprintf("it is segment %d under another name", s.header.number)}
 	case s.laterGood > s.end:
 		return s, &DamageError{File: name, Offset: s.end, Reason: fmt.Sprintf("%s, and a good group follows at byte %d", s.bad, s.laterGood)}
+	case s.durable != "":
+		return s, &DamageError{File: name, Offset: s.end, Reason: fmt.Sprintf("%s, and it was made durable: %s", s.bad, s.durable)}
 	case s.laterGood == s.end && torn != nil:
 		return s, &DamageError{File: segmentName(tornAt), Offset: torn.end, Reason: fmt.Sprintf("%s, but the journal goes on in %s (%s)", torn.bad, name, s.bad)}
 	case s.laterGood == s.end:

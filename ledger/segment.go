@@ -12,7 +12,8 @@ type chain struct {
 	crc    uint32 // of that group; 0 before the first
 }
 
-// segmentScan is what reading a segment from its beginning gave.
+// segmentScan is what reading a segment from its beginning gave. Offsets are
+// those in the file.
 type segmentScan struct {
 	header segmentHeader
 	groups int
@@ -25,31 +26,35 @@ type segmentScan struct {
 	// laterGood is the offset of a good group at the bad place, which does not
 	// follow, or behind it; or -1.
 	laterGood int64
+	// durable says why the group at end was made durable though it is bad;
+	// empty where its write can have been cut short.
+	durable string
 }
 
-// scanSegment reads a segment's bytes, which go on from last, and calls each
+// scanSegment reads a segment's file, which goes on from last, and calls each
 // for every group in order, up to the first that is not good. The error is
 // that of each, or says that the header is unusable.
-func scanSegment(b []byte, last chain, each func(group) error) (segmentScan, error) {
+func scanSegment(file []byte, last chain, each func(group) error) (segmentScan, error) {
+	b := unstamped(file)
 	h, err := parseSegmentHeader(b)
 	if err != nil {
 		return segmentScan{}, err
 	}
-	s := segmentScan{header: h, last: last, end: segmentHeaderSize, laterGood: -1}
-	for s.end < int64(len(b)) {
-		rest := b[s.end:]
+	s := segmentScan{header: h, last: last, laterGood: -1}
+	at := int64(segmentHeaderSize)
+	for {
+		s.end = fileOffset(at)
+		rest := b[at:]
+		if len(rest) == 0 {
+			return s, nil
+		}
 		g, n, err := parseGroup(rest, h.marker)
 		if err == nil && (g.number != s.last.number+1 || g.prevCRC != s.last.crc) {
 			s.bad, s.laterGood = fmt.Sprintf("group %d does not follow group %d", g.number, s.last.number), s.end
 			return s, nil
 		}
 		if err != nil {
-			s.laterGood = findGroup(b, s.end+1, h.marker)
-			if bytes.HasPrefix(rest, h.marker[:]) {
-				s.bad, s.torn = err.Error(), claimed(rest)
-			} else if s.laterGood >= 0 {
-				s.bad = err.Error()
-			}
+			s.unreadable(err, file, b, at)
 			return s, nil
 		}
 		if err := each(g); err != nil {
@@ -57,9 +62,26 @@ func scanSegment(b []byte, last chain, each func(group) error) (segmentScan, err
 		}
 		s.groups++
 		s.last = chain{g.number, g.crc}
-		s.end += int64(n)
+		at += int64(n)
 	}
-	return s, nil
+}
+
+// unreadable says what is known of the group that should begin at the offset
+// at of b, the file's bytes without stamps.
+func (s *segmentScan) unreadable(err error, file, b []byte, at int64) {
+	if later := findGroup(b, at+1, s.header.marker); later >= 0 {
+		s.laterGood = fileOffset(later)
+	}
+	l := landed(file, at, s.last.number+1)
+	s.durable = l.damage
+	begun := bytes.HasPrefix(b[at:], s.header.marker[:])
+	if begun {
+		s.torn = fileOffset(at+claimed(b[at:])) - s.end
+	}
+	s.torn = min(max(s.torn, l.end-s.end), int64(len(file))-s.end)
+	if begun || l.end > 0 || s.laterGood >= 0 || s.durable != "" {
+		s.bad = err.Error()
+	}
 }
 
 // claimed is how many bytes of b belong to the group that begins there, by

@@ -59,6 +59,7 @@ func newSpares(fsys durable.FS, dir string, segmentBytes int64) *spares {
 	if segmentBytes == 0 {
 		return &spares{fsys: fsys, dir: dir, first: firstSegment, full: defaultSegment}
 	}
+	segmentBytes = (segmentBytes + sectorSize - 1) / sectorSize * sectorSize
 	return &spares{fsys: fsys, dir: dir, first: segmentBytes, full: segmentBytes}
 }
 
@@ -110,7 +111,8 @@ func (s *spares) taken() {
 	s.taking = 0
 }
 
-// prepare writes the header of h, in a file of zeros if it is a new one.
+// prepare writes the header of h, in a file of zeros if it is a new one. One
+// that was in use before keeps what is in it, save for the header's sector.
 func (s *spares) prepare(path string, h segmentHeader, size int64, isNew bool) error {
 	flag := os.O_RDWR
 	if isNew {
@@ -127,7 +129,7 @@ func (s *spares) prepare(path string, h segmentHeader, size int64, isNew bool) e
 		}
 	}
 	if err == nil {
-		_, err = f.WriteAt(h.encode(), 0)
+		_, err = f.WriteAt(append(h.encode(), make([]byte, sectorSize-segmentHeaderSize)...), 0)
 	}
 	if err == nil {
 		err = f.Sync()
