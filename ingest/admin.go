@@ -79,9 +79,9 @@ func (s *Server) adminHandler() http.Handler {
 // handler that answers itself returns nil twice.
 func (s *Server) adminDo(w http.ResponseWriter, r *http.Request, action string, f func(*adminCall) (any, *Problem)) {
 	c := s.begin(w, r)
-	a := &adminCall{s: s, w: w, r: r, id: c.id}
+	a := &adminCall{s: s, w: w, r: r, id: c.id()}
 	if p := s.identifyOperator(c, a); p != nil {
-		s.answer(w, r, c, p)
+		s.answer(w, c, p)
 		return
 	}
 	if err := s.durable(); err != nil && r.Method != http.MethodGet {

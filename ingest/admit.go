@@ -65,6 +65,8 @@ type batch struct {
 
 	reserved int // places for dead letters, of the tenant's quota
 
+	out []byte // the answer
+
 	claim claim
 	turn  chan int // see flow
 	err   error    // the outcome
@@ -97,7 +99,7 @@ func (b *batch) release() {
 		clear(b.entries)
 		clear(b.positions)
 		*b = batch{
-			texts: b.texts[:0], events: b.events[:0], lines: b.lines[:0], buf: b.buf[:0], ends: b.ends[:0], made: b.made[:0], turn: b.turn,
+			texts: b.texts[:0], events: b.events[:0], lines: b.lines[:0], buf: b.buf[:0], ends: b.ends[:0], made: b.made[:0], out: b.out[:0], turn: b.turn,
 			entries: b.entries[:0], positions: b.positions[:0],
 		}
 		s.batches.Put(b)
@@ -333,8 +335,7 @@ func (b *batch) receipt(all bool) []byte {
 	if len(b.made) > 0 {
 		first = b.first
 	}
-	out := make([]byte, 0, 256)
-	out = append(out, `{"log":`...)
+	out := append(b.out[:0], `{"log":`...)
 	out = appendString(out, b.s.led.Origin(b.t.ID))
 	out = append(out, `,"tenant":`...)
 	out = appendString(out, b.t.ID)
@@ -358,5 +359,6 @@ func (b *batch) receipt(all bool) []byte {
 		out = append(out, `,"lines":`...)
 		out = append(out, raw(b.lines)...)
 	}
-	return append(out, "}\n"...)
+	b.out = append(out, "}\n"...)
+	return b.out
 }

@@ -11,15 +11,32 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// readBody reads no more than the limits allow, compressed and not.
-func (s *Server) readBody(w http.ResponseWriter, r *http.Request) (string, *Problem) {
-	limits := s.cfg().Limits
-	if r.ContentLength > limits.BodyBytes {
-		return "", problem(CodeBodyTooLarge, fmt.Sprintf("%d bytes; the limit is %d", r.ContentLength, limits.BodyBytes))
+// body is where a request's body comes from.
+type body interface {
+	// text gives the body, unpacked, and reads no more than the limits allow.
+	// It is good until the request is answered.
+	text(s *Server, c *call) (string, *Problem)
+}
+
+// httpBody is that of a request through net/http.
+type httpBody struct {
+	w http.ResponseWriter
+	r *http.Request
+}
+
+func (h *httpBody) text(s *Server, c *call) (string, *Problem) {
+	limit := c.set.Limits.BodyBytes
+	if h.r.ContentLength > limit {
+		return "", problem(CodeBodyTooLarge, fmt.Sprintf("%d bytes; the limit is %d", h.r.ContentLength, limit))
 	}
-	src := io.Reader(http.MaxBytesReader(w, r.Body, limits.BodyBytes))
-	coding := r.Header.Get("Content-Encoding")
-	switch coding {
+	return s.unpack(c, http.MaxBytesReader(h.w, h.r.Body, limit), h.r.ContentLength)
+}
+
+// unpack reads src, of about size bytes where that is known, and undoes its
+// coding.
+func (s *Server) unpack(c *call, src io.Reader, size int64) (string, *Problem) {
+	limits := &c.set.Limits
+	switch c.coding {
 	case "gzip":
 		z, err := gzip.NewReader(src)
 		if err != nil {
@@ -34,15 +51,18 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request) (string, *Prob
 		defer s.keepZstd(z)
 		src = io.LimitReader(z, limits.DecompressedBytes+1)
 	}
-	body, err := s.readText(src, r.ContentLength)
+	body, err := s.readText(src, size)
 	if err != nil {
 		return "", bodyProblem(err, limits.BodyBytes)
 	}
-	if (coding == "gzip" || coding == "zstd") && int64(len(body)) > limits.DecompressedBytes {
+	if c.packed() && int64(len(body)) > limits.DecompressedBytes {
 		return "", problem(CodeBodyTooLarge, fmt.Sprintf("it decompresses to more than %d bytes", limits.DecompressedBytes))
 	}
 	return body, nil
 }
+
+// packed reports whether the body is compressed.
+func (c *call) packed() bool { return c.coding == "gzip" || c.coding == "zstd" }
 
 // zstdWindow is the largest window that a sender may count on (RFC 9659).
 const zstdWindow = 8 << 20
@@ -65,14 +85,19 @@ func (s *Server) keepZstd(z *zstd.Decoder) {
 // pieceBytes is how much of a body is read at a time.
 const pieceBytes = 64 << 10
 
+// piece gives room for pieceBytes.
+func (s *Server) piece() *[]byte {
+	if p, ok := s.pieces.Get().(*[]byte); ok {
+		return p
+	}
+	b := make([]byte, pieceBytes)
+	return &b
+}
+
 // readText reads src, of about size bytes where that is known. Memory grows
 // with what came, not with what was announced.
 func (s *Server) readText(src io.Reader, size int64) (string, error) {
-	piece, ok := s.pieces.Get().(*[]byte)
-	if !ok {
-		piece = new([]byte)
-		*piece = make([]byte, pieceBytes)
-	}
+	piece := s.piece()
 	defer s.pieces.Put(piece)
 	var text strings.Builder
 	text.Grow(int(min(max(size, 0), pieceBytes)))

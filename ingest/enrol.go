@@ -55,20 +55,20 @@ func (s *Server) enroll(w http.ResponseWriter, r *http.Request) {
 	c := s.begin(w, r)
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
-		s.answer(w, r, c, problem(CodeMethod, "use POST"))
+		s.answer(w, c, problem(CodeMethod, "use POST"))
 		return
 	}
 	if c.sess != nil {
 		if ok, _, retry := s.sourceLimits.of(c.sess.source).take(s.now(), 1, enrolRate()); !ok {
 			p := problem(CodeRateSource, "")
 			p.retryAfter = retrySeconds(retry)
-			s.answer(w, r, c, p)
+			s.answer(w, c, p)
 			return
 		}
 	}
-	issued, p := s.issue(w, r, c.id)
+	issued, p := s.issue(w, r, c.id())
 	if p != nil {
-		s.answer(w, r, c, p)
+		s.answer(w, c, p)
 		return
 	}
 	writeJSON(w, http.StatusOK, issued)

@@ -1,9 +1,6 @@
 package ingest
 
-import (
-	"encoding/json"
-	"net/http"
-)
+import "net/http"
 
 // Code is a stable problem code. It is what a device, an operator's tool, a
 // refusal entry and a dead letter all use to say why.
@@ -144,17 +141,7 @@ func problem(code Code, detail string) *Problem {
 
 // write sends the problem as application/problem+json.
 func (p *Problem) write(w http.ResponseWriter) {
-	body, err := json.Marshal(p)
-	if err != nil { // strings and an integer always encode
-		http.Error(w, string(p.Code), p.Status)
-		return
-	}
-	h := w.Header()
-	h.Set("Content-Type", "application/problem+json")
-	h.Set("Cache-Control", "no-store")
-	if p.retryAfter > 0 {
-		h.Set("Retry-After", itoa(int64(p.retryAfter)))
-	}
-	w.WriteHeader(p.Status)
-	_, _ = w.Write(append(body, '\n')) // a client that is gone is no fault of ours
+	var to reply
+	to.problem(p)
+	to.write(w)
 }

@@ -1,12 +1,13 @@
 package ingest
 
 import (
+	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"mime"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -24,47 +25,75 @@ func (s *Server) publicHandler() http.Handler {
 	mux.HandleFunc("/healthz", s.healthz)
 	mux.HandleFunc("/readyz", s.readyz)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		s.answer(w, r, s.begin(w, r), problem(CodeNotFound, ""))
+		s.answer(w, s.begin(w, r), problem(CodeNotFound, ""))
 	})
 	return mux
 }
 
-// call is one request to the device port.
+// call is one request, whichever way its bytes were read.
 type call struct {
-	r    *http.Request
-	sess *session
-	set  *settings // in force when it came; it is judged by these to its end
-	id   string
-	d    *device // who it is, once that is known
-	t    *tenant
-	n    int64 // events in it, once they were counted
+	sess   *session
+	set    *settings // in force when it came; it is judged by these to its end
+	run    string    // begins its ID
+	number int64     // ends it
+	path   string
+
+	// Of a request with telemetry.
+	method        string
+	named         []string // tenants that path and headers name
+	media, coding string   // Content-Type and Content-Encoding
+	twice         bool     // one of these stands more than once
+	all           bool     // each line of the receipt is wanted
+	body          body
+
+	d *device // who it is, once that is known
+	t *tenant
+	n int64 // events in it, once they were counted
+}
+
+// id is the request's ID.
+func (c *call) id() string { return c.run + "-" + itoa(c.number) }
+
+// enter makes c the next request of the connection.
+func (s *Server) enter(c *call, sess *session, path string) {
+	if sess != nil {
+		sess.prove()
+	}
+	*c = call{sess: sess, set: s.set.Load(), run: s.run, number: s.requests.Add(1), path: path}
 }
 
 func (s *Server) begin(w http.ResponseWriter, r *http.Request) *call {
-	c := &call{r: r, sess: sessionOf(r), set: s.set.Load(), id: s.requestID()}
-	if c.sess != nil {
-		c.sess.prove()
-	}
-	w.Header()["X-Request-Id"] = []string{c.id}
+	c := &call{}
+	s.enter(c, sessionOf(r), r.URL.Path)
+	w.Header()["X-Request-Id"] = []string{c.id()}
 	return c
 }
 
-// answer records a refusal, durably, and then answers with the problem.
-func (s *Server) answer(w http.ResponseWriter, r *http.Request, c *call, p *Problem) {
+// refuse records a refusal, durably, and makes the problem the answer.
+func (s *Server) refuse(c *call, p *Problem, to *reply) {
 	if p.Status < 500 {
 		if err := s.refusals.add(c.refused(p)); err != nil {
 			p = s.failure(err)
 		}
 	}
+	to.problem(p)
 	if p.Status == http.StatusRequestEntityTooLarge || p.Status >= 500 || p.Code == CodeTooManyConns {
-		w.Header().Set("Connection", "close") // what is left of the body, or the connection, is not worth keeping
+		to.close = true // what is left of the body, or the connection, is not worth keeping
 	}
-	p.write(w)
-	s.log.Debug("refused", "request_id", c.id, "code", p.Code, "path", r.URL.Path)
+	if s.log.Enabled(context.Background(), slog.LevelDebug) {
+		s.log.Debug("refused", "request_id", c.id(), "code", p.Code, "path", c.path)
+	}
+}
+
+// answer refuses a request that came through net/http.
+func (s *Server) answer(w http.ResponseWriter, c *call, p *Problem) {
+	var to reply
+	s.refuse(c, p, &to)
+	to.write(w)
 }
 
 func (c *call) refused(p *Problem) refused {
-	r := refused{code: p.Code, status: p.Status, path: c.r.URL.Path, detail: p.Detail, requestID: c.id, claimed: p.claimed, events: c.n}
+	r := refused{code: p.Code, status: p.Status, path: c.path, detail: p.Detail, requestID: c.id(), claimed: p.claimed, events: c.n}
 	if c.sess != nil {
 		r.source, r.fingerprint = c.sess.source, c.sess.fingerprint
 	}
@@ -76,49 +105,72 @@ func (c *call) refused(p *Problem) refused {
 	return r
 }
 
-// telemetry takes a batch of events: NDJSON or a JSON array.
+// telemetry takes a batch of events, NDJSON or a JSON array, off net/http.
 func (s *Server) telemetry(w http.ResponseWriter, r *http.Request) {
 	c := s.begin(w, r)
-	b, p := s.admit(w, c)
+	c.ask(w, r)
+	var to reply
+	b := s.receive(c, &to)
+	to.write(w)
+	if b != nil {
+		b.release()
+	}
+}
+
+// ask notes what r asks.
+func (c *call) ask(w http.ResponseWriter, r *http.Request) {
+	c.method = r.Method
+	if t := r.PathValue("tenant"); t != "" {
+		c.named = append(c.named, t)
+	}
+	for _, h := range []string{"X-Tenant", "X-Tenant-Id"} {
+		c.named = append(c.named, r.Header[h]...)
+	}
+	c.media, c.coding = r.Header.Get("Content-Type"), r.Header.Get("Content-Encoding")
+	c.twice = len(r.Header["Content-Type"]) > 1 || len(r.Header["Content-Encoding"]) > 1
+	c.all = r.URL.RawQuery != "" && r.URL.Query().Get("lines") == "all"
+	c.body = &httpBody{w, r}
+}
+
+// receive takes the events of a request and makes the answer, which lies in
+// the batch where there is one: that is released once the answer is written.
+func (s *Server) receive(c *call, to *reply) *batch {
+	b, p := s.admit(c, to)
 	if p != nil {
-		s.answer(w, r, c, p)
-		return
+		s.refuse(c, p, to)
+		return nil
 	}
-	defer b.release()
 	if err := s.recordRefusedLines(c, b); err != nil {
-		s.failure(err).write(w)
-		return
+		s.refuse(c, s.failure(err), to)
+		return b
 	}
-	body := b.receipt(r.URL.RawQuery != "" && r.URL.Query().Get("lines") == "all")
-	h := w.Header()
-	h["Content-Type"] = []string{"application/json"}
-	h["Content-Length"] = []string{strconv.Itoa(len(body))}
-	w.WriteHeader(http.StatusAccepted)
-	_, _ = w.Write(body) // a client that is gone asks again, and finds its events known
+	to.status, to.media, to.body = http.StatusAccepted, "application/json", b.receipt(c.all)
+	return b
 }
 
 // admit goes through every check of a request, cheapest first, and takes the
-// events. c learns who it is and how many events it brought on the way.
-func (s *Server) admit(w http.ResponseWriter, c *call) (*batch, *Problem) {
+// events. c learns who it is and how many events it brought on the way, to
+// what the answer says of rates.
+func (s *Server) admit(c *call, to *reply) (*batch, *Problem) {
 	if p := s.identify(c); p != nil {
 		return nil, p
 	}
-	if c.r.Method != http.MethodPost {
-		w.Header().Set("Allow", http.MethodPost)
+	if c.method != http.MethodPost {
+		to.allow = http.MethodPost
 		return nil, problem(CodeMethod, "use POST")
 	}
 	if p := c.claims(); p != nil {
 		return nil, p
 	}
-	array, p := mediaOf(c.r)
+	array, p := c.mediaOf()
 	if p != nil {
 		return nil, p
 	}
 	now := s.now()
-	if p := s.throttle(w, c, now, 0); p != nil {
+	if p := s.throttle(c, to, now, 0); p != nil {
 		return nil, p
 	}
-	body, p := s.readBody(w, c.r)
+	body, p := c.body.text(s, c)
 	if p != nil {
 		if cut := s.identify(c); cut != nil {
 			p = cut // shut out while it sent
@@ -130,7 +182,7 @@ func (s *Server) admit(w http.ResponseWriter, c *call) (*batch, *Problem) {
 	if p := s.split(c, b, body, array); p != nil {
 		return nil, p
 	}
-	if p := s.throttle(w, c, now, len(b.texts)); p != nil {
+	if p := s.throttle(c, to, now, len(b.texts)); p != nil {
 		return nil, p
 	}
 	if p := s.scan(c, b); p != nil {
@@ -191,16 +243,8 @@ func stateProblem(state evidence.DeviceState) *Problem {
 
 // claims refuses a request that names another tenant in path or header.
 func (c *call) claims() *Problem {
-	own := c.d.key.tenant
-	named := []string{}
-	if t := c.r.PathValue("tenant"); t != "" {
-		named = append(named, t)
-	}
-	for _, h := range []string{"X-Tenant", "X-Tenant-Id"} {
-		named = append(named, c.r.Header[h]...)
-	}
-	for _, t := range named {
-		if t != own {
+	for _, t := range c.named {
+		if t != c.d.key.tenant {
 			return mismatch(t)
 		}
 	}
@@ -209,7 +253,7 @@ func (c *call) claims() *Problem {
 
 func mismatch(claimed string) *Problem {
 	p := problem(CodeTenantMismatch, "")
-	p.claimed = claimed
+	p.claimed = strings.Clone(claimed) // it may be a part of a body
 	if claimed == "" {
 		p.claimed = "(empty)"
 	}
@@ -217,13 +261,13 @@ func mismatch(claimed string) *Problem {
 }
 
 // mediaOf says whether the body is a JSON array or NDJSON.
-func mediaOf(r *http.Request) (array bool, p *Problem) {
-	switch ct := r.Header.Get("Content-Type"); ct {
+func (c *call) mediaOf() (array bool, p *Problem) {
+	switch c.media {
 	case "application/x-ndjson":
 	case "application/json":
 		array = true
 	default:
-		media, params, err := mime.ParseMediaType(ct)
+		media, params, err := mime.ParseMediaType(c.media)
 		if charset := strings.ToLower(params["charset"]); err != nil || charset != "" && charset != "utf-8" {
 			return false, problem(CodeMediaUnsupported, "Content-Type must be application/x-ndjson or application/json")
 		}
@@ -235,12 +279,12 @@ func mediaOf(r *http.Request) (array bool, p *Problem) {
 			return false, problem(CodeMediaUnsupported, "Content-Type must be application/x-ndjson or application/json")
 		}
 	}
-	switch r.Header.Get("Content-Encoding") {
+	switch c.coding {
 	case "", "identity", "gzip", "zstd":
 	default:
 		return false, problem(CodeMediaUnsupported, "Content-Encoding must be gzip, zstd or left out")
 	}
-	if len(r.Header["Content-Type"]) > 1 || len(r.Header["Content-Encoding"]) > 1 {
+	if c.twice {
 		return false, problem(CodeMediaUnsupported, "Content-Type or Content-Encoding stands twice")
 	}
 	return array, nil
@@ -273,27 +317,27 @@ func (s *Server) split(c *call, b *batch, body string, array bool) *Problem {
 
 // throttle applies the device's rate and the tenant's to n events; with n = 0
 // it only asks, before the body is read.
-func (s *Server) throttle(w http.ResponseWriter, c *call, now time.Time, n int) *Problem {
-	limit := func(code Code, name string, r Rate, retry time.Duration) *Problem {
-		p := problem(code, fmt.Sprintf("the rate is %v events a second with bursts of %d", r.PerSecond, r.Burst))
-		p.retryAfter = retrySeconds(retry)
-		w.Header()["Ratelimit-Policy"] = []string{ratePolicyHeader(name, r)}
-		w.Header()["Ratelimit"] = []string{rateHeader(name, 0, p.retryAfter)}
-		c.n = int64(n)
-		return p
-	}
+func (s *Server) throttle(c *call, to *reply, now time.Time, n int) *Problem {
 	ok, left, retry := c.d.rate.take(now, n, c.set.Rates.Device)
 	if !ok {
-		return limit(CodeRateDevice, "device", c.set.Rates.Device, retry)
+		return c.overRate(to, CodeRateDevice, "device", c.set.Rates.Device, retry, n)
 	}
 	if ok, _, retry = c.t.rate.take(now, n, c.set.Rates.Tenant); !ok {
 		c.d.rate.give(n, c.set.Rates.Device)
-		return limit(CodeRateTenant, "tenant", c.set.Rates.Tenant, retry)
+		return c.overRate(to, CodeRateTenant, "tenant", c.set.Rates.Tenant, retry, n)
 	}
 	if n > 0 {
-		w.Header()["Ratelimit"] = []string{rateHeader("device", left, 1)}
+		to.limit, to.left, to.again = "device", left, 1
 	}
 	return nil
+}
+
+func (c *call) overRate(to *reply, code Code, name string, r Rate, retry time.Duration, n int) *Problem {
+	p := problem(code, fmt.Sprintf("the rate is %v events a second with bursts of %d", r.PerSecond, r.Burst))
+	p.retryAfter = retrySeconds(retry)
+	to.limit, to.left, to.again, to.policy = name, 0, p.retryAfter, ratePolicyHeader(name, r)
+	c.n = int64(n)
+	return p
 }
 
 // scan reads and validates each line. One that names another tenant refuses
@@ -351,7 +395,7 @@ func (s *Server) noteContact(c *call) error {
 		return p
 	}
 	e := evidence.AuditEntry{
-		Tenant: c.d.key.tenant, Device: c.d.key.id, Generation: c.d.key.generation, RequestID: c.id,
+		Tenant: c.d.key.tenant, Device: c.d.key.id, Generation: c.d.key.generation, RequestID: c.id(),
 		Data: raw(sourceData{c.sess.fingerprint, c.sess.source}),
 	}
 	var err error

@@ -59,16 +59,15 @@ func retrySeconds(d time.Duration) int {
 	return max(1, int((d+time.Second-1)/time.Second))
 }
 
-// rateHeader is the RateLimit field (draft-ietf-httpapi-ratelimit-headers):
+// appendRate writes the RateLimit field (draft-ietf-httpapi-ratelimit-headers):
 // what is left of policy name and after how many seconds there is more.
-func rateHeader(name string, left, seconds int) string {
-	b := make([]byte, 0, 32)
+func appendRate(b []byte, name string, left, seconds int) []byte {
 	b = append(b, '"')
 	b = append(b, name...)
 	b = append(b, `";r=`...)
 	b = strconv.AppendInt(b, int64(left), 10)
 	b = append(b, `;t=`...)
-	return string(strconv.AppendInt(b, int64(seconds), 10))
+	return strconv.AppendInt(b, int64(seconds), 10)
 }
 
 // ratePolicyHeader is the RateLimit-Policy field: the burst, and the seconds

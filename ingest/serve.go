@@ -11,8 +11,6 @@ import (
 	"net/http"
 	"time"
 
-	"crypto/tls"
-
 	"trustpack/evidence"
 )
 
@@ -25,6 +23,7 @@ func (s *Server) Listen() error {
 	if s.adminLn, err = listen("ingest.admin_listen", s.cfg().AdminListen); err != nil {
 		return errors.Join(err, s.publicLn.Close())
 	}
+	s.port = newPort(s, s.publicLn)
 	s.public = s.httpServer(s.publicHandler())
 	s.admin = s.httpServer(s.adminHandler())
 	return nil
@@ -55,8 +54,9 @@ func (s *Server) Serve(ctx context.Context) error {
 			return err
 		}
 	}
-	ended := make(chan error, 2)
-	go func() { ended <- s.public.Serve(s.sessions.listener(s, s.publicLn, "public")) }()
+	ended := make(chan error, 3)
+	go func() { ended <- s.port.serve() }()
+	go func() { ended <- s.public.Serve(s.port.handed) }()
 	go func() { ended <- s.admin.Serve(s.sessions.listener(s, s.adminLn, "admin")) }()
 	s.log.Info("serving", "public", s.publicLn.Addr().String(), "admin", s.adminLn.Addr().String(), "instance", s.identity.Instance)
 	timer := time.NewTicker(time.Second)
@@ -98,6 +98,11 @@ func (s *Server) Close(ctx context.Context) error {
 		return nil
 	}
 	var errs []error
+	if s.port != nil {
+		if err := s.port.drain(ctx); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, fmt.Errorf("draining: %w", err))
+		}
+	}
 	for _, srv := range []*http.Server{s.public, s.admin} {
 		if srv == nil {
 			continue
@@ -133,12 +138,12 @@ func (s *Server) httpServer(h http.Handler) *http.Server {
 		Handler:           h,
 		ReadHeaderTimeout: s.cfg().Timeouts.Header,
 		ReadTimeout:       s.cfg().Timeouts.Header + s.cfg().Timeouts.Body,
-		WriteTimeout:      s.cfg().Timeouts.Header + s.cfg().Timeouts.Body + 30*time.Second,
+		WriteTimeout:      s.writeTimeout(),
 		IdleTimeout:       s.cfg().Timeouts.Idle,
 		MaxHeaderBytes:    s.cfg().Limits.HeaderBytes,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			if t, ok := c.(*tls.Conn); ok {
+			if t, ok := c.(interface{ NetConn() net.Conn }); ok {
 				if sess, ok := t.NetConn().(*session); ok {
 					return context.WithValue(ctx, sessionKey{}, sess)
 				}
@@ -148,15 +153,15 @@ func (s *Server) httpServer(h http.Handler) *http.Server {
 	}
 }
 
+// writeTimeout is how long a client may take for its body and the answer.
+func (s *Server) writeTimeout() time.Duration {
+	return s.cfg().Timeouts.Header + s.cfg().Timeouts.Body + 30*time.Second
+}
+
 func newRunID() (string, error) {
 	b := make([]byte, 5)
 	if _, err := rand.Read(b); err != nil {
 		return "", fmt.Errorf("making a run ID: %w", err)
 	}
 	return hex.EncodeToString(b), nil
-}
-
-// requestID numbers a request, uniquely over restarts.
-func (s *Server) requestID() string {
-	return s.run + "-" + itoa(s.requests.Add(1))
 }

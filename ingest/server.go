@@ -65,7 +65,10 @@ type Server struct {
 	batches  sync.Pool    // *batch
 	decoders sync.Pool    // *zstd.Decoder
 
+	dated atomic.Pointer[dateField]
+
 	certificate  atomic.Pointer[tls.Certificate]
+	port         *port
 	public       *http.Server
 	admin        *http.Server
 	publicLn     net.Listener

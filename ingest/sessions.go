@@ -198,11 +198,18 @@ const minTLS = tls.VersionTLS12
 
 // listener puts TLS over sessions.
 func (ss *sessions) listener(s *Server, ln net.Listener, name string) net.Listener {
+	return tls.NewListener(tracked{ln, s, name}, ss.config(s))
+}
+
+// config is how either port speaks TLS over sessions.
+func (ss *sessions) config(s *Server) *tls.Config {
 	base := &tls.Config{
 		MinVersion:   minTLS,
 		CipherSuites: cipherSuites(),
 		NextProtos:   []string{"h2", "http/1.1"},
-		Time:         s.now,
+		// An answer is one record and one write, whatever its size.
+		DynamicRecordSizingDisabled: true,
+		Time:                        s.now,
 		// Asked for and checked in VerifyConnection, so that a certificate of
 		// somebody else's CA is recorded before the handshake is refused.
 		ClientAuth: tls.RequestClientCert,
@@ -224,7 +231,7 @@ func (ss *sessions) listener(s *Server, ln net.Listener, name string) net.Listen
 		own.VerifyConnection = c.verify
 		return own, nil
 	}
-	return tls.NewListener(tracked{ln, s, name}, base)
+	return base
 }
 
 // cipherSuites are those of TLS 1.2 with forward secrecy and AEAD; TLS 1.3

@@ -106,11 +106,11 @@ func (s *Server) deviceStatus(d *device, now time.Time) DeviceStatus {
 func (s *Server) publicStatus(w http.ResponseWriter, r *http.Request) {
 	c := s.begin(w, r)
 	if p := s.mayReadStatus(c, r.PathValue("tenant")); p != nil {
-		s.answer(w, r, c, p)
+		s.answer(w, c, p)
 		return
 	}
 	if p := s.writeStatus(w, r); p != nil {
-		s.answer(w, r, c, p)
+		s.answer(w, c, p)
 	}
 }
 
