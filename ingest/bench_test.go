@@ -130,7 +130,7 @@ func BenchmarkEmptyHandler(b *testing.B) {
 			var buf []byte
 			for left.Add(-1) >= 0 {
 				buf = c.body(buf, 1, "2026-07-01T10:00:00Z")
-				if err := c.post("https://"+addr+"/v1/telemetry", buf, 202); err != nil {
+				if err := c.post("https://"+addr+"/empty", buf, 202); err != nil {
 					return err
 				}
 			}
