@@ -74,21 +74,19 @@ func (c *rawConn) ended(t *testing.T) {
 	}
 }
 
+// closeWrite says that nothing more will be sent.
+func (c *rawConn) closeWrite(t *testing.T) {
+	t.Helper()
+	if err := c.conn.(*tls.Conn).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // hots counts the connections that net/http has not got.
 func (r *rig) hots() int {
 	r.s.port.mu.Lock()
 	defer r.s.port.mu.Unlock()
 	return len(r.s.port.hots)
-}
-
-// await waits for what must come true.
-func await(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for until := time.Now().Add(30 * time.Second); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(until) {
-			t.Fatalf("it never came true: %s", what)
-		}
-	}
 }
 
 // exchange sends a request and gives the answer as it came, but for its date.
@@ -303,7 +301,11 @@ func TestPipelinedRequestsAreAnsweredInOrder(t *testing.T) {
 	const n = 300 // cut at every place of a record and of the reader's room
 	var all strings.Builder
 	for i := range n {
-		all.WriteString(hotPost(r.line(i+1, 1) + strings.Repeat("\n", i%7)))
+		if body := r.line(i+1, 1) + strings.Repeat("\n", i%7); i%2 == 0 {
+			all.WriteString(hotPost(body))
+		} else {
+			all.WriteString(hotPost(string(zip(t, []byte(body))), "Content-Encoding: gzip", "Content-Type: application/x-ndjson"))
+		}
 	}
 	sent := make(chan error, 1)
 	go func() {
@@ -400,9 +402,7 @@ func TestBodyThatBreaksOff(t *testing.T) {
 	if _, err := io.WriteString(c.conn, strings.TrimSuffix(hotPost("abcdef"), "def")); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.conn.CloseWrite(); err != nil {
-		t.Fatal(err)
-	}
+	c.closeWrite(t)
 	if res, body := c.next(t); res.StatusCode != 400 || !strings.Contains(body, string(CodeBodyMalformed)) {
 		t.Errorf("%d %s", res.StatusCode, body)
 	}
@@ -420,9 +420,7 @@ func TestAnswerBehindAHalfClosedConnection(t *testing.T) {
 	if _, err := io.WriteString(c.conn, hotPost(r.line(1, 1))); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.conn.CloseWrite(); err != nil {
-		t.Fatal(err)
-	}
+	c.closeWrite(t)
 	if res, body := c.next(t); res.StatusCode != 202 {
 		t.Errorf("%d %s", res.StatusCode, body)
 	}
