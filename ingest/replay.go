@@ -11,7 +11,7 @@ import (
 // number still is a duplicate, only its content is no longer compared.
 const (
 	maxHoles = 1024
-	maxRuns  = 256
+	maxRuns  = 128
 )
 
 // verdict is what a window says of a number.
@@ -32,7 +32,7 @@ type window struct {
 	high  int64 // highest accepted number; -1: none yet
 	floor int64 // numbers below it are stale
 	holes []hole
-	runs  []run // by seq, not overlapping; may lie above high for dead letters
+	runs  runs // where the numbers stand; may lie above high for dead letters
 }
 
 // hole is a span of numbers that have not come.
@@ -40,11 +40,6 @@ type hole struct {
 	from, to int64
 	since    time.Time // when the first number after it was received
 	leading  bool      // before the first number that ever came: not a gap
-}
-
-// run is where consecutive numbers stand in the tenant's log.
-type run struct {
-	seq, index, n int64
 }
 
 // gap is a hole given up on.
@@ -92,22 +87,8 @@ func (w *window) holeAt(seq int64) int {
 
 // position gives the index in the tenant's log of the entry that holds seq.
 func (w *window) position(seq int64) (int64, bool) {
-	if n := len(w.runs); n == 0 || seq >= w.runs[n-1].seq+w.runs[n-1].n {
-		return 0, false // what is new, mostly
-	}
-	i, found := slices.BinarySearchFunc(w.runs, seq, func(r run, s int64) int {
-		switch {
-		case r.seq+r.n <= s:
-			return -1
-		case r.seq > s:
-			return 1
-		}
-		return 0
-	})
-	if !found {
-		return 0, false
-	}
-	return w.runs[i].index + seq - w.runs[i].seq, true
+	r, ok := w.runs.find(seq)
+	return r.index + seq - r.seq, ok
 }
 
 // accept notes that seq was accepted at index. size is how far the window
@@ -163,7 +144,7 @@ func (w *window) giveUp(from, to int64, leading bool) []gap {
 		return nil
 	}
 	var out []gap
-	for _, r := range w.runs {
+	for r := range w.runs.all() {
 		if r.seq+r.n <= from || r.seq > to {
 			continue
 		}
@@ -231,31 +212,9 @@ func (w *window) mark(seq, index, size int64) {
 	w.place(seq, index)
 }
 
-// place notes where seq stands, joining it to the run that it continues.
+// place notes where seq stands.
 func (w *window) place(seq, index int64) {
-	n := len(w.runs)
-	if n > 0 {
-		if last := &w.runs[n-1]; last.seq+last.n == seq && last.index+last.n == index {
-			last.n++
-			return
-		}
-	}
-	i, found := slices.BinarySearchFunc(w.runs, seq, func(r run, s int64) int {
-		switch {
-		case r.seq+r.n <= s:
-			return -1
-		case r.seq > s:
-			return 1
-		}
-		return 0
-	})
-	if found {
-		return // the first place stands
-	}
-	w.runs = slices.Insert(w.runs, i, run{seq, index, 1})
-	if len(w.runs) > maxRuns {
-		gone := w.runs[0]
-		w.runs = slices.Delete(w.runs, 0, 1)
+	if gone, full := w.runs.place(seq, index); full {
 		w.settle(gone)
 	}
 }

@@ -175,8 +175,8 @@ func TestWindowIsBounded(t *testing.T) {
 	for i := range int64(10_000) {
 		w.accept(2*i, 7*i, 1<<40, t0)
 	}
-	if len(w.holes) > maxHoles || len(w.runs) > maxRuns {
-		t.Errorf("%d holes, %d runs", len(w.holes), len(w.runs))
+	if len(w.holes) > maxHoles || w.runs.count > maxRuns {
+		t.Errorf("%d holes, %d runs", len(w.holes), w.runs.count)
 	}
 	if w.judge(0) != seqStale || w.judge(19_998) != seqSeen || w.judge(19_997) != seqNew {
 		t.Error("old holes must be given up, new ones kept")
