@@ -176,15 +176,15 @@ func (b *batch) known(i int, e *event) (done bool, err error) {
 		return true, nil
 	}
 	w := b.d.windows[e.boot]
-	if w == nil {
-		if e.fault == "" && b.d.staleBoot(e.boot) {
+	verdict := seqNew
+	if w != nil {
+		verdict = w.judge(e.seq)
+	}
+	if verdict == seqNew {
+		if e.fault == "" && (w == nil || w.high < 0) && b.d.staleBoot(e.boot) {
 			b.refuse(i, CodeReplayStale, "boot "+itoa(e.boot)+" lies before all that are kept")
 			return true, nil
 		}
-		return false, nil
-	}
-	verdict := w.judge(e.seq)
-	if verdict == seqNew {
 		return false, nil
 	}
 	if index, ok := w.position(e.seq); ok {

@@ -213,7 +213,7 @@ func (d *device) maybeTaken(boot, seq int64) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	w := d.windows[boot]
-	if w == nil {
+	if w == nil || w.high < 0 {
 		return d.staleBoot(boot)
 	}
 	return w.high >= 0 && seq <= w.high && w.holeAt(seq) < 0

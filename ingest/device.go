@@ -1,8 +1,6 @@
 package ingest
 
 import (
-	"maps"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -114,8 +112,12 @@ type bootGap struct {
 // applyDeadLetter remembers the number of a dead letter, so that the same
 // line sent again is known for a duplicate.
 func (d *device) applyDeadLetter(boot, seq, index, window int64) {
-	if w := d.windows[boot]; w != nil {
-		w.mark(seq, index, window)
+	d.stray(boot).mark(seq, index, window)
+	if d.windows[boot].high >= 0 {
+		return
+	}
+	if lowest, n := d.lowestBoot(false, boot); n >= maxStrays {
+		delete(d.windows, lowest)
 	}
 }
 
@@ -129,30 +131,58 @@ func (d *device) applySeen(received time.Time) {
 // upwards; one below all those kept is stale as a whole.
 const maxBoots = 16
 
+// maxStrays is how many boots are kept of which nothing but dead letters came.
+// They are no windows yet: what a device says in a line that is not taken must
+// not make its other boots stale.
+const maxStrays = 8
+
+// lowestBoot gives the lowest boot and the number of those from which events
+// were accepted, or of those of which only dead letters came; but is left out.
+func (d *device) lowestBoot(accepted bool, but int64) (lowest int64, n int) {
+	for boot, w := range d.windows {
+		if boot == but || (w.high >= 0) != accepted {
+			continue
+		}
+		if n++; n == 1 || boot < lowest {
+			lowest = boot
+		}
+	}
+	return lowest, n
+}
+
 // staleBoot reports whether boot lies below all boots that are kept. The
 // caller holds d.flow or d.mu.
 func (d *device) staleBoot(boot int64) bool {
-	if len(d.windows) < maxBoots || d.windows[boot] != nil {
+	if w := d.windows[boot]; len(d.windows) < maxBoots || w != nil && w.high >= 0 {
 		return false
 	}
-	return boot < slices.Min(slices.Collect(maps.Keys(d.windows)))
+	lowest, n := d.lowestBoot(true, boot)
+	return n >= maxBoots && boot < lowest
 }
 
-// window gives the window of boot, new where there is none, and, where a
-// window had to make room, that one's boot and open gaps.
+// window gives the window of boot, from which an event is about to be
+// accepted, new where there is none, and, where a window had to make room,
+// that one's boot and open gaps.
 func (d *device) window(boot int64) (w *window, leaves int64, gaps []gap) {
-	if w = d.windows[boot]; w != nil {
+	if w = d.windows[boot]; w != nil && w.high >= 0 {
 		return w, 0, nil
 	}
-	if d.windows == nil {
-		d.windows = map[int64]*window{}
-	}
-	w = newWindow()
-	d.windows[boot] = w
-	if len(d.windows) > maxBoots {
-		leaves = slices.Min(slices.Collect(maps.Keys(d.windows)))
+	w = d.stray(boot)
+	if lowest, n := d.lowestBoot(true, boot); n >= maxBoots {
+		leaves = min(lowest, boot)
 		gaps = d.windows[leaves].slide(d.windows[leaves].high + 1)
 		delete(d.windows, leaves)
 	}
 	return w, leaves, gaps
+}
+
+// stray gives what is kept of boot, new where there is nothing.
+func (d *device) stray(boot int64) *window {
+	if d.windows == nil {
+		d.windows = map[int64]*window{}
+	}
+	if d.windows[boot] == nil {
+		d.windows[boot] = newWindow()
+	}
+	return d.windows[boot]
 }

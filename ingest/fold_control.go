@@ -201,7 +201,7 @@ func (st *state) applyDevice(d *device, index int64, e *evidence.AuditEntry) err
 			return err
 		}
 		d.mu.Lock()
-		if w := d.windows[g.Boot]; w != nil {
+		if w := d.windows[g.Boot]; w != nil && w.high >= 0 {
 			w.close(g.To + 1)
 		}
 		d.mu.Unlock()

@@ -3,6 +3,7 @@ package ingest
 import (
 	"math/rand/v2"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 )
@@ -180,5 +181,68 @@ func TestWindowIsBounded(t *testing.T) {
 	}
 	if w.judge(0) != seqStale || w.judge(19_998) != seqSeen || w.judge(19_997) != seqNew {
 		t.Error("old holes must be given up, new ones kept")
+	}
+}
+
+// TestDeadLettersBeforeTheFirstEventOfABoot come again as they were: they are
+// known, and their boots make no other stale.
+func TestDeadLettersBeforeTheFirstEventOfABoot(t *testing.T) {
+	r := newRig(t)
+	r.tenant("nord")
+	pair := r.enrol("nord", "m-1")
+	c := r.deviceClient(pair)
+	line := func(boot int64, typ string) string {
+		return strings.Replace(strings.Replace(r.line(0, 1), "{", `{"boot":`+itoa(boot)+`,`, 1), "power.v1", typ, 1)
+	}
+	one := func(want, line string) {
+		t.Helper()
+		if rec := r.send(c, line); len(rec.Lines) == 0 && want != lineAccepted || len(rec.Lines) == 1 && rec.Lines[0].Status != want {
+			t.Errorf("%s: %+v, want %s", line, rec, want)
+		}
+	}
+	one(lineDeadLettered, line(7, "gas.v1"))
+	one(lineDuplicate, line(7, "gas.v1"))
+	r.restart()
+	c = r.deviceClient(pair)
+	one(lineDuplicate, line(7, "gas.v1"))
+	for boot := range int64(3 * maxBoots) { // far ahead, and none is taken
+		one(lineDeadLettered, line(1000+boot, "gas.v1"))
+	}
+	one(lineAccepted, line(8, "power.v1"))
+	if n := len(r.s.st.device("nord", "m-1").windows); n > maxStrays+1 {
+		t.Errorf("%d boots are kept", n)
+	}
+	for boot := range int64(maxBoots) {
+		one(lineAccepted, line(20+boot, "power.v1"))
+	}
+	one(lineRefused, line(8, "power.v1")) // before all that are kept
+	one(lineDeadLettered, line(9, "gas.v1"))
+	one(lineRefused, strings.Replace(line(9, "power.v1"), `"seq":0`, `"seq":1`, 1)) // and a dead letter does not change that
+	one(lineDuplicate, line(20, "power.v1"))
+	r.sameAsFold()
+	if n := len(r.s.st.device("nord", "m-1").windows); n > maxStrays+maxBoots {
+		t.Errorf("%d boots are kept", n)
+	}
+}
+
+// TestReplayIntoABootThatIsGone holds a dead letter whose boot is no longer
+// kept against the whole log.
+func TestReplayIntoABootThatIsGone(t *testing.T) {
+	r := newRig(t)
+	r.tenant("nord")
+	c := r.deviceClient(r.enrol("nord", "m-1"))
+	line := func(boot int64, kw float64) string {
+		return strings.Replace(r.line(0, kw), "{", `{"boot":`+itoa(boot)+`,`, 1)
+	}
+	for boot := range int64(maxBoots + 1) { // boot 0 goes
+		r.send(c, line(boot, 1))
+	}
+	if rec := r.send(c, line(0, 9000)); rec.DeadLettered != 1 {
+		t.Fatalf("%+v", rec)
+	}
+	r.loosen()
+	_, err := r.admin("ben").ReplayDeadLetter(t.Context(), "nord", maxBoots+1, "wider now", "")
+	if p := refusedWith(t, err, CodeConflict); !strings.Contains(p.Detail, "entry 0") {
+		t.Error(p.Detail)
 	}
 }

@@ -30,8 +30,8 @@ type served struct {
 }
 
 // initServed makes the folder. The events' rates are lifted, since a test
-// sends as fast as it can.
-func initServed(t *testing.T) *served {
+// sends as fast as it can; further lines go into the ingest's section.
+func initServed(t *testing.T, lines ...string) *served {
 	t.Helper()
 	dir := t.TempDir()
 	if out, err := exec.Command("trustpack", "init", dir, "--org", "Acme", "--system", "Meters", "--instance", "acme.example/meters").CombinedOutput(); err != nil {
@@ -47,7 +47,8 @@ func initServed(t *testing.T) *served {
 		admin = quietPort(t)
 	}
 	const rates = "\n  rates:\n    device: {per_second: 1000000, burst: 1000000}\n    tenant: {per_second: 1000000, burst: 1000000}\n"
-	text := strings.NewReplacer("127.0.0.1:8443", public, "127.0.0.1:8444", admin, "\ningest:\n", "\ningest:"+rates).Replace(string(data))
+	more := strings.Join(append(lines, ""), "\n")
+	text := strings.NewReplacer("127.0.0.1:8443", public, "127.0.0.1:8444", admin, "\ningest:\n", "\ningest:"+rates+more).Replace(string(data))
 	if err := os.WriteFile(s.config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
