@@ -17,12 +17,14 @@ func (a *app) benchLedger() *cobra.Command {
 	var f benchFlags
 	var keep string
 	var entries int64
+	var rate float64
 	cmd := &cobra.Command{
 		Use:   "ledger",
 		Short: "Append entries of 248 bytes durably, in process",
 		Long: `Appends entries of 248 bytes durably, in process. With --entries it appends
 so many rather than for a time, and with --keep the ledger stays, checkpoints
-signed, for "ledger fsck" and others to be tried on it.`,
+signed, for "ledger fsck" and others to be tried on it. --rate offers a fixed
+number of appends a second, and counts what one took from when it was due.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := f.check(); err != nil {
@@ -31,6 +33,9 @@ signed, for "ledger fsck" and others to be tried on it.`,
 			if entries < 0 || entries > 1e12 {
 				return fmt.Errorf("--entries: %d is outside 0 to 1000000000000", entries)
 			}
+			if rate < 0 || rate > 1e6 {
+				return fmt.Errorf("--rate: %v is outside 0 to 1000000 appends a second", rate)
+			}
 			a.spareThread()
 			in := f.inBenchDir
 			if keep != "" {
@@ -38,7 +43,7 @@ signed, for "ledger fsck" and others to be tried on it.`,
 			}
 			return in(func(dir string) error {
 				l := f.load()
-				l.events = entries
+				l.events, l.rate = entries, rate
 				r, err := a.loadLedger(cmd.Context(), l, f.tenants, dir)
 				if err != nil {
 					return err
@@ -52,6 +57,7 @@ signed, for "ledger fsck" and others to be tried on it.`,
 	}
 	f.add(cmd, "producers that append at once")
 	cmd.Flags().StringVar(&keep, "keep", "", "make the ledger in this new `folder`, and leave it there")
+	cmd.Flags().Float64Var(&rate, "rate", 0, "offer this many appends a second rather than as many as are made")
 	cmd.Flags().Int64Var(&entries, "entries", 0, "append this many entries rather than for a time")
 	return cmd
 }
