@@ -69,11 +69,15 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request) *call {
 	return c
 }
 
-// refuse records a refusal, durably, and makes the problem the answer.
+// refuse records a refusal, durably, and makes the problem the answer. Where a
+// tenant's requests are refused in quick succession it takes its time.
 func (s *Server) refuse(c *call, p *Problem, to *reply) {
 	if p.Status < 500 {
 		if err := s.refusals.add(c.refused(p)); err != nil {
 			p = s.failure(err)
+		}
+		if c.t != nil {
+			time.Sleep(c.t.pacing.turn(time.Now()))
 		}
 	}
 	to.problem(p)

@@ -48,7 +48,8 @@ func (k deviceKey) compare(o deviceKey) int {
 // tenant is a customer, and the books of its days.
 type tenant struct {
 	evidence.Tenant
-	rate gcra
+	rate   gcra
+	pacing pacing
 
 	// gate is held for reading from when a request is stamped with its time of
 	// receipt until it is entered in the books, and for writing when a day is
