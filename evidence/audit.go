@@ -35,36 +35,38 @@ type Actor struct {
 
 // Types of AuditEntry. The comment gives the shape of Data.
 const (
-	EntryIngestStarted   = "ingest.started"       // {"instance","version","config_sha256"}
-	EntryIngestStopped   = "ingest.stopped"       // none
-	EntryConfigApplied   = "config.applied"       // ConfigApplied
-	EntryConfigRefused   = "config.refused"       // {"error"}: a configuration that could not take effect; the one before it stays in force
-	EntryClockChecked    = "clock.checked"        // ClockCheck: at the start, each hour, and when the clock jumps
-	EntryTenantAdded     = "tenant.added"         // Tenant
-	EntryOperatorAdded   = "operator.added"       // Operator
-	EntryOperatorRemoved = "operator.removed"     // Operator
-	EntryDeviceRequested = "device.requested"     // Device (state requested)
-	EntryDeviceApproved  = "device.approved"      // {"enrolment_code_sha256","expires"}
-	EntryDeviceIssued    = "device.issued"        // Credential
-	EntryDeviceActivated = "device.activated"     // {"fingerprint","source"}: first valid contact
-	EntryQuarantined     = "device.quarantined"   // none; Reason and Ticket are set
-	EntryReleased        = "device.released"      // none
-	EntryRevoked         = "device.revoked"       // none; Reason and Ticket are set
-	EntrySessionsCut     = "device.sessions-cut"  // {"decision_index","connections","elapsed_ms"}: after a quarantine or revocation
-	EntryRefusal         = "refusal"              // Refusal
-	EntryAdminRefused    = "admin.refused"        // {"method","path","status","code"}
-	EntryAlertRaised     = "alert.raised"         // Alert
-	EntryAlertAcked      = "alert.acknowledged"   // {"id"}
-	EntryAlertResolved   = "alert.resolved"       // {"id","resolution"}; no Actor where the condition ended by itself
-	EntryGap             = "gap.recorded"         // {"boot","from_seq","to_seq"}: numbers that never came
-	EntryCredentialSeen  = "credential.seen"      // {"fingerprint","source"}: the first time from this source address
-	EntryBooksClosed     = "books.closed"         // Books
-	EntryDrill           = "drill.result"         // DrillResult
-	EntryLetterReplayed  = "deadletter.replayed"  // {"index","rules"}: of the dead letter in the tenant's log, and the rules that now took it
-	EntryLetterDiscarded = "deadletter.discarded" // {"index"}; Reason is set
-	EntryExportRequested = "export.requested"     // Export
-	EntryExportApproved  = "export.approved"      // {"id"}
-	EntryExport          = "export.completed"     // {"id","requester","approver","scope","rows","bytes","sha256","destination","format"}: each time that the file left
+	EntryIngestStarted   = "ingest.started"           // {"instance","version","config_sha256"}
+	EntryIngestStopped   = "ingest.stopped"           // none
+	EntryConfigApplied   = "config.applied"           // ConfigApplied
+	EntryConfigRefused   = "config.refused"           // {"error"}: a configuration that could not take effect; the one before it stays in force
+	EntryLedgerHeld      = "ledger.held"              // LedgerHeld: at each start, where a copy or witnesses are configured
+	EntryRollbackTaken   = "ledger.rollback-accepted" // RollbackAccepted; Reason is set
+	EntryClockChecked    = "clock.checked"            // ClockCheck: at the start, each hour, and when the clock jumps
+	EntryTenantAdded     = "tenant.added"             // Tenant
+	EntryOperatorAdded   = "operator.added"           // Operator
+	EntryOperatorRemoved = "operator.removed"         // Operator
+	EntryDeviceRequested = "device.requested"         // Device (state requested)
+	EntryDeviceApproved  = "device.approved"          // {"enrolment_code_sha256","expires"}
+	EntryDeviceIssued    = "device.issued"            // Credential
+	EntryDeviceActivated = "device.activated"         // {"fingerprint","source"}: first valid contact
+	EntryQuarantined     = "device.quarantined"       // none; Reason and Ticket are set
+	EntryReleased        = "device.released"          // none
+	EntryRevoked         = "device.revoked"           // none; Reason and Ticket are set
+	EntrySessionsCut     = "device.sessions-cut"      // {"decision_index","connections","elapsed_ms"}: after a quarantine or revocation
+	EntryRefusal         = "refusal"                  // Refusal
+	EntryAdminRefused    = "admin.refused"            // {"method","path","status","code"}
+	EntryAlertRaised     = "alert.raised"             // Alert
+	EntryAlertAcked      = "alert.acknowledged"       // {"id"}
+	EntryAlertResolved   = "alert.resolved"           // {"id","resolution"}; no Actor where the condition ended by itself
+	EntryGap             = "gap.recorded"             // {"boot","from_seq","to_seq"}: numbers that never came
+	EntryCredentialSeen  = "credential.seen"          // {"fingerprint","source"}: the first time from this source address
+	EntryBooksClosed     = "books.closed"             // Books
+	EntryDrill           = "drill.result"             // DrillResult
+	EntryLetterReplayed  = "deadletter.replayed"      // {"index","rules"}: of the dead letter in the tenant's log, and the rules that now took it
+	EntryLetterDiscarded = "deadletter.discarded"     // {"index"}; Reason is set
+	EntryExportRequested = "export.requested"         // Export
+	EntryExportApproved  = "export.approved"          // {"id"}
+	EntryExport          = "export.completed"         // {"id","requester","approver","scope","rows","bytes","sha256","destination","format"}: each time that the file left
 )
 
 // CanaryPrefix begins the IDs of tenants that serve drills and are nobody's
@@ -178,6 +180,34 @@ type Export struct {
 	Destination   string    `json:"destination"`
 	Rows          int64     `json:"rows"`
 	NeedsApproval bool      `json:"needs_approval"`
+}
+
+// LedgerHeld says to what the ledger was held when the ingest started, so that
+// an older copy of its disk is noticed.
+type LedgerHeld struct {
+	Copy      *HeldTo  `json:"copy,omitempty"` // of the last checkpoints, on another disk
+	Witnesses []HeldTo `json:"witnesses,omitempty"`
+	Quorum    int      `json:"quorum"` // witnesses that had to agree
+}
+
+// HeldTo is what one that knows checkpoints said.
+type HeldTo struct {
+	Name string `json:"name"`
+	// State is "agrees", "first-use" (it knew nothing yet), "unreachable",
+	// "failed" (it answered, but not with what can be used) or "contradicts".
+	State  string `json:"state"`
+	Logs   int    `json:"logs"`             // that it agreed to
+	Detail string `json:"detail,omitempty"` // why it does not agree
+}
+
+// RollbackAccepted is a log that an operator knowingly went on with after it
+// was taken back to an older copy.
+type RollbackAccepted struct {
+	Log  string `json:"log"`
+	By   string `json:"by"`   // who knows more of it
+	Seen int64  `json:"seen"` // size of the tree known there
+	Size int64  `json:"size"` // entries the log held
+	What string `json:"what"`
 }
 
 // ClockCheck is what an ingest found of its own clock.

@@ -85,7 +85,7 @@ func (s *Server) adminDo(w http.ResponseWriter, r *http.Request, action string, 
 		return
 	}
 	if err := s.durable(); err != nil && r.Method != http.MethodGet {
-		problem(CodeDurabilityLost, "").write(w)
+		lostProblem(err).write(w)
 		return
 	}
 	out, p := func() (any, *Problem) {

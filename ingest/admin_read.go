@@ -95,6 +95,19 @@ type LogInfo struct {
 	Origin      string `json:"origin"`
 	Size        int64  `json:"size"`
 	VerifierKey string `json:"verifier_key"`
+	Checkpoint  int64  `json:"checkpoint"` // entries under the last one
+	// Kept is how many entries the last checkpoint has that is kept apart, by
+	// the name of who keeps it. It cannot be larger than Checkpoint.
+	Kept map[string]int64 `json:"kept,omitempty"`
+}
+
+// Keeper is one with whom the last checkpoints are kept apart, as the admin
+// API lists it: a witness, or the copy.
+type Keeper struct {
+	Name     string     `json:"name"`
+	State    string     `json:"state"` // as in evidence.HeldTo
+	Detail   string     `json:"detail,omitempty"`
+	LastGood *time.Time `json:"last_good,omitempty"` // on the system's clock
 }
 
 func (s *Server) listLogs(*adminCall) (any, *Problem) {
@@ -104,9 +117,13 @@ func (s *Server) listLogs(*adminCall) (any, *Problem) {
 		if err != nil {
 			return nil, s.failure(err)
 		}
-		out = append(out, LogInfo{name, s.led.Origin(name), s.led.Size(name), key})
+		_, size, err := s.apart.last(name)
+		if err != nil {
+			return nil, s.failure(err)
+		}
+		out = append(out, LogInfo{name, s.led.Origin(name), s.led.Size(name), key, size, s.apart.kept(name)})
 	}
-	return map[string]any{"logs": out}, nil
+	return map[string]any{"logs": out, "keepers": s.apart.list()}, nil
 }
 
 // checkpoint makes a checkpoint of a log that exists, kept for good: whoever

@@ -49,8 +49,9 @@ type AppliedConfig struct {
 }
 
 // fixed names the settings that next changes and that a running ingest cannot
-// change: what its ports were opened with, and the size of the replay windows,
-// which are folded from the logs with one size.
+// change: what its ports were opened with, the size of the replay windows,
+// which are folded from the logs with one size, and what its ledger was held to
+// at the start.
 func (c *Config) fixed(next *Config) []string {
 	var out []string
 	for _, f := range []struct {
@@ -59,7 +60,7 @@ func (c *Config) fixed(next *Config) []string {
 	}{
 		{"listen", c.Listen == next.Listen}, {"admin_listen", c.AdminListen == next.AdminListen},
 		{"timeouts", c.Timeouts == next.Timeouts}, {"limits.header_bytes", c.Limits.HeaderBytes == next.Limits.HeaderBytes},
-		{"replay.window", c.Replay.Window == next.Replay.Window},
+		{"replay.window", c.Replay.Window == next.Replay.Window}, {"ledger", reflect.DeepEqual(c.Ledger, next.Ledger)},
 	} {
 		if !f.same {
 			out = append(out, "ingest."+f.key)

@@ -25,6 +25,7 @@ type Config struct {
 	Approvals    ApprovalPolicy    `yaml:"approvals"`
 	Certificates CertificatePolicy `yaml:"certificates"`
 	Timeouts     Timeouts          `yaml:"timeouts"`
+	Ledger       LedgerPolicy      `yaml:"ledger"`
 }
 
 // Fields are ranges by field of an event's data; "a.b" reaches into objects.
@@ -134,6 +135,7 @@ func DefaultConfig() Config {
 			Device: 365 * day, Operator: 365 * day, Server: 90 * day,
 		},
 		Timeouts: Timeouts{5 * time.Second, 30 * time.Second, 2 * time.Minute},
+		Ledger:   LedgerPolicy{StartWait: 10 * time.Second, Interval: time.Second},
 	}
 }
 
@@ -190,6 +192,9 @@ func (c Config) Validate() error {
 	if err := c.validateDurations(); err != nil {
 		return err
 	}
+	if err := c.Ledger.validate(); err != nil {
+		return fmt.Errorf("ingest.ledger.%w", err)
+	}
 	for typ, fields := range c.Ranges {
 		for field, r := range fields {
 			if r.Min == nil && r.Max == nil {
@@ -218,6 +223,7 @@ func (c Config) validateDurations() error {
 		{"heartbeat.default_interval", c.Heartbeat.DefaultInterval}, {"approvals.code_valid", c.Approvals.CodeValid}, {"exports.valid", c.Exports.Valid},
 		{"certificates.device", c.Certificates.Device}, {"certificates.operator", c.Certificates.Operator}, {"certificates.server", c.Certificates.Server},
 		{"timeouts.header", c.Timeouts.Header}, {"timeouts.body", c.Timeouts.Body}, {"timeouts.idle", c.Timeouts.Idle},
+		{"ledger.start_wait", c.Ledger.StartWait}, {"ledger.interval", c.Ledger.Interval},
 	}
 	for typ, d := range c.Heartbeat.Types {
 		spans = append(spans, span{"heartbeat.types." + typ, d})

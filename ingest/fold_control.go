@@ -14,7 +14,8 @@ import (
 // a change in a device's life, that device's flow; or is alone.
 func (st *state) apply(index int64, e *evidence.AuditEntry) error {
 	switch e.Type {
-	case evidence.EntryIngestStarted, evidence.EntryIngestStopped, evidence.EntrySessionsCut, evidence.EntryAdminRefused, evidence.EntryConfigRefused, evidence.EntryClockChecked:
+	case evidence.EntryIngestStarted, evidence.EntryIngestStopped, evidence.EntrySessionsCut, evidence.EntryAdminRefused, evidence.EntryConfigRefused, evidence.EntryClockChecked,
+		evidence.EntryLedgerHeld, evidence.EntryRollbackTaken:
 		return nil
 	case evidence.EntryDrill:
 		st.drills++

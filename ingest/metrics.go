@@ -52,6 +52,30 @@ func newMetrics(s *Server) *metrics {
 		}),
 		gauge("trustpack_ingest_control_entries", "Entries in the control log.", func() float64 { return float64(s.led.Size(controlLog)) }),
 	)
+	for _, k := range s.apart.keepers() {
+		by := prometheus.Labels{"by": k.name}
+		m.registry.MustRegister(
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+				Name: "trustpack_ingest_checkpoints_kept", Help: "1 while the last attempt to keep checkpoints apart, with a witness or in a copy, went well.", ConstLabels: by,
+			}, func() float64 {
+				k.mu.Lock()
+				defer k.mu.Unlock()
+				if k.state == heldAgrees || k.state == heldFirstUse {
+					return 1
+				}
+				return 0
+			}),
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+				Name: "trustpack_ingest_checkpoints_kept_behind_entries", Help: "Entries of all logs that no checkpoint covers which is kept apart.", ConstLabels: by,
+			}, func() float64 {
+				behind := int64(0)
+				for _, log := range s.led.Logs() {
+					behind += s.led.Size(log) - s.apart.kept(log)[k.name]
+				}
+				return float64(behind)
+			}),
+		)
+	}
 	return m
 }
 

@@ -193,7 +193,7 @@ func (s *Server) admit(c *call, to *reply) (*batch, *Problem) {
 		return nil, p
 	}
 	if err := s.durable(); err != nil {
-		return nil, problem(CodeDurabilityLost, "")
+		return nil, lostProblem(err)
 	}
 	if err := s.noteContact(c); err != nil {
 		return nil, s.failure(err)

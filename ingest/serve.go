@@ -126,6 +126,7 @@ func (s *Server) Close(ctx context.Context) error {
 		_, err := s.record(s.entry(evidence.EntryIngestStopped, evidence.AuditEntry{}))
 		errs = append(errs, err, s.publish(time.Time{}))
 	}
+	s.apart.close(ctx)
 	errs = append(errs, s.led.Close())
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("closing ingest: %w", err)

@@ -35,6 +35,9 @@ type Options struct {
 	Sample     bool             // signed into each checkpoint
 	Logger     *slog.Logger     // nil logs nothing
 	Version    string           // of the program
+	// AcceptRollback, where set, is why an operator goes on with a ledger that
+	// was knowingly taken back to an older copy. It stands in the log.
+	AcceptRollback string
 }
 
 // Server is an open ingest. Open makes one, Listen and Serve run it, Close
@@ -75,6 +78,7 @@ type Server struct {
 	adminLn      net.Listener
 	sourceLimits sourceLimits
 	ownClock     clockWatch
+	apart        *apart
 	closing      atomic.Bool
 	ticking      sync.Mutex
 }
@@ -99,7 +103,9 @@ func Open(o Options) (*Server, error) {
 	s.refusals = newRefusals(s)
 	if err := s.open(); err != nil {
 		if s.led != nil {
-			err = errors.Join(err, s.led.Close())
+			if cerr := s.led.Close(); !errors.Is(err, ledger.ErrRollback) {
+				err = errors.Join(err, cerr)
+			}
 		}
 		return nil, fmt.Errorf("opening ingest: %w", err)
 	}
@@ -131,6 +137,11 @@ func (s *Server) open() (err error) {
 	if r := s.led.Recovery(); r.CutFile != "" {
 		s.log.Warn("cut a torn end off the journal, of which nothing had been acknowledged", "file", r.CutFile, "offset", r.CutAt, "bytes", r.Cut)
 	}
+	s.apart = newApart(s, s.o.Config.Ledger)
+	held, err := s.apart.hold(context.Background())
+	if err != nil {
+		return err
+	}
 	var missed []evidence.AuditEntry
 	if s.st, missed, err = foldAll(s.led, s.cfg().Replay.Window); err != nil {
 		return err
@@ -140,7 +151,14 @@ func (s *Server) open() (err error) {
 	if err := s.renewCertificate(); err != nil {
 		return err
 	}
-	return s.enterStart(missed)
+	if err := s.enterStart(append(held, missed...)); err != nil {
+		return err
+	}
+	if err := s.apart.putAside(s.started); err != nil {
+		return err
+	}
+	s.apart.run()
+	return nil
 }
 
 // ledgerOptions label a sample in every checkpoint.
@@ -152,9 +170,9 @@ func ledgerOptions(o Options, instance string, seed []byte) ledger.Options {
 	return lo
 }
 
-// enterStart logs the start, a changed configuration, and gaps that a crash
-// kept from being recorded.
-func (s *Server) enterStart(missed []evidence.AuditEntry) error {
+// enterStart logs the start, a changed configuration, what the ledger was held
+// to, and gaps that a crash kept from being recorded.
+func (s *Server) enterStart(more []evidence.AuditEntry) error {
 	version, err := s.configVersion(s.set.Load())
 	if err != nil {
 		return err
@@ -174,7 +192,7 @@ func (s *Server) enterStart(missed []evidence.AuditEntry) error {
 			Actor: &evidence.Actor{Name: by, Role: "host"}, Target: "config", Reason: reason, Result: "done", Data: raw(version),
 		}))
 	}
-	for _, e := range missed {
+	for _, e := range more {
 		entries = append(entries, s.entry(e.Type, e))
 	}
 	_, err = s.record(entries...)
@@ -277,11 +295,19 @@ func (s *Server) failure(err error) *Problem {
 	if errors.As(err, &p) {
 		return p
 	}
-	if s.durable() != nil {
-		return problem(CodeDurabilityLost, "")
+	if err := s.durable(); err != nil {
+		return lostProblem(err)
 	}
 	s.log.Error("request failed", "error", err)
 	return problem(CodeInternal, "")
+}
+
+// lostProblem is the answer once nothing can be made durable any more.
+func lostProblem(err error) *Problem {
+	if errors.Is(err, ledger.ErrRollback) {
+		return problem(CodeLedgerRollback, "")
+	}
+	return problem(CodeDurabilityLost, "")
 }
 
 // raw encodes data that always encodes: structs of strings, numbers and times.
@@ -322,7 +348,9 @@ func (s *Server) Tick(ctx context.Context, now time.Time) error {
 
 // publish signs a checkpoint of each log that has grown.
 func (s *Server) publish(time.Time) error {
-	return s.led.PublishCheckpoints()
+	err := s.led.PublishCheckpoints()
+	s.apart.published()
+	return err
 }
 
 // renewCertificate sees to it that the server's certificate fits and lives.

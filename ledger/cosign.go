@@ -56,6 +56,15 @@ func newWitnessVerifier(vkey string) (*witnessVerifier, error) {
 	return &witnessVerifier{name: name, hash: id, key: material[1:]}, nil
 }
 
+// WitnessName is the name in a witness's verifier key, which must be one.
+func WitnessName(vkey string) (string, error) {
+	v, err := newWitnessVerifier(vkey)
+	if err != nil {
+		return "", err
+	}
+	return v.name, nil
+}
+
 // keyID is the hash that stands for a key in signature lines
 // (c2sp.org/signed-note). material is the algorithm byte and the key.
 func keyID(name string, material []byte) uint32 {

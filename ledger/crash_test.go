@@ -90,7 +90,7 @@ func (w *witness) cosign(l *Ledger) error {
 		reply, status := w.other.addCheckpoint(body)
 		return reply, status, nil
 	}
-	return l.Cosign(context.Background(), "a", Witness{"", w.other.key}, ask)
+	return l.Cosign(context.Background(), "a", Witness{Key: w.other.key}, ask)
 }
 
 // letKeeperCatchUp gives the keeper the time to let go of segments, so that

@@ -26,7 +26,7 @@ type RollbackError struct {
 }
 
 func (e *RollbackError) Error() string {
-	return fmt.Sprintf("%v: log %s holds %d entries, but %s %s of size %d (restore a newer copy; nothing more is written or signed)", ErrRollback, e.Log, e.Size, e.By, e.What, e.Seen)
+	return fmt.Sprintf("%v: log %s holds %d entries, but %s %s of size %d (restore the newer copy; nothing more is written or signed)", ErrRollback, e.Log, e.Size, e.By, e.What, e.Seen)
 }
 
 // Unwrap gives ErrRollback.
@@ -36,6 +36,9 @@ func (e *RollbackError) Unwrap() error { return ErrRollback }
 type Witness struct {
 	URL string // submission prefix (c2sp.org/tlog-witness), such as https://witness.example/w1
 	Key string // verifier key of its cosignatures, algorithm 0x04 (c2sp.org/tlog-cosignature)
+	// Accepted, where set, says whether somebody has knowingly accepted that
+	// the log was taken back: that rollback is an error, and ends no writing.
+	Accepted func(*RollbackError) bool
 }
 
 // Post sends body by HTTP POST and gives the reply's body and status. It
@@ -67,7 +70,8 @@ func (l *Ledger) Cosign(ctx context.Context, log string, w Witness, post Post) e
 		return fmt.Errorf("having %s cosigned: %w", log, err)
 	}
 	if err := l.cosign(ctx, log, w, verifier, post); err != nil {
-		if errors.Is(err, ErrRollback) {
+		var r *RollbackError
+		if errors.As(err, &r) && (w.Accepted == nil || !w.Accepted(r)) {
 			err = l.lose("asking witness "+verifier.name, err)
 		}
 		return fmt.Errorf("having %s cosigned by %s: %w", log, verifier.name, err)
@@ -232,6 +236,15 @@ func signerOf(line string) string {
 // log holds less, or another tree, the error is a *RollbackError and the
 // ledger writes and signs nothing any more.
 func (l *Ledger) HoldTo(log string, noteBytes []byte, where string) error {
+	err := l.Compare(log, noteBytes, where)
+	if l.readOnly || !errors.Is(err, ErrRollback) {
+		return err
+	}
+	return l.lose("comparing with "+where, err)
+}
+
+// Compare is HoldTo that ends no writing.
+func (l *Ledger) Compare(log string, noteBytes []byte, where string) error {
 	vkey, err := l.VerifierKey(log)
 	if err != nil {
 		return err
@@ -250,9 +263,5 @@ func (l *Ledger) HoldTo(log string, noteBytes []byte, where string) error {
 	if !errors.As(err, &c) {
 		return err
 	}
-	err = &RollbackError{log, where, seen.Size, t.size(), "has a checkpoint that it contradicts,"}
-	if l.readOnly {
-		return err
-	}
-	return l.lose("comparing with "+where, err)
+	return &RollbackError{log, where, seen.Size, t.size(), "has a checkpoint that it contradicts,"}
 }

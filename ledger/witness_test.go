@@ -165,7 +165,7 @@ func TestWitnessCosigns(t *testing.T) {
 	l := open(t, dir, o)
 	vkey := mustKey(t, l, "a")
 	w := newTestWitness(t, vkey)
-	at := Witness{w.URL + "/", w.key}
+	at := Witness{URL: w.URL + "/", Key: w.key}
 	if err := l.Cosign(t.Context(), "a", at, post); !errors.Is(err, ErrNotFound) {
 		t.Errorf("a log without a checkpoint: %v", err)
 	}
@@ -241,7 +241,7 @@ func TestBadAnswersOfAWitness(t *testing.T) {
 	}
 	text, _, _ := strings.Cut(string(signed), "\n\n")
 	w := newTestWitness(t, mustKey(t, l, "a"))
-	at := Witness{w.URL, w.key}
+	at := Witness{URL: w.URL, Key: w.key}
 	for name, c := range map[string]struct {
 		reply  string
 		status int
@@ -275,7 +275,7 @@ func TestBadAnswersOfAWitness(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"", "a", "a+b", "a+b+c", mustKey(t, l, "a"), strings.Replace(w.key, "w1+", "w2+", 1), w.key + "AA"} {
-		if err := l.Cosign(t.Context(), "a", Witness{w.URL, bad}, post); err == nil || !strings.Contains(err.Error(), "witness key") {
+		if err := l.Cosign(t.Context(), "a", Witness{URL: w.URL, Key: bad}, post); err == nil || !strings.Contains(err.Error(), "witness key") {
 			t.Errorf("key %q: %v", bad, err)
 		}
 	}
@@ -290,7 +290,7 @@ func TestRollbackIsNoticedWhereAWitnessKnowsBetter(t *testing.T) {
 	o.fsys = disk
 	l := open(t, "/ledger", o)
 	w := newTestWitness(t, mustKey(t, l, "a"))
-	at := Witness{w.URL, w.key}
+	at := Witness{URL: w.URL, Key: w.key}
 	cosign := func(l *Ledger) error {
 		if _, err := l.Checkpoint("a"); err != nil {
 			return err

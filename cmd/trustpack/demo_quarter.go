@@ -96,7 +96,7 @@ func (q *quarter) start(ctx context.Context) error {
 	if q.root, err = os.ReadFile(filepath.Join(q.cfg.ingestDir(), "ca", "root.crt")); err != nil {
 		return err
 	}
-	if q.server, err = q.openIngest(q.cfg, q.cfg.Clock, nil); err != nil {
+	if q.server, err = q.openIngest(q.cfg, q.cfg.Clock, nil, ""); err != nil {
 		return err
 	}
 	if err := q.server.Listen(); err != nil {

@@ -21,6 +21,7 @@ import (
 	"trustpack/evidence"
 	"trustpack/ingest"
 	"trustpack/ingest/drill"
+	"trustpack/ledger"
 )
 
 func (a *app) ingestCommand() *cobra.Command {
@@ -28,14 +29,18 @@ func (a *app) ingestCommand() *cobra.Command {
 }
 
 // openIngest opens the ingest of the configuration.
-func (a *app) openIngest(cfg *Config, clock evidence.Clock, logger *slog.Logger) (*ingest.Server, error) {
+func (a *app) openIngest(cfg *Config, clock evidence.Clock, logger *slog.Logger, acceptRollback string) (*ingest.Server, error) {
 	if _, err := os.Stat(cfg.ingestDir()); errors.Is(err, fs.ErrNotExist) {
 		return nil, hint(fmt.Errorf("there is no ingest at %s", cfg.ingestDir()), "make one with 'trustpack init'")
 	}
-	return ingest.Open(ingest.Options{
+	s, err := ingest.Open(ingest.Options{
 		Dir: cfg.ingestDir(), Config: cfg.Ingest, Now: a.now, Clock: clock, Sample: cfg.Sample, Logger: logger, Version: tool(),
-		ReadConfig: a.rereadConfig(cfg),
+		ReadConfig: a.rereadConfig(cfg), AcceptRollback: acceptRollback,
 	})
+	if errors.Is(err, ledger.ErrRollback) {
+		return nil, hint(err, "put the newer state back; if it is lost and this older one is what you restored, say so once with 'trustpack ingest serve --accept-rollback REASON', which the log will hold")
+	}
+	return s, err
 }
 
 // rereadConfig reads another configuration for an ingest that runs with
@@ -83,13 +88,21 @@ func reloadOnHangup(s *ingest.Server, logger *slog.Logger) (stop func()) {
 }
 
 func (a *app) ingestServe() *cobra.Command {
-	return &cobra.Command{
+	var accept string
+	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the ingest until it is told to stop",
 		Long: `Runs the ingest on the addresses in trustpack.yaml and prints one line when it
 is ready. It logs to standard error as JSON. On SIGHUP it reads trustpack.yaml
 again and goes on with it, or, where it cannot, with what it had. On SIGTERM or
-an interrupt it takes no new requests, answers those it has, and ends.`,
+an interrupt it takes no new requests, answers those it has, and ends.
+
+Where ingest.ledger names a copy of the checkpoints or witnesses, and one of
+them knows more of a log than it holds, or another log, the state was taken
+back to an older copy, and the ingest does not start (ledger.rollback). Whoever
+restored that older copy knowingly says why with --accept-rollback: the log
+then holds who knew what, and the reason. What was signed after the copy was
+made stays contradicted for ever.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := a.loadConfig()
@@ -98,7 +111,10 @@ an interrupt it takes no new requests, answers those it has, and ends.`,
 			}
 			logger := slog.New(slog.NewJSONHandler(a.err, nil))
 			a.spareThread()
-			s, err := a.openIngest(cfg, evidence.ClockSystem, logger)
+			if cmd.Flags().Changed("accept-rollback") && strings.TrimSpace(accept) == "" {
+				return errors.New("--accept-rollback: say why")
+			}
+			s, err := a.openIngest(cfg, evidence.ClockSystem, logger, accept)
 			if err != nil {
 				return err
 			}
@@ -113,6 +129,8 @@ an interrupt it takes no new requests, answers those it has, and ends.`,
 			return s.Serve(cmd.Context())
 		},
 	}
+	cmd.Flags().StringVar(&accept, "accept-rollback", "", "go on with state that was knowingly taken back to an older copy, for this `reason`")
+	return cmd
 }
 
 func (a *app) ingestDrill() *cobra.Command {

@@ -44,23 +44,69 @@ func (r *run) checkpoints() part {
 }
 
 // checkpointItems lists what Excerpt.Verify has accepted: a step that did not
-// verify would have made the view an error, and so a gap.
+// verify would have made the view an error, and so a gap. Cosignatures are
+// verified here; how the keepers stand is the ingest's word.
 func (r *run) checkpointItems(p *part, v *logView) {
 	seen := map[int64]bool{}
+	keys, pinned := r.witnessKeys()
+	if len(keys) > 0 && !pinned {
+		p.note = join(p.note, "cosignatures were verified under the keys that the ingest itself names (none are pinned in witness_keys)")
+	}
 	for i, step := range v.excerpt.History {
 		if seen[step.Size] {
 			continue
 		}
 		seen[step.Size] = true
-		position := "history"
-		if i == len(v.excerpt.History)-1 {
-			position = "latest"
+		_, by, err := ledger.OpenCosigned([]byte(step.Note), v.key, keys)
+		if err != nil {
+			p.gap(fmt.Sprintf("cosignatures of checkpoint %d of log %s", step.Size, v.name), err)
+			continue
 		}
-		p.add(fmt.Sprintf("%s@%012d", v.name, step.Size), map[string]any{
+		names := []string{}
+		for _, c := range by {
+			names = append(names, c.Witness)
+		}
+		attributes := map[string]any{
 			"log": v.name, "origin": v.origin, "size": step.Size, "root": step.Root, "time": ts(step.Time),
-			"signature_valid": true, "consistent": true, "position": position, "key_pinned": v.pinned,
-		})
+			"signature_valid": true, "consistent": true, "position": "history", "key_pinned": v.pinned,
+			"cosigned_by": list(names),
+		}
+		if i == len(v.excerpt.History)-1 {
+			attributes["position"] = "latest"
+			attributes["kept_apart"] = r.keptApart(v)
+		}
+		p.add(fmt.Sprintf("%s@%012d", v.name, step.Size), attributes)
 	}
+}
+
+// witnessKeys are the keys under which cosignatures count, and whether they
+// are Config's own.
+func (r *run) witnessKeys() (keys []string, pinned bool) {
+	if len(r.cfg.WitnessKeys) > 0 {
+		return r.cfg.WitnessKeys, true
+	}
+	for _, w := range r.setup.settings.Ledger.Witnesses {
+		keys = append(keys, w.Key)
+	}
+	return keys, false
+}
+
+func (s settings) witnessNames() []string {
+	var out []string
+	for _, w := range s.Ledger.Witnesses {
+		out = append(out, w.Name)
+	}
+	return out
+}
+
+// keptApart is how each keeper of checkpoints stands with the log: how many
+// entries are under the checkpoint that it has, and how it fared last.
+func (r *run) keptApart(v *logView) []any {
+	out := []any{}
+	for _, k := range r.keepers {
+		out = append(out, map[string]any{"by": k.Name, "state": k.State, "size": v.kept[k.Name], "last_good": ts(k.LastGood)})
+	}
+	return out
 }
 
 // citing adds to the log's excerpt the entries that items of this run cite,

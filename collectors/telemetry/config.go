@@ -42,6 +42,9 @@ func (r *run) config() part {
 		},
 		"dead_letters": set.DeadLetters, "exports": set.Exports,
 		"critical_fleets": list(set.Approvals.CriticalFleets),
+		"ledger": map[string]any{
+			"checkpoint_copy": set.Ledger.CheckpointCopy != "", "quorum": set.Ledger.Quorum, "witnesses": list(set.witnessNames()),
+		},
 	})
 	return p
 }

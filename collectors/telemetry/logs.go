@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -25,6 +26,7 @@ type logView struct {
 	origin   string
 	key      string // verifier key used
 	pinned   bool   // the key came from Config and not from the ingest
+	kept     map[string]int64
 	excerpt  ledger.Excerpt
 	head     ledger.Checkpoint
 	replies  []reply // of the excerpt
@@ -52,9 +54,17 @@ func (r *run) log(name string) *logView {
 
 // listedLog is a log as GET /v1/admin/logs lists it.
 type listedLog struct {
-	Name        string `json:"name"`
-	Origin      string `json:"origin"`
-	VerifierKey string `json:"verifier_key"`
+	Name        string           `json:"name"`
+	Origin      string           `json:"origin"`
+	VerifierKey string           `json:"verifier_key"`
+	Kept        map[string]int64 `json:"kept"` // entries under the checkpoint that is kept apart, by who keeps it
+}
+
+// keeper is who keeps checkpoints apart, as the ingest tells it.
+type keeper struct {
+	Name     string    `json:"name"`
+	State    string    `json:"state"`
+	LastGood time.Time `json:"last_good"`
 }
 
 // readLogs lists the logs and reads each one whole.
@@ -62,11 +72,13 @@ func (r *run) readLogs() {
 	r.counts, r.activity, r.replayed = map[string]*counts{}, map[string]*activity{}, map[string]int64{}
 	r.logsReply = r.get("/v1/admin/logs")
 	var listed struct {
-		Logs []listedLog `json:"logs"`
+		Logs    []listedLog `json:"logs"`
+		Keepers []keeper    `json:"keepers"`
 	}
 	if r.logsReply.err = r.logsReply.decode(&listed); r.logsReply.err != nil {
 		return
 	}
+	r.keepers = listed.Keepers
 	// The control log is read first: what is looked for in the tenants' logs
 	// depends on the decisions and settings that it holds.
 	slices.SortStableFunc(listed.Logs, func(a, b listedLog) int {
@@ -81,7 +93,7 @@ func (r *run) readLogs() {
 		return cmp.Compare(a.Name, b.Name)
 	})
 	for _, l := range listed.Logs {
-		v := &logView{name: l.Name, origin: l.Origin, key: l.VerifierKey}
+		v := &logView{name: l.Name, origin: l.Origin, key: l.VerifierKey, kept: l.Kept}
 		if key, ok := r.keys[l.Origin]; ok {
 			v.key, v.pinned = key, true
 		}

@@ -27,8 +27,9 @@ type run struct {
 	opers     []operatorRecord
 	dead      []deadLetter
 	logs      []*logView // control first, then the tenants by name
-	control   []entry    // every entry of the control log
-	versions  []inForce  // of the configuration, from the control log
+	keepers   []keeper
+	control   []entry   // every entry of the control log
+	versions  []inForce // of the configuration, from the control log
 	principal string
 	sample    bool // the ingest or a checkpoint of its logs calls itself a sample
 	simulated bool // or its clock simulated

@@ -58,6 +58,15 @@ type settings struct {
 		Missed          int                 `json:"missed"`
 		Types           map[string]duration `json:"types"`
 	} `json:"heartbeat"`
+	Ledger struct {
+		CheckpointCopy string `json:"checkpoint_copy"`
+		Quorum         int    `json:"quorum"`
+		Witnesses      []struct {
+			Name string `json:"name"`
+			URL  string `json:"url"`
+			Key  string `json:"key"`
+		} `json:"witnesses"`
+	} `json:"ledger"`
 	Approvals struct {
 		CriticalFleets []string `json:"critical_fleets"`
 	} `json:"approvals"`

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"trustpack/evidence"
+	"trustpack/ledger"
 )
 
 // Name is the collector's.
@@ -30,7 +31,10 @@ type Config struct {
 	Key     string   `yaml:"key"`      // its private key, PEM file
 	CA      string   `yaml:"ca"`       // root certificate of the ingest, PEM file
 	LogKeys []string `yaml:"log_keys"` // files (or patterns, *.vkey) with the logs' verifier keys; without them the ingest's own word is taken and that is said
-	Sample  bool     `yaml:"sample"`   // the devices behind the ingest are an example's
+	// WitnessKeys are verifier keys of witnesses, whose cosignatures count.
+	// Without them those of the witnesses that the ingest names do.
+	WitnessKeys []string `yaml:"witness_keys"`
+	Sample      bool     `yaml:"sample"` // the devices behind the ingest are an example's
 }
 
 // Deps are what the collector needs of its surroundings.
@@ -81,6 +85,11 @@ func New(cfg Config, deps Deps) (evidence.Collector, error) {
 	keys, err := readVerifierKeys(cfg.LogKeys)
 	if err != nil {
 		return nil, fmt.Errorf("collector telemetry: %w", err)
+	}
+	for _, key := range cfg.WitnessKeys {
+		if _, err := ledger.WitnessName(key); err != nil {
+			return nil, fmt.Errorf("collector telemetry: witness_keys: %w", err)
+		}
 	}
 	transport := deps.Transport
 	if transport == nil {
