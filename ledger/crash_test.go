@@ -72,7 +72,7 @@ func (w *witness) use(l *Ledger, round int) error {
 		}
 		blob := fmt.Sprintf("state %d/%d", round, i)
 		w.saved = append(w.saved, blob)
-		if err := l.SaveSnapshot("state", map[string]int64{"a": l.Size("a")}, []byte(blob)); err != nil {
+		if err := l.SaveSnapshot("state", map[string]int64{"a": l.Size("a")}, writing(blob)); err != nil {
 			return err
 		}
 		w.snapshot = blob
@@ -155,10 +155,10 @@ func (w *witness) check(t *testing.T, o Options) {
 	if len(seen) > 0 {
 		t.Errorf("entries that nobody appended: %v", seen)
 	}
-	switch s, err := l.LoadSnapshot("state"); {
+	switch s, _, err := load(l, "state"); {
 	case errors.Is(err, ErrNotFound) && w.snapshot == "":
-	case err != nil || slices.Index(w.saved, string(s.Blob)) < slices.Index(w.saved, w.snapshot):
-		t.Errorf("the snapshot is %q, %v; saved was %q", s.Blob, err, w.snapshot)
+	case err != nil || slices.Index(w.saved, s) < slices.Index(w.saved, w.snapshot):
+		t.Errorf("the snapshot is %q, %v; saved was %q", s, err, w.snapshot)
 	}
 	for log := range w.signed { // what is handed out now must not be forgotten either
 		signed, err := l.Checkpoint(log)

@@ -7,8 +7,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash"
+	"io"
 	"io/fs"
+	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -16,33 +20,44 @@ import (
 	"trustpack/internal/durable"
 )
 
-// A snapshot's file: magic "tpsnap01"; length of the header, u32; header, JSON;
-// blob; HMAC-SHA-256 of all that under a key derived from the seed, so that
-// nobody without it can give the process a state that the logs do not.
+// A snapshot's file: magic "tpsnap02", then pieces, each of its length (u32),
+// its bytes and a seal. The first is the header, JSON; those after it are the
+// state; an empty one ends it, and nothing follows. A seal is the HMAC-SHA-256
+// of the seal before, the length and the bytes, under a key derived from the
+// seed: nobody without it can give the process a state that the logs do not,
+// and no byte of the state is passed on before it was checked.
 const (
 	snapshotDir    = "snapshots"
 	snapshotSuffix = ".snap"
-	snapshotMagic  = "tpsnap01"
+	snapshotMagic  = "tpsnap02"
+	snapshotPiece  = 1 << 20
 )
 
-// ErrSnapshot is what LoadSnapshot answers for a snapshot that cannot be
-// relied on: fold the logs instead.
+// ErrSnapshot is what OpenSnapshot and reading answer for a snapshot that
+// cannot be relied on: fold the logs instead.
 var ErrSnapshot = errors.New("the snapshot is of no use")
 
 // Snapshot is a state that was folded from the logs: what the entries up to
 // the sizes made of it. It holds nothing that does not follow from them, so
-// deleting it costs time and nothing else.
+// deleting it costs time and nothing else. Reading gives the state, and ends
+// with io.EOF when all of it was checked, or with an ErrSnapshot: then what
+// was read before is of no use either.
 type Snapshot struct {
 	Time  time.Time
 	Sizes map[string]int64 // of the logs, by name
-	Blob  []byte
+
+	file  durable.File
+	in    io.Reader
+	seal  sealer
+	piece []byte // room for one
+	left  []byte // of it, not yet read
+	err   error
 }
 
 type snapshotHeader struct {
 	Name string                 `json:"name"`
 	Time time.Time              `json:"time"`
 	Logs map[string]snapshotLog `json:"logs"`
-	Blob int64                  `json:"blob"` // bytes
 }
 
 type snapshotLog struct {
@@ -50,25 +65,26 @@ type snapshotLog struct {
 	Root string `json:"root"` // base64
 }
 
-// SaveSnapshot keeps blob as the snapshot of that name, which is written as a
-// log's name is. It binds it to the roots that the logs have at the sizes; a
-// log that is left out has none. That it fails does not end appending.
-func (l *Ledger) SaveSnapshot(name string, sizes map[string]int64, blob []byte) error {
+// SaveSnapshot keeps what write writes as the snapshot of that name, which is
+// written as a log's name is. It binds it to the roots that the logs have at
+// the sizes; a log that is left out has none. Until it returns nil the
+// snapshot before it stands. That it fails does not end appending.
+func (l *Ledger) SaveSnapshot(name string, sizes map[string]int64, write func(io.Writer) error) error {
 	if err := l.enter(); err != nil {
 		return fmt.Errorf("saving snapshot: %w", err)
 	}
 	defer l.inflight.Done()
-	if err := l.saveSnapshot(name, sizes, blob); err != nil {
+	if err := l.saveSnapshot(name, sizes, write); err != nil {
 		return fmt.Errorf("saving snapshot %s: %w", name, err)
 	}
 	return nil
 }
 
-func (l *Ledger) saveSnapshot(name string, sizes map[string]int64, blob []byte) error {
+func (l *Ledger) saveSnapshot(name string, sizes map[string]int64, write func(io.Writer) error) error {
 	if err := CheckLogName(name); err != nil {
 		return err
 	}
-	h := snapshotHeader{name, l.now().UTC(), map[string]snapshotLog{}, int64(len(blob))}
+	h := snapshotHeader{name, l.now().UTC(), map[string]snapshotLog{}}
 	for log, size := range sizes {
 		root, err := l.rootOf(log, size)
 		if err != nil {
@@ -80,13 +96,22 @@ func (l *Ledger) saveSnapshot(name string, sizes map[string]int64, blob []byte) 
 	if err != nil {
 		return err
 	}
-	b := binary.BigEndian.AppendUint32([]byte(snapshotMagic), uint32(len(header)))
-	b = append(append(b, header...), blob...)
 	dir := filepath.Join(l.dir, snapshotDir)
 	if err := durable.MkdirIn(l.fsys, dir, 0o700); err != nil {
 		return err
 	}
-	return durable.WriteFileIn(l.fsys, filepath.Join(dir, name+snapshotSuffix), append(b, l.sealOf(b)...), 0o600)
+	return durable.WriteIn(l.fsys, filepath.Join(dir, name+snapshotSuffix), 0o600, func(out io.Writer) error {
+		p := &pieceWriter{out: out, seal: l.sealer(), b: append(make([]byte, 0, snapshotPiece+64), snapshotMagic...)}
+		p.open()
+		p.b = append(p.b, header...)
+		if err := p.close(); err != nil {
+			return err
+		}
+		if err := write(p); err != nil {
+			return err
+		}
+		return p.end()
+	})
 }
 
 func (l *Ledger) rootOf(log string, size int64) (tlog.Hash, error) {
@@ -100,81 +125,184 @@ func (l *Ledger) rootOf(log string, size int64) (tlog.Hash, error) {
 	return t.rootAt(size)
 }
 
-// sealOf is the seal of a snapshot's bytes.
-func (l *Ledger) sealOf(b []byte) []byte {
-	derive := hmac.New(sha256.New, l.options.Seed)
-	derive.Write([]byte("trustpack snapshot v1\n" + l.options.Instance))
-	seal := hmac.New(sha256.New, derive.Sum(nil))
-	seal.Write(b)
-	return seal.Sum(nil)
+// sealer makes one seal after the other.
+type sealer struct {
+	mac  hash.Hash
+	last []byte
 }
 
-// LoadSnapshot gives the snapshot of that name. There is none: ErrNotFound. It
-// is damaged, or was sealed under another seed, or the logs have less than it
-// says or other entries: ErrSnapshot. Either way the logs say it all.
-func (l *Ledger) LoadSnapshot(name string) (Snapshot, error) {
-	s, err := l.loadSnapshot(name)
+func (l *Ledger) sealer() sealer {
+	derive := hmac.New(sha256.New, l.options.Seed)
+	derive.Write([]byte("trustpack snapshot v2\n" + l.options.Instance))
+	return sealer{hmac.New(sha256.New, derive.Sum(nil)), []byte(snapshotMagic)}
+}
+
+// next seals a piece with its length before it.
+func (s *sealer) next(piece []byte) []byte {
+	s.mac.Reset()
+	s.mac.Write(s.last)
+	s.mac.Write(piece)
+	s.last = s.mac.Sum(s.last[:0])
+	return s.last
+}
+
+// pieceWriter cuts what it is given into pieces.
+type pieceWriter struct {
+	out  io.Writer
+	seal sealer
+	b    []byte // not yet written, with the piece at its end
+	at   int    // where the piece begins in b, with its length
+}
+
+func (p *pieceWriter) open() {
+	p.at = len(p.b)
+	p.b = append(p.b, 0, 0, 0, 0)
+}
+
+func (p *pieceWriter) close() error {
+	piece := p.b[p.at:]
+	binary.BigEndian.PutUint32(piece, uint32(len(piece)-4))
+	p.b = append(p.b, p.seal.next(piece)...)
+	_, err := p.out.Write(p.b)
+	p.b = p.b[:0]
+	p.open()
+	return err
+}
+
+func (p *pieceWriter) Write(b []byte) (int, error) {
+	for rest := b; len(rest) > 0; {
+		n := min(len(rest), snapshotPiece-(len(p.b)-p.at-4))
+		p.b, rest = append(p.b, rest[:n]...), rest[n:]
+		if len(p.b)-p.at-4 == snapshotPiece {
+			if err := p.close(); err != nil {
+				return len(b) - len(rest), err
+			}
+		}
+	}
+	return len(b), nil
+}
+
+// end writes what is left, and the empty piece.
+func (p *pieceWriter) end() error {
+	if len(p.b)-p.at > 4 {
+		if err := p.close(); err != nil {
+			return err
+		}
+	}
+	return p.close()
+}
+
+// OpenSnapshot opens the snapshot of that name; the caller closes it. There is
+// none: ErrNotFound. It is damaged, or was sealed under another seed, or by
+// another version, or the logs have less than it says or other entries:
+// ErrSnapshot. Either way the logs say it all.
+func (l *Ledger) OpenSnapshot(name string) (*Snapshot, error) {
+	s, err := l.openSnapshot(name)
 	if err != nil {
-		return Snapshot{}, fmt.Errorf("loading snapshot %q: %w", name, err)
+		return nil, fmt.Errorf("opening snapshot %q: %w", name, err)
 	}
 	return s, nil
 }
 
-func (l *Ledger) loadSnapshot(name string) (Snapshot, error) {
+func (l *Ledger) openSnapshot(name string) (*Snapshot, error) {
 	if err := CheckLogName(name); err != nil {
-		return Snapshot{}, err
+		return nil, err
 	}
-	b, err := durable.ReadFileIn(l.fsys, filepath.Join(l.dir, snapshotDir, name+snapshotSuffix))
+	f, err := l.fsys.OpenFile(filepath.Join(l.dir, snapshotDir, name+snapshotSuffix), os.O_RDONLY, 0)
 	if errors.Is(err, fs.ErrNotExist) {
-		return Snapshot{}, ErrNotFound
+		return nil, ErrNotFound
 	}
 	if err != nil {
-		return Snapshot{}, err
+		return nil, err
 	}
-	h, blob, err := l.openSnapshot(b)
+	s := &Snapshot{file: f, seal: l.sealer(), Sizes: map[string]int64{}}
+	if err := l.begin(s, name); err != nil {
+		return nil, errors.Join(fmt.Errorf("%w: %w", ErrSnapshot, err), f.Close())
+	}
+	return s, nil
+}
+
+// begin reads magic and header, and holds the latter to the logs.
+func (l *Ledger) begin(s *Snapshot, name string) error {
+	if l.options.Seed == nil {
+		return errors.New("the ledger was opened without the seed that its seals are made with")
+	}
+	size, err := s.file.Size()
 	if err != nil {
-		return Snapshot{}, fmt.Errorf("%w: %w", ErrSnapshot, err)
+		return err
+	}
+	s.in = io.NewSectionReader(s.file, 0, size)
+	magic := make([]byte, len(snapshotMagic))
+	if _, err := io.ReadFull(s.in, magic); err != nil || string(magic) != snapshotMagic {
+		return errors.New("it does not begin as a snapshot of this version does")
+	}
+	header, err := s.next(size)
+	if err != nil {
+		return err
+	}
+	var h snapshotHeader
+	if err := json.Unmarshal(header, &h); err != nil {
+		return fmt.Errorf("reading its header: %w", err)
 	}
 	if h.Name != name {
-		return Snapshot{}, fmt.Errorf("%w: it is snapshot %q under another name", ErrSnapshot, h.Name)
+		return fmt.Errorf("it is snapshot %q under another name", h.Name)
 	}
-	s := Snapshot{Time: h.Time, Sizes: map[string]int64{}, Blob: blob}
+	s.Time = h.Time
 	for log, at := range h.Logs {
 		root, err := l.rootOf(log, at.Size)
 		if err == nil && hashText(root) != at.Root {
 			err = fmt.Errorf("the first %d entries of log %s hash to %s, not to %s", at.Size, log, hashText(root), at.Root)
 		}
 		if err != nil {
-			return Snapshot{}, fmt.Errorf("%w: %w", ErrSnapshot, err)
+			return err
 		}
 		s.Sizes[log] = at.Size
 	}
-	return s, nil
+	return nil
 }
 
-func (l *Ledger) openSnapshot(b []byte) (snapshotHeader, []byte, error) {
-	var h snapshotHeader
-	at := len(snapshotMagic) + 4
-	if len(b) < at+sha256.Size || string(b[:len(snapshotMagic)]) != snapshotMagic {
-		return h, nil, errors.New("it does not begin as a snapshot does, or is too short")
+// next reads a piece of at most limit bytes and checks its seal. The bytes are
+// good until it is called again.
+func (s *Snapshot) next(limit int64) ([]byte, error) {
+	var length [4]byte
+	if _, err := io.ReadFull(s.in, length[:]); err != nil {
+		return nil, fmt.Errorf("it is cut off: %w", err)
 	}
-	if l.options.Seed == nil {
-		return h, nil, errors.New("the ledger was opened without the seed that its seal is made with")
+	n := int64(binary.BigEndian.Uint32(length[:]))
+	if n > limit {
+		return nil, fmt.Errorf("a piece of it claims to have %d bytes", n)
 	}
-	body := b[:len(b)-sha256.Size]
-	if !hmac.Equal(l.sealOf(body), b[len(body):]) {
-		return h, nil, errors.New("it was changed, or sealed with another seed")
+	piece := append(slices.Grow(s.piece[:0], 4+int(n)+sha256.Size), length[:]...)
+	piece = piece[:4+n+sha256.Size]
+	s.piece = piece
+	if _, err := io.ReadFull(s.in, piece[4:]); err != nil {
+		return nil, fmt.Errorf("it is cut off: %w", err)
 	}
-	n := int64(binary.BigEndian.Uint32(body[len(snapshotMagic):]))
-	if n > int64(len(body)-at) {
-		return h, nil, errors.New("its header is cut off")
+	if !hmac.Equal(s.seal.next(piece[:4+n]), piece[4+n:]) {
+		return nil, errors.New("it was changed, or sealed with another seed")
 	}
-	if err := json.Unmarshal(body[at:at+int(n)], &h); err != nil {
-		return h, nil, fmt.Errorf("reading its header: %w", err)
-	}
-	blob := body[at+int(n):]
-	if h.Blob != int64(len(blob)) {
-		return h, nil, fmt.Errorf("it holds %d bytes of state, not %d", len(blob), h.Blob)
-	}
-	return h, blob, nil
+	return piece[4 : 4+n], nil
 }
+
+// Read reads on in the state.
+func (s *Snapshot) Read(b []byte) (int, error) {
+	if len(s.left) == 0 && s.err == nil {
+		if s.left, s.err = s.next(snapshotPiece); s.err != nil {
+			s.err = fmt.Errorf("reading a snapshot: %w: %w", ErrSnapshot, s.err)
+		} else if len(s.left) == 0 {
+			s.err = io.EOF
+			if n, _ := s.in.Read(make([]byte, 1)); n > 0 {
+				s.err = fmt.Errorf("reading a snapshot: %w: something follows its end", ErrSnapshot)
+			}
+		}
+	}
+	if s.err != nil {
+		return 0, s.err
+	}
+	n := copy(b, s.left)
+	s.left = s.left[n:]
+	return n, nil
+}
+
+// Close lets go of the file.
+func (s *Snapshot) Close() error { return s.file.Close() }

@@ -56,8 +56,18 @@ func WriteFile(path string, data []byte, perm fs.FileMode) error {
 
 // WriteFileIn is WriteFile on fsys.
 func WriteFileIn(fsys FS, path string, data []byte, perm fs.FileMode) error {
+	return WriteIn(fsys, path, perm, func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
+	})
+}
+
+// WriteIn is WriteFileIn of what write writes. A long file is brought to the
+// disk piece by piece, so that what others sync meanwhile need not wait for
+// all of it.
+func WriteIn(fsys FS, path string, perm fs.FileMode, write func(io.Writer) error) error {
 	temp := TempName(path)
-	if err := writeSynced(fsys, temp, data, perm); err != nil {
+	if err := writeSynced(fsys, temp, perm, write); err != nil {
 		return errors.Join(fmt.Errorf("writing %s: %w", path, err), removeIfThere(fsys, temp))
 	}
 	if err := fsys.Rename(temp, path); err != nil {
@@ -76,13 +86,32 @@ func removeIfThere(fsys FS, path string) error {
 	return nil
 }
 
-func writeSynced(fsys FS, path string, data []byte, perm fs.FileMode) error {
+// syncPiece is how many bytes of a long file are written between two syncs.
+const syncPiece = 8 << 20
+
+// syncedWriter writes a file from its beginning.
+type syncedWriter struct {
+	f      File
+	at     int64
+	synced int64
+}
+
+func (w *syncedWriter) Write(b []byte) (int, error) {
+	n, err := w.f.WriteAt(b, w.at)
+	w.at += int64(n)
+	if err == nil && w.at-w.synced >= syncPiece {
+		err = w.f.Sync()
+		w.synced = w.at
+	}
+	return n, err
+}
+
+func writeSynced(fsys FS, path string, perm fs.FileMode, write func(io.Writer) error) error {
 	f, err := fsys.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, perm)
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteAt(data, 0)
-	if err == nil {
+	if err = write(&syncedWriter{f: f}); err == nil {
 		err = f.Sync()
 	}
 	return errors.Join(err, f.Close())
