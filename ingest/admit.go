@@ -319,13 +319,14 @@ func (b *batch) note(first int64) (gaps []bootGap) {
 	return gaps
 }
 
+// recordGaps is called within a change.
 func (s *Server) recordGaps(d *device, gaps []bootGap) error {
 	var entries []evidence.AuditEntry
 	for _, g := range gaps {
 		e := gapEntry(d.key, g.boot, g.gap)
 		entries = append(entries, s.entry(e.Type, e))
 	}
-	_, err := s.record(entries...)
+	_, err := s.recordWithin(entries...)
 	return err
 }
 

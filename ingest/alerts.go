@@ -113,5 +113,7 @@ func (s *Server) ageDevice(d *device, limit time.Time) error {
 		}
 	}
 	d.mu.Unlock()
+	change := s.snapshots.begin()
+	defer change.end()
 	return s.recordGaps(d, out)
 }

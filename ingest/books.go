@@ -21,8 +21,17 @@ func (n counts) balanced() bool {
 	return n.received == n.accepted+n.duplicate+n.deadLettered+n.refused
 }
 
+// beforeChange lets a capture under way have what is about to change. The
+// caller holds t.mu, or is alone.
+func (t *tenant) beforeChange() {
+	if k := t.st.capturing.Load(); k != nil {
+		k.tenant(t)
+	}
+}
+
 // count enters n in the books of the day. The caller holds t.mu, or is alone.
 func (t *tenant) count(received time.Time, n counts) {
+	t.beforeChange()
 	key := received.UTC().Format(time.DateOnly)
 	b := t.books[key]
 	if b == nil {

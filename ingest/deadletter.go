@@ -51,6 +51,7 @@ type fate struct {
 // settle changes the fate of the dead letter at index. The caller holds t.mu,
 // or is alone.
 func (t *tenant) settle(index int64, change func(*fate)) {
+	t.beforeChange()
 	f := t.fates[index]
 	change(&f)
 	t.fates[index] = f
@@ -103,6 +104,7 @@ func (st *state) applyLetter(e *evidence.AuditEntry) error {
 
 // bury notes the index of a dead letter. The caller holds t.mu, or is alone.
 func (t *tenant) bury(index int64) {
+	t.beforeChange()
 	i, _ := slices.BinarySearch(t.dead, index)
 	t.dead = slices.Insert(t.dead, i, index)
 }

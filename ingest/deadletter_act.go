@@ -254,10 +254,13 @@ func (s *Server) enterReplay(a *adminCall, set *settings, in letterCall, t *tena
 	received := control.Time
 	_, _, flags := set.Time.judge(e.at, l.Received)
 	line := sender{device: l.Device, gen: l.Generation, received: received, rules: set.rules.hash}.appendReplay(e, flags, l.Index)
+	change := s.snapshots.begin()
+	defer change.end()
 	positions, err := s.append([]ledger.Entry{{Log: t.ID, Data: line}, {Log: controlLog, Data: decided}})
 	if err != nil {
 		return err
 	}
+	change.durable = true
 	index := positions[0].Index
 	d.mu.Lock()
 	gaps := d.applyReplay(e.boot, e.seq, index, s.st.window, received, e.at)
@@ -274,7 +277,9 @@ func (s *Server) enterReplay(a *adminCall, set *settings, in letterCall, t *tena
 	if err != nil {
 		return err
 	}
-	return s.recordGaps(d, gaps)
+	err = s.recordGaps(d, gaps)
+	change.noted = err == nil
+	return err
 }
 
 // appendReplay writes an event that names the dead letter that it was.

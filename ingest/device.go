@@ -11,8 +11,10 @@ import (
 // device is one generation of a device. Lock order: Server.decide, flow,
 // tenant.gate, state.mu, device.mu.
 type device struct {
-	key  deviceKey
-	rate gcra
+	st     *state
+	key    deviceKey
+	number uint32 // its place in state.order
+	rate   gcra
 
 	flow flow
 
@@ -30,6 +32,10 @@ type device struct {
 	letIn     time.Time            // when it was last released from one
 	seenFrom  map[string][]string  // source addresses by fingerprint
 
+	// registryRound is the last capture that holds these fields as they are, or
+	// does not need them; trafficRound is the same of those below.
+	registryRound uint32
+
 	mu           sync.Mutex // guards what follows; never held while waiting for the disk
 	windows      map[int64]*window
 	lastSeen     time.Time // received time of the last entry of any kind
@@ -37,6 +43,15 @@ type device struct {
 	lastEvent    time.Time // newest device time among accepted events
 	accepted     int64
 	firmware     string
+	trafficRound uint32
+}
+
+// beforeTraffic lets a capture under way have what is about to change. The
+// caller holds d.mu, or is alone.
+func (d *device) beforeTraffic() {
+	if k := d.st.capturing.Load(); k != nil {
+		k.traffic(d)
+	}
 }
 
 type provisionStep struct {
@@ -65,6 +80,7 @@ type Decision struct {
 // applyEvent notes an accepted event and gives the gaps that it closed, each
 // with its boot. The caller holds d.mu, or is alone.
 func (d *device) applyEvent(boot, seq, index, window int64, received, at time.Time, fw string) []bootGap {
+	d.beforeTraffic()
 	out := d.applyNumber(boot, seq, index, window, received)
 	d.applySeen(received)
 	if received.After(d.lastAccepted) {
@@ -80,6 +96,7 @@ func (d *device) applyEvent(boot, seq, index, window int64, received, at time.Ti
 // applyReplay notes an accepted event that was a dead letter: it says nothing
 // of whether the device lives now, nor of its firmware.
 func (d *device) applyReplay(boot, seq, index, window int64, received, at time.Time) []bootGap {
+	d.beforeTraffic()
 	out := d.applyNumber(boot, seq, index, window, received)
 	d.applyContent(at)
 	return out
@@ -112,6 +129,7 @@ type bootGap struct {
 // applyDeadLetter remembers the number of a dead letter, so that the same
 // line sent again is known for a duplicate.
 func (d *device) applyDeadLetter(boot, seq, index, window int64) {
+	d.beforeTraffic()
 	d.stray(boot).mark(seq, index, window)
 	if d.windows[boot].high >= 0 {
 		return
@@ -123,6 +141,7 @@ func (d *device) applyDeadLetter(boot, seq, index, window int64) {
 
 func (d *device) applySeen(received time.Time) {
 	if received.After(d.lastSeen) {
+		d.beforeTraffic()
 		d.lastSeen = received
 	}
 }

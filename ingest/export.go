@@ -71,6 +71,9 @@ func (st *state) applyExport(e *evidence.AuditEntry) error {
 	if x == nil {
 		return fmt.Errorf("%s of an export that was never requested, %s", e.Type, clip(d.ID))
 	}
+	changed := *x // a capture may hold the one before
+	x = &changed
+	st.exports[d.ID] = x
 	if e.Type == evidence.EntryExportApproved {
 		x.State, x.Approver, x.ReadyAt = ExportReady, actorName(e.Actor), e.Time
 		return nil

@@ -184,9 +184,13 @@ func (s *Server) takeGroup(group []*batch) {
 	if len(judged) == 0 {
 		return
 	}
+	change := s.snapshots.begin()
+	defer change.end()
 	var err error
 	if first.positions, err = s.appendTo(first.positions, first.entries); err == nil {
+		change.durable = true
 		err = s.noteGroup(d, judged, first.positions)
+		change.noted = err == nil
 	}
 	for _, b := range judged {
 		b.err = err

@@ -5,49 +5,75 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"runtime"
 	"slices"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"trustpack/evidence"
 	"trustpack/ledger"
 )
 
-// fold rebuilds the state from the logs. The control log comes first, then
-// each tenant's; within one log order counts, between them it does not: gaps,
-// which stand in the control log, are applied last, and closing a window's
-// past gives the same result then as it gave when it happened.
-//
-// missed are entries for gaps that events closed but that the control log does
-// not hold, since the process ended between the two.
-func foldAll(led *ledger.Ledger, window int64) (st *state, missed []evidence.AuditEntry, err error) {
-	st = newState(window)
-	var found []deviceGap
-	gaps, err := st.foldControl(led)
-	if err != nil {
-		return nil, nil, fmt.Errorf("folding the control log: %w", err)
-	}
-	for _, t := range st.sortedTenants() {
-		if led.Size(t.ID) == 0 {
-			continue
-		}
-		if err := st.foldTenant(led, t, &found); err != nil {
-			return nil, nil, fmt.Errorf("folding the log of tenant %s: %w", t.ID, err)
-		}
-	}
-	for i := range gaps {
-		if err := st.apply(0, &gaps[i]); err != nil {
-			return nil, nil, fmt.Errorf("folding the control log: a gap: %w", err)
-		}
-	}
-	missed, err = unrecorded(found, gaps)
+// foldAll rebuilds the state from the logs alone.
+func foldAll(led *ledger.Ledger, window int64) (*state, []evidence.AuditEntry, error) {
+	st := newState(window)
+	missed, err := st.fold(led, nil)
 	return st, missed, err
 }
 
-// foldControl applies the control log but for its gaps, which it returns.
-func (st *state) foldControl(led *ledger.Ledger) ([]evidence.AuditEntry, error) {
+// fold takes the state on from the sizes of the logs of which it is to their
+// ends. The control log comes first, then each tenant's; within one log order
+// counts, between them it does not: gaps, which stand in the control log, are
+// applied last, and closing a window's past gives the same result then as it
+// gave when it happened.
+//
+// missed are entries for gaps that events closed but that the control log does
+// not hold, since the process ended between the two.
+func (st *state) fold(led *ledger.Ledger, from map[string]int64) (missed []evidence.AuditEntry, err error) {
+	gaps, err := st.foldControl(led, from[controlLog])
+	if err != nil {
+		return nil, fmt.Errorf("folding the control log: %w", err)
+	}
+	found, err := st.foldTenants(led, from)
+	if err != nil {
+		return nil, err
+	}
+	for i := range gaps {
+		if err := st.apply(0, &gaps[i]); err != nil {
+			return nil, fmt.Errorf("folding the control log: a gap: %w", err)
+		}
+	}
+	return unrecorded(found, gaps)
+}
+
+// foldTenants folds the tenants' logs beside each other: no two have anything
+// in common.
+func (st *state) foldTenants(led *ledger.Ledger, from map[string]int64) ([]deviceGap, error) {
+	tenants := st.sortedTenants()
+	found := make([][]deviceGap, len(tenants))
+	var g errgroup.Group
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for i, t := range tenants {
+		if led.Size(t.ID) == from[t.ID] {
+			continue
+		}
+		g.Go(func() error {
+			if err := st.foldTenant(led, t, from[t.ID], &found[i]); err != nil {
+				return fmt.Errorf("folding the log of tenant %s: %w", t.ID, err)
+			}
+			return nil
+		})
+	}
+	err := g.Wait()
+	return slices.Concat(found...), err
+}
+
+// foldControl applies the control log from an index on but for its gaps, which
+// it returns.
+func (st *state) foldControl(led *ledger.Ledger, index int64) ([]evidence.AuditEntry, error) {
 	var gaps []evidence.AuditEntry
-	index := int64(0)
-	for data, err := range led.Entries(controlLog, 0, math.MaxInt64) {
+	for data, err := range led.Entries(controlLog, index, math.MaxInt64) {
 		if err != nil {
 			return nil, err
 		}
@@ -115,9 +141,8 @@ func gapEntry(k deviceKey, boot int64, g gap) evidence.AuditEntry {
 	}
 }
 
-func (st *state) foldTenant(led *ledger.Ledger, t *tenant, found *[]deviceGap) error {
-	index := int64(0)
-	for data, err := range led.Entries(t.ID, 0, math.MaxInt64) {
+func (st *state) foldTenant(led *ledger.Ledger, t *tenant, index int64, found *[]deviceGap) error {
+	for data, err := range led.Entries(t.ID, index, math.MaxInt64) {
 		if err != nil {
 			return err
 		}

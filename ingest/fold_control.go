@@ -38,7 +38,7 @@ func (st *state) apply(index int64, e *evidence.AuditEntry) error {
 		if err := json.Unmarshal(e.Data, &t); err != nil {
 			return err
 		}
-		st.tenants[t.ID] = &tenant{Tenant: t, books: map[string]*evidence.Books{}, closed: map[string]bool{}, fates: map[int64]fate{}}
+		st.tenants[t.ID] = &tenant{st: st, round: st.round, Tenant: t, books: map[string]*evidence.Books{}, closed: map[string]bool{}, fates: map[int64]fate{}}
 		return nil
 	case evidence.EntryOperatorAdded, evidence.EntryOperatorRemoved:
 		return st.applyOperator(e)
@@ -115,6 +115,9 @@ func (st *state) applyAlert(e *evidence.AuditEntry) error {
 	if e.Actor != nil {
 		by = e.Actor.Name
 	}
+	changed := *a // a capture may hold the one before
+	a = &changed
+	st.alerts[d.ID] = a
 	if e.Type == evidence.EntryAlertAcked {
 		a.AcknowledgedAt, a.AcknowledgedBy = &at, by
 	} else {
@@ -133,6 +136,7 @@ func (st *state) applyBooks(e *evidence.AuditEntry) error {
 		return fmt.Errorf("books of a tenant that was never added, %s", clip(b.Tenant))
 	}
 	t.mu.Lock()
+	t.beforeChange()
 	t.closed[b.Day] = true
 	t.mu.Unlock()
 	return nil
@@ -147,13 +151,20 @@ func (st *state) applyRequested(e *evidence.AuditEntry) error {
 		return fmt.Errorf("a device of a tenant that was never added, %s", clip(r.Tenant))
 	}
 	name := deviceName{r.Tenant, r.ID}
-	d := &device{key: deviceKey{name, r.Generation}, record: r, requested: provisionStep{actorName(e.Actor), e.Time, e.Reason}}
+	d := &device{
+		st: st, number: uint32(len(st.order)), key: deviceKey{name, r.Generation}, record: r,
+		requested: provisionStep{actorName(e.Actor), e.Time, e.Reason}, registryRound: st.round, trafficRound: st.round,
+	}
+	st.order = append(st.order, d)
 	st.devices[d.key] = d
 	st.latest[name] = d
 	return nil
 }
 
 func (st *state) applyDevice(d *device, index int64, e *evidence.AuditEntry) error {
+	if k := st.capturing.Load(); k != nil && e.Type != evidence.EntryGap {
+		k.registry(d)
+	}
 	switch e.Type {
 	case evidence.EntryDeviceApproved:
 		var a struct {
@@ -202,6 +213,7 @@ func (st *state) applyDevice(d *device, index int64, e *evidence.AuditEntry) err
 			return err
 		}
 		d.mu.Lock()
+		d.beforeTraffic()
 		if w := d.windows[g.Boot]; w != nil && w.high >= 0 {
 			w.close(g.To + 1)
 		}

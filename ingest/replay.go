@@ -204,9 +204,11 @@ func (w *window) fill(from, to int64) {
 	}
 }
 
-// mark notes that seq came as a dead letter at index. It moves no mark.
+// mark notes that seq came as a dead letter at index. It moves no mark. What it
+// keeps does not depend on the floor, which rises with gaps that a fold applies
+// last.
 func (w *window) mark(seq, index, size int64) {
-	if w.high >= 0 && (seq < w.floor || seq > w.high+size) {
+	if w.high >= 0 && (seq <= w.high-size || seq > w.high+size) {
 		return
 	}
 	w.place(seq, index)

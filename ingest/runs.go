@@ -137,3 +137,22 @@ func (p *runs) insert(r run) {
 	i, _ := slices.BinarySearchFunc(list, r.seq, func(o run, seq int64) int { return cmp.Compare(o.seq, seq) })
 	*p = packRuns(slices.Insert(list, i, r))
 }
+
+// sound reports whether what is packed can be unpacked, and is as many runs as
+// are counted.
+func (p *runs) sound() bool {
+	n, at := 1, p.from
+	for rest := p.packed; len(rest) > 0; n++ {
+		end := 0
+		for range 3 {
+			_, used := binary.Varint(rest[end:])
+			if used <= 0 {
+				return false
+			}
+			end += used
+		}
+		r, _ := unpackRun(rest, at)
+		at, rest = r.end(), rest[end:]
+	}
+	return n == p.count && at == p.to
+}

@@ -91,8 +91,8 @@ func (s *Server) everySecond(ctx context.Context) {
 }
 
 // Close stops taking connections, lets requests under way end until ctx does,
-// writes what was only counted, signs the last checkpoints and closes the
-// ledger. It may be called once more, to no effect.
+// writes what was only counted, signs the last checkpoints, keeps a snapshot of
+// the state and closes the ledger. It may be called once more, to no effect.
 func (s *Server) Close(ctx context.Context) error {
 	if s.closing.Swap(true) {
 		return nil
@@ -125,7 +125,9 @@ func (s *Server) Close(ctx context.Context) error {
 		errs = append(errs, s.refusals.flush(true))
 		_, err := s.record(s.entry(evidence.EntryIngestStopped, evidence.AuditEntry{}))
 		errs = append(errs, err, s.publish(time.Time{}))
+		s.saveSnapshot()
 	}
+	s.snapshots.running.Wait()
 	s.apart.close(ctx)
 	errs = append(errs, s.led.Close())
 	if err := errors.Join(errs...); err != nil {

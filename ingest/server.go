@@ -81,6 +81,7 @@ type Server struct {
 	apart        *apart
 	closing      atomic.Bool
 	ticking      sync.Mutex
+	snapshots    snapshots
 }
 
 // Open opens the ingest in o.Dir: it reads its identity and keys, compiles the
@@ -142,8 +143,8 @@ func (s *Server) open() (err error) {
 	if err != nil {
 		return err
 	}
-	var missed []evidence.AuditEntry
-	if s.st, missed, err = foldAll(s.led, s.cfg().Replay.Window); err != nil {
+	missed, err := s.foldState()
+	if err != nil {
 		return err
 	}
 	s.started = s.now()
@@ -224,6 +225,13 @@ func (s *Server) entry(typ string, e evidence.AuditEntry) evidence.AuditEntry {
 // says was decided from the state, the caller holds s.decide; where it changes
 // a device's life, the device's flow too.
 func (s *Server) record(entries ...evidence.AuditEntry) ([]int64, error) {
+	change := s.snapshots.begin()
+	defer change.end()
+	return s.recordWithin(entries...)
+}
+
+// recordWithin is record within a change.
+func (s *Server) recordWithin(entries ...evidence.AuditEntry) ([]int64, error) {
 	if len(entries) == 0 {
 		return nil, nil
 	}
@@ -239,6 +247,12 @@ func (s *Server) record(entries ...evidence.AuditEntry) ([]int64, error) {
 	if err != nil {
 		return nil, err
 	}
+	noted := false
+	defer func() {
+		if !noted {
+			s.snapshots.unsound.Store(true)
+		}
+	}()
 	indexes := make([]int64, len(entries))
 	s.st.mu.Lock()
 	defer s.st.mu.Unlock()
@@ -248,6 +262,7 @@ func (s *Server) record(entries ...evidence.AuditEntry) ([]int64, error) {
 			return nil, fmt.Errorf("applying control entry %d: %w", indexes[i], err)
 		}
 	}
+	noted = true
 	return indexes, nil
 }
 
@@ -320,7 +335,7 @@ func raw(v any) json.RawMessage {
 }
 
 // Tick does what is due at now: a look at the process's own clock, counted refusals, heartbeats, aged gaps,
-// books of finished days, checkpoints, the server certificate. Serve calls it
+// books of finished days, checkpoints, a snapshot of the state, the server certificate. Serve calls it
 // every second where the clock is the system's; whoever drives another clock
 // calls it himself. now must be what Options.Now tells, or earlier.
 func (s *Server) Tick(ctx context.Context, now time.Time) error {
@@ -332,7 +347,7 @@ func (s *Server) Tick(ctx context.Context, now time.Time) error {
 	now = now.UTC()
 	for _, duty := range []func(time.Time) error{
 		func(time.Time) error { return s.refusals.flush(s.o.Clock != evidence.ClockSystem) },
-		s.watchSystemClock, s.heartbeats, s.ageGaps, s.closeBooks, s.publish,
+		s.watchSystemClock, s.heartbeats, s.ageGaps, s.closeBooks, s.publish, s.keepSnapshot,
 		func(time.Time) error { return s.renewCertificate() },
 	} {
 		if err := ctx.Err(); err != nil {

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"trustpack/evidence"
@@ -15,7 +16,7 @@ const controlLog = "control"
 
 // state is what the ingest knows. It is the fold of the logs and of nothing
 // else: it changes only through apply (control entries, see fold.go) and
-// through applyBatch (entries of a tenant's log), both after the entries are
+// the methods of devices and tenants (entries of a tenant's log), both after the entries are
 // durable.
 type state struct {
 	mu          sync.RWMutex // guards the maps and all registry fields
@@ -31,7 +32,11 @@ type state struct {
 	exports     map[string]*ExportRecord
 	refusals    map[Code]int64
 	drills      int64
-	window      int64 // of replay windows
+	window      int64     // of replay windows
+	order       []*device // in the order in which they were requested: by number
+
+	capturing atomic.Pointer[capture] // the one under way
+	round     uint32                  // of the last one; changes while nothing else does
 }
 
 type deviceName struct{ tenant, id string }
@@ -47,6 +52,7 @@ func (k deviceKey) compare(o deviceKey) int {
 
 // tenant is a customer, and the books of its days.
 type tenant struct {
+	st *state
 	evidence.Tenant
 	rate   gcra
 	pacing pacing
@@ -63,6 +69,8 @@ type tenant struct {
 	fates  map[int64]fate // of those that are no longer open
 
 	reserved int // dead letters on their way into the log
+
+	round uint32 // of the last capture that holds it as it is, or does not need it
 }
 
 // operator is a person with roles. A removed one is kept, without credential.

@@ -32,6 +32,20 @@ func (l *Ledger) Size(log string) int64 {
 	return t.size()
 }
 
+// Sizes gives the number of acknowledged entries of each log that has any. It
+// waits for nothing: those last acknowledged may not be readable yet.
+func (l *Ledger) Sizes() map[string]int64 {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	out := make(map[string]int64, len(l.logs))
+	for name, t := range l.logs {
+		if n := t.durable.Load(); n > 0 {
+			out[name] = n
+		}
+	}
+	return out
+}
+
 // Origin is the log's origin in checkpoints, and the name of its key.
 func (l *Ledger) Origin(log string) string { return l.options.Instance + "/" + log }
 
