@@ -67,15 +67,8 @@ func (l *Ledger) keep() {
 // second.
 func (l *Ledger) flushTo(p place, spares int) error {
 	point := flushPoint{Segment: p.segment, Group: p.before.number, CRC: p.before.crc, Logs: map[string]flushedLog{}}
-	for _, t := range l.trees() {
-		if t.size() == 0 {
-			continue
-		}
-		at, err := t.bringUp(l.fsys)
-		if err != nil {
-			return err
-		}
-		point.Logs[t.name] = at
+	if err := l.bringUpAll(point.Logs); err != nil {
+		return err
 	}
 	point.Reached = l.reached.Load()
 	if err := writePoint(l.fsys, l.dir, point); err != nil {
