@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -16,6 +17,13 @@ import (
 type Entry struct {
 	Log  string // [a-z0-9][a-z0-9-]{0,62}; a log begins with its first entry
 	Data []byte // 1 to 65,535 bytes
+
+	// Payload is what the entry commits to and a purge can erase, up to 65,535
+	// bytes; empty is none. With one, Data is a JSON object without a member
+	// "payload", of at most 65,458 bytes: the leaf, which is what the tree
+	// hashes and reading gives, has that member at its end, the hex of
+	// SHA-256(salt || Payload). See payload.go.
+	Payload []byte
 }
 
 // Position is where an entry stands.
@@ -41,15 +49,28 @@ type request struct {
 	state  atomic.Int32
 	held   atomic.Int32 // by how many
 	done   chan error
+
+	// commitments are as many as leaves where an entry has a payload, else
+	// none. They and the leaves of such entries follow from the index: who
+	// hashes fills them in.
+	commitments []commitment
 }
 
 type requestRun struct {
 	tree    *tree
 	indexAt int // offset in body of the run's index, u64
+	leaf    int // place of the first entry in leaves
 	count   int
 	entries int // offset in body where the entries begin
 	end     int
 	first   int64
+
+	// Where an entry of the run has a payload: the offset at which the
+	// payloads begin and end, and what the committer decided.
+	payloads    int
+	payloadsEnd int
+	key         *payloadKey
+	received    int64 // Unix time in nanoseconds
 }
 
 const (
@@ -72,7 +93,7 @@ func (p *requestPool) put(r *request) {
 		return
 	}
 	clear(r.runs)
-	r.body, r.leaves, r.runs = r.body[:0], r.leaves[:0], r.runs[:0]
+	r.body, r.leaves, r.runs, r.commitments = r.body[:0], r.leaves[:0], r.runs[:0], r.commitments[:0]
 	r.state.Store(requestWaiting)
 	p.Put(r)
 }
@@ -159,39 +180,74 @@ func (l *Ledger) enter() error {
 	return nil
 }
 
-// encode checks the entries, writes them as runs and hashes them: all the
-// work that needs no order.
+// encode checks the entries, writes them as runs and hashes them, save for
+// those with a payload: all the work that needs no order.
 func (l *Ledger) encode(r *request, entries []Entry) error {
-	var room [16]byte // for index, count and length
+	var room [runHeaderSize + payloadHeaderSize]byte
+	anyPayload := false
 	for i := 0; i < len(entries); {
 		name := entries[i].Log
 		t, err := l.treeFor(name)
 		if err != nil {
 			return fmt.Errorf("appending entry %d: %w", i, err)
 		}
-		r.body = append(r.body, byte(len(name)))
+		end, withPayload := i, false
+		for ; end < len(entries) && entries[end].Log == name; end++ {
+			withPayload = withPayload || len(entries[end].Payload) > 0
+		}
+		kind, header := byte(0), runHeaderSize
+		if withPayload {
+			kind, header, anyPayload = runPayloads, runHeaderSize+payloadHeaderSize, true
+		}
+		r.body = append(r.body, byte(len(name))|kind)
 		r.body = append(r.body, name...)
 		at := len(r.body)
-		r.body = append(r.body, room[:]...)
-		run := requestRun{tree: t, indexAt: at, entries: at + 16}
-		for ; i < len(entries) && entries[i].Log == name; i++ {
-			size := len(entries[i].Data)
-			if size == 0 || size > maxEntry {
-				return fmt.Errorf("appending entry %d to %s: it has %d bytes, want 1 to %d", i, name, size, maxEntry)
+		r.body = append(r.body, room[:header]...)
+		run := requestRun{tree: t, indexAt: at, leaf: len(r.leaves), count: end - i, entries: at + header}
+		for ; i < end; i++ {
+			if err := r.encodeEntry(&entries[i]); err != nil {
+				return fmt.Errorf("appending entry %d to %s: %w", i, name, err)
 			}
-			if len(r.body)+size > maxBatchBytes {
-				return fmt.Errorf("appending: the %d entries of one call are more than %d bytes together", len(entries), maxBatchBytes)
-			}
-			r.body = appendEntry(r.body, entries[i].Data)
-			r.leaves = append(r.leaves, hashLast(r.body, size))
-			run.count++
 		}
 		run.end = len(r.body)
 		binary.BigEndian.PutUint32(r.body[at+8:], uint32(run.count))
 		binary.BigEndian.PutUint32(r.body[at+12:], uint32(run.end-run.entries))
+		if withPayload {
+			run.payloads = run.end
+			for _, e := range entries[end-run.count : end] {
+				r.body = appendEntry(r.body, e.Payload)
+			}
+			run.payloadsEnd = len(r.body)
+			binary.BigEndian.PutUint32(r.body[at+runHeaderSize+12:], uint32(run.payloadsEnd-run.payloads))
+		}
+		if len(r.body) > maxBatchBytes {
+			return fmt.Errorf("appending: the %d entries of one call are more than %d bytes together", len(entries), maxBatchBytes)
+		}
 		r.runs = append(r.runs, run)
 	}
+	if anyPayload {
+		r.commitments = slices.Grow(r.commitments[:0], len(r.leaves))[:len(r.leaves)]
+		clear(r.commitments)
+	}
 	return nil
+}
+
+// encodeEntry writes an entry's data and keeps a place for its leaf hash.
+func (r *request) encodeEntry(e *Entry) error {
+	size := len(e.Data)
+	if size == 0 || size > maxEntry {
+		return fmt.Errorf("it has %d bytes, want 1 to %d", size, maxEntry)
+	}
+	if len(r.body)+size > maxBatchBytes {
+		return fmt.Errorf("the entries of one call are more than %d bytes together", maxBatchBytes)
+	}
+	r.body = appendEntry(r.body, e.Data)
+	if len(e.Payload) == 0 {
+		r.leaves = append(r.leaves, hashLast(r.body, size))
+		return nil
+	}
+	r.leaves = append(r.leaves, tlog.Hash{})
+	return checkPayload(e.Data, e.Payload)
 }
 
 // appendEntry appends an entry as a bundle holds it.

@@ -16,16 +16,18 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 )
 
-// telemetry gives n entries of 248 bytes as the ingest writes them: times,
-// counters and readings differ from one to the next.
-func telemetry(n int) [][]byte {
+// telemetry gives n entries of 248 bytes, data and payload together, as the
+// ingest writes them: times, counters and readings differ from one to the next.
+func telemetry(n int) []Entry {
 	r := rand.New(rand.NewPCG(1, 2))
-	out := make([][]byte, n)
+	out := make([]Entry, n)
 	for i := range out {
 		at := time.Unix(1782900000+int64(i/5000), int64(i%5000)*2e5+r.Int64N(2e5)).UTC()
-		e := fmt.Appendf(nil, `{"t":"event","received":%q,"device":"meter-%05d","gen":1,"boot":3,"seq":%d,"time":%q,"type":"power","rules":"9f86","data":{"w":%.1f,"v":%.1f,"hz":%.2f,"kwh":%.2f},"fw":"4.2.%d"`,
-			at.Format("2006-01-02T15:04:05.000000000Z"), r.IntN(500), 100_000+i/500, at.Add(-time.Duration(r.IntN(2000))*time.Millisecond).Format("2006-01-02T15:04:05.000Z"), 1000+r.Float64()*3000, 225+r.Float64()*10, 49.9+r.Float64()/5, 1e4+r.Float64()*1e3, r.IntN(4))
-		out[i] = append(append(e, bytes.Repeat([]byte(" "), 247-len(e))...), '}')
+		out[i].Payload = fmt.Appendf(nil, `{"w":%.1f,"v":%.1f,"hz":%.2f,"kwh":%.2f}`, 1000+r.Float64()*3000, 225+r.Float64()*10, 49.9+r.Float64()/5, 1e4+r.Float64()*1e3)
+		out[i].Data = fmt.Appendf(nil, `{"boot":3,"device":"meter-%05d","fw":"4.2.%d","gen":1,"received":%q,"rules":"9f86","seq":%d,"t":"event","time":%q,"type":"power"}`,
+			r.IntN(500), r.IntN(4), at.Format("2006-01-02T15:04:05.000000000Z"), 100_000+i/500, at.Add(-time.Duration(r.IntN(2000))*time.Millisecond).Format("2006-01-02T15:04:05.000Z"))
+		rest := 247 - len(out[i].Payload)
+		out[i].Data = append(append(out[i].Data[:len(out[i].Data)-1], bytes.Repeat([]byte(" "), rest-len(out[i].Data)+1)...), '}')
 	}
 	return out
 }
@@ -55,7 +57,8 @@ func BenchmarkAppend(b *testing.B) {
 				for n := producer * 7919; pb.Next(); n++ {
 					log := names[(producer+n)%c.logs]
 					for i := range batch {
-						batch[i] = Entry{log, data[(n*c.batch+i)%len(data)]}
+						batch[i] = data[(n*c.batch+i)%len(data)]
+						batch[i].Log = log
 					}
 					if _, err := l.AppendTo(context.Background(), positions, batch); err != nil {
 						b.Error(err)
@@ -70,7 +73,7 @@ func BenchmarkAppend(b *testing.B) {
 			if err := l.Close(); err != nil {
 				b.Fatal(err)
 			}
-			b.ReportMetric(float64(diskBytes(b, filepath.Join(dir, logsDir)))/n, "disk-B/entry")
+			b.ReportMetric(float64(diskBytes(b, filepath.Join(dir, logsDir))+diskBytes(b, filepath.Join(dir, payloadsDir)))/n, "disk-B/entry")
 		})
 	}
 }
@@ -81,7 +84,8 @@ func appendTelemetry(b *testing.B, l *Ledger, log string, n int) {
 	batch := make([]Entry, 1000)
 	for at := 0; at < n; at += len(batch) {
 		for i := range batch {
-			batch[i] = Entry{log, data[(at+i)%len(data)]}
+			batch[i] = data[(at+i)%len(data)]
+			batch[i].Log = log
 		}
 		if _, err := l.Append(context.Background(), batch...); err != nil {
 			b.Fatal(err)
@@ -106,14 +110,17 @@ func diskBytes(b *testing.B, dir string) int64 {
 	return sum
 }
 
-// BenchmarkHash is the bound: hashing the same entries into a tree, and
+// BenchmarkHash is the bound: hashing the same entries and payloads into a tree, and
 // nothing else, on all processors.
 func BenchmarkHash(b *testing.B) {
 	data := telemetry(10_000)
 	b.RunParallel(func(pb *testing.PB) {
 		var f frontier
+		s := newPayloadKey(0, make([]byte, payloadKeyLen)).salts.Get().(*salter)
 		for n := int64(0); pb.Next(); n++ {
-			f.push(n, LeafHash(data[n%int64(len(data))]), func(int, tlog.Hash) {})
+			e := &data[n%int64(len(data))]
+			c := s.commit(n, e.Payload)
+			f.push(n, s.leafHash(e.Data, &c), func(int, tlog.Hash) {})
 		}
 	})
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "entries/s")
@@ -191,7 +198,7 @@ func BenchmarkCheckpoints(b *testing.B) {
 	l := open(b, b.TempDir(), testOptions())
 	var batch []Entry
 	for i := range 200 {
-		batch = append(batch, Entry{fmt.Sprintf("log-%d", i), []byte("news")})
+		batch = append(batch, Entry{Log: fmt.Sprintf("log-%d", i), Data: []byte("news")})
 	}
 	for b.Loop() {
 		b.StopTimer()

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"encoding/binary"
 	"fmt"
 
 	"github.com/klauspost/compress/zstd"
@@ -49,6 +50,46 @@ func firstEntries(bundle []byte, count int) ([]byte, error) {
 		}
 	}
 	return bundle[:len(bundle)-len(rest)], nil
+}
+
+// leaves is the bundle of the given number as the tree hashes it and others
+// read it: each entry with its commitment.
+func (t *tree) leaves(number int64) ([]byte, error) {
+	bundle, err := t.bundle(number)
+	if err != nil {
+		return nil, err
+	}
+	count, err := entriesIn(bundle)
+	if err != nil || count == 0 {
+		return bundle, err
+	}
+	commitments, err := t.readCommitments(number*tileWidth, count)
+	if err != nil || commitments == nil {
+		return bundle, err
+	}
+	out := make([]byte, 0, len(bundle)+count*(maxEntry-maxWithPayload))
+	for i := range commitments {
+		var data []byte
+		data, bundle = nextEntry(bundle)
+		at := len(out)
+		out = appendLeaf(append(out, 0, 0), data, &commitments[i])
+		size := len(out) - at - 2
+		if size > maxEntry {
+			return nil, &DamageError{File: t.payloads.commitments.name, Offset: -1, Reason: fmt.Sprintf("entry %d is too long to commit to a payload", number*tileWidth+int64(i))}
+		}
+		binary.BigEndian.PutUint16(out[at:], uint16(size))
+	}
+	return out, nil
+}
+
+// entriesIn counts the entries of a bundle.
+func entriesIn(bundle []byte) (n int, err error) {
+	for ; len(bundle) > 0; n++ {
+		if _, bundle, err = cutEntry(bundle); err != nil {
+			return 0, err
+		}
+	}
+	return n, nil
 }
 
 // read is a bundle kept after it was read.

@@ -4,12 +4,14 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // written is what the committer hands on: requests that are durable, or,
 // where a segment was begun, the place of its beginning.
 type written struct {
 	requests []*request
+	hashing  *hashing // nil where all was hashed before
 	last     chain
 	begun    uint64 // number of the segment begun; 0 if none
 }
@@ -32,6 +34,7 @@ type made struct {
 func (l *Ledger) commit() {
 	defer close(l.written)
 	defer close(l.wanted)
+	defer close(l.toHash)
 	asked := false // for the next segment
 	ask := func() {
 		if !asked {
@@ -57,8 +60,14 @@ func (l *Ledger) commit() {
 			asked = false
 			l.written <- written{last: l.journal.last, begun: l.journal.segment.header.number}
 		}
+		if err := l.prepareKeys(group); err != nil {
+			l.refuse(group, l.lose("making a key of payloads", err))
+			continue
+		}
 		sequence(group)
+		hashing := l.hashSoon(group)
 		if err := l.journal.write(group); err != nil {
+			hashing.finish() // nobody may use the requests again before
 			l.refuse(group, l.lose(fmt.Sprintf("writing group %d to %s", l.journal.last.number+1, segmentName(l.journal.segment.header.number)), err))
 			continue
 		}
@@ -66,7 +75,7 @@ func (l *Ledger) commit() {
 			ask()
 		}
 		acknowledge(group)
-		l.written <- written{requests: group, last: l.journal.last}
+		l.written <- written{requests: group, hashing: hashing, last: l.journal.last}
 	}
 }
 
@@ -136,6 +145,33 @@ func (p groupPool) put(g []*request) {
 	}
 }
 
+// prepareKeys gives each run with payloads its day, by the clock now unless the
+// log was later before, and the day's key.
+func (l *Ledger) prepareKeys(group []*request) error {
+	now := int64(-1)
+	for _, r := range group {
+		if len(r.commitments) == 0 {
+			continue
+		}
+		if now < 0 {
+			now = max(0, l.now().UnixNano())
+		}
+		for i := range r.runs {
+			run := &r.runs[i]
+			if run.payloads == 0 {
+				continue
+			}
+			t := run.tree
+			t.received = max(t.received, now)
+			if err := t.useKey(l.fsys, dayOf(time.Unix(0, t.received))); err != nil {
+				return err
+			}
+			run.key, run.received = t.key, t.received
+		}
+	}
+	return nil
+}
+
 // sequence gives each run its first index, by the order of the group alone.
 func sequence(group []*request) {
 	for _, r := range group {
@@ -144,6 +180,11 @@ func sequence(group []*request) {
 			run.first = run.tree.next
 			run.tree.next += int64(run.count)
 			binary.BigEndian.PutUint64(r.body[run.indexAt:], uint64(run.first))
+			if run.payloads > 0 {
+				h := r.body[run.indexAt+runHeaderSize:]
+				binary.BigEndian.PutUint32(h, uint32(run.key.day))
+				binary.BigEndian.PutUint64(h[4:], uint64(run.received))
+			}
 		}
 	}
 }
@@ -179,6 +220,7 @@ func (l *Ledger) integrate() {
 			continue
 		}
 		l.reached.Store(w.last.number)
+		w.hashing.finish()
 		for _, r := range w.requests {
 			l.integrateRequest(r)
 			l.pool.letGo(r)
@@ -188,11 +230,14 @@ func (l *Ledger) integrate() {
 }
 
 func (l *Ledger) integrateRequest(r *request) {
-	leaves := r.leaves
-	for _, run := range r.runs {
-		waiting := run.tree.add(r.body[run.entries:run.end], leaves[:run.count])
-		leaves = leaves[run.count:]
-		if waiting >= flushBytes {
+	for i := range r.runs {
+		run := &r.runs[i]
+		more := addition{entries: r.body[run.entries:run.end], leaves: r.leaves[run.leaf : run.leaf+run.count]}
+		if run.payloads > 0 {
+			more.payloads, more.commitments = r.body[run.payloads:run.payloadsEnd], r.commitments[run.leaf:run.leaf+run.count]
+			more.key, more.received = run.key, run.received
+		}
+		if waiting := run.tree.add(more); waiting >= flushBytes {
 			l.flushSoon(run.tree, waiting)
 		}
 	}

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"maps"
@@ -10,7 +11,9 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"trustpack/internal/durable/crashfs"
 )
@@ -18,7 +21,7 @@ import (
 // witness remembers what a ledger promised: the entries it acknowledged, what
 // else it was given, and the checkpoints it handed out.
 type witness struct {
-	acked  map[Position]string
+	acked  map[Position]Entry
 	maybe  [][]Entry // batches that were refused: there whole, or not at all
 	signed map[string][]string
 	opened map[string]Checkpoint // those of signed that were verified
@@ -48,8 +51,11 @@ func (w *witness) work(o Options) error {
 
 func (w *witness) use(l *Ledger, round int) error {
 	for i := range 6 {
-		data := func(s string) []byte { return fmt.Appendf(nil, "%s %d/%d %s", s, round, i, strings.Repeat("x", 40)) }
-		batch := []Entry{{"a", data("first")}, {"b", data("second")}, {"a", data("third")}}
+		data := func(s string) []byte {
+			return fmt.Appendf(nil, `{"is":"%s %d/%d %s"}`, s, round, i, strings.Repeat("x", 40))
+		}
+		payload := func(s string) []byte { return fmt.Appendf(nil, "payload of %s %d/%d", s, round, i) }
+		batch := []Entry{{"a", data("first"), payload("first")}, {"b", data("second"), nil}, {"a", data("third"), nil}, {"b", data("fourth"), payload("fourth")}}
 		if err := w.append(l, batch); err != nil {
 			return err
 		}
@@ -113,7 +119,7 @@ func (w *witness) append(l *Ledger, batch []Entry) error {
 		return err
 	}
 	for i, p := range at {
-		w.acked[p] = string(batch[i].Data)
+		w.acked[p] = batch[i]
 	}
 	return nil
 }
@@ -129,19 +135,22 @@ func (w *witness) check(t *testing.T, o Options) {
 	defer l.Close()
 	seen := map[string]int{}
 	for _, log := range l.Logs() {
-		for _, e := range entries(t, l, log, 0, math.MaxInt64) {
-			seen[e]++
+		for e, err := range l.Data(log, 0, math.MaxInt64) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			seen[string(e)]++
 		}
 	}
 	for p, want := range w.acked {
-		got, err := l.Entry(p.Log, p.Index)
-		if err != nil || string(got) != want {
-			t.Errorf("acknowledged %v %q is %q, %v", p, want, got, err)
+		data := string(want.Data)
+		if err := checkEntry(l, p, want); err != nil {
+			t.Errorf("acknowledged %v %q: %v", p, data, err)
 		}
-		if seen[want] != 1 {
-			t.Errorf("acknowledged %q is there %d times", want, seen[want])
+		if seen[data] != 1 {
+			t.Errorf("acknowledged %q is there %d times", data, seen[data])
 		}
-		delete(seen, want)
+		delete(seen, data)
 	}
 	for _, batch := range w.maybe {
 		there := seen[string(batch[0].Data)]
@@ -167,7 +176,7 @@ func (w *witness) check(t *testing.T, o Options) {
 		}
 		w.signed[log] = append(slices.Clone(w.signed[log]), string(signed))
 	}
-	if err := w.append(l, []Entry{{"a", []byte("after the fault")}, {"c", []byte("a new log")}}); err != nil {
+	if err := w.append(l, []Entry{{Log: "a", Data: []byte(`{"is":"after the fault"}`), Payload: []byte("late")}, {Log: "c", Data: []byte("a new log")}}); err != nil {
 		t.Errorf("appending after the fault: %v", err)
 	}
 	for log, notes := range w.signed {
@@ -185,6 +194,30 @@ func (w *witness) check(t *testing.T, o Options) {
 	if r, err := Fsck("/ledger", FsckOptions{Instance: o.Instance, Seed: o.Seed, fsys: o.fsys}); err != nil || !r.OK() {
 		t.Errorf("fsck: %v, %v", r.Problems, err)
 	}
+}
+
+// checkEntry holds what stands at a position, leaf and payload, to what was
+// appended.
+func checkEntry(l *Ledger, p Position, want Entry) error {
+	leaf, err := l.Entry(p.Log, p.Index)
+	if err != nil {
+		return err
+	}
+	payload, salt, err := l.Payload(p.Log, p.Index)
+	if want.Payload == nil {
+		if !errors.Is(err, ErrNoPayload) || string(leaf) != string(want.Data) {
+			return fmt.Errorf("leaf %q; payload: %v", leaf, err)
+		}
+		return nil
+	}
+	if err != nil || string(payload) != string(want.Payload) {
+		return fmt.Errorf("payload %q, %v", payload, err)
+	}
+	sum := sha256.Sum256(append(salt, payload...))
+	if made := fmt.Sprintf(`%s,"payload":"%x"}`, want.Data[:len(want.Data)-1], sum); string(leaf) != made {
+		return fmt.Errorf("leaf %q, want %q", leaf, made)
+	}
+	return nil
 }
 
 func (w *witness) checkNotes(t *testing.T, l *Ledger, log string, notes []string) {
@@ -233,13 +266,16 @@ func (w *witness) checkNotes(t *testing.T, l *Ledger, log string, notes []string
 // ways for each operation, or all with LEDGER_EXHAUSTIVE set.
 func TestEveryDurableStepBroken(t *testing.T) {
 	o := testOptions()
-	o.segmentBytes, o.flushLag = 400, 1 // a group each, so that segments are let go and made anew
+	o.segmentBytes, o.flushLag = 600, 1 // a group each, so that segments are let go and made anew
 	run := func(at int, fault crashfs.Fault) (*crashfs.FS, *witness, error) {
 		o := o
 		disk := crashfs.New()
 		o.fsys = disk
+		clock := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
+		var mu sync.Mutex
+		o.Now = func() time.Time { mu.Lock(); defer mu.Unlock(); clock = clock.Add(3 * time.Hour); return clock } // so that payloads are of several days
 		disk.FailAt(at, fault)
-		w := &witness{acked: map[Position]string{}, signed: map[string][]string{}, opened: map[string]Checkpoint{}, other: someWitness(t)}
+		w := &witness{acked: map[Position]Entry{}, signed: map[string][]string{}, opened: map[string]Checkpoint{}, other: someWitness(t)}
 		return disk, w, w.work(o)
 	}
 	disk, w, err := run(0, crashfs.None)
@@ -252,7 +288,13 @@ func TestEveryDurableStepBroken(t *testing.T) {
 		kinds[strings.Fields(op)[0]] = true
 	}
 	anew := slices.ContainsFunc(disk.Operations(), func(op string) bool { return op == "write /ledger/"+segmentName(1) }) && !slices.Contains(disk.Operations(), "remove /ledger/"+segmentName(1))
-	if steps < 100 || len(kinds) < 6 || len(w.acked) != 36 || !anew {
+	keys := 0
+	for _, op := range disk.Operations() {
+		if strings.HasPrefix(op, "rename to /ledger/payloads/a/") {
+			keys++
+		}
+	}
+	if keys < 3 || steps < 100 || len(kinds) < 6 || len(w.acked) != 48 || !anew {
 		t.Fatalf("the workload has %d steps of %d kinds and %d entries: it does not test much", steps, len(kinds), len(w.acked))
 	}
 	all := os.Getenv("LEDGER_EXHAUSTIVE") != ""
@@ -280,7 +322,7 @@ func TestEveryDurableStepBroken(t *testing.T) {
 					continue // all that it read is
 				}
 				o.fsys = after.Reboot(0)
-				w.maybe = append(w.maybe, []Entry{{"a", []byte("after the fault")}, {"c", []byte("a new log")}})
+				w.maybe = append(w.maybe, []Entry{{Log: "a", Data: []byte(`{"is":"after the fault"}`), Payload: []byte("late")}, {Log: "c", Data: []byte("a new log")}})
 				w.check(t, o)
 				if t.Failed() {
 					t.Fatalf("that was step %d (%s), %s, then %s; the workload said: %v", at, disk.Operations()[min(at, len(disk.Operations()))-1], fault, what, err)

@@ -40,8 +40,9 @@ type place struct {
 }
 
 type flushedLog struct {
-	Size       int64 `json:"size"`        // entries
-	EntryBytes int64 `json:"entry_bytes"` // length of the file of entries; those of the others follow from Size
+	Size       int64            `json:"size"`        // entries
+	EntryBytes int64            `json:"entry_bytes"` // length of the file of entries; those of the others follow from Size
+	Payloads   *flushedPayloads `json:"payloads,omitempty"`
 }
 
 // keep is the keeper: it makes the files catch up with the journal, so that
@@ -78,9 +79,11 @@ func (l *Ledger) flushTo(p place, spares int) error {
 }
 
 // bringUp makes the files durable at least as far as the log goes now, and
-// says how far that is.
+// says how far that is, which is to the end of a run.
 func (t *tree) bringUp(fsys durable.FS) (flushedLog, error) {
-	if err := t.flush(fsys, true); err != nil {
+	t.flushing.Lock()
+	defer t.flushing.Unlock()
+	if err := t.flushLocked(fsys, true); err != nil {
 		return flushedLog{}, err
 	}
 	if err := t.sync(fsys); err != nil {
@@ -94,10 +97,18 @@ func (t *tree) bringUp(fsys durable.FS) (flushedLog, error) {
 func (t *tree) flush(fsys durable.FS, whole bool) error {
 	t.flushing.Lock()
 	defer t.flushing.Unlock()
+	return t.flushLocked(fsys, whole)
+}
+
+func (t *tree) flushLocked(fsys durable.FS, whole bool) error {
 	if err := t.makeDir(fsys); err != nil {
 		return err
 	}
-	if err := t.flushEntries(fsys, whole); err != nil {
+	c := t.cut(whole)
+	if err := t.flushEntries(fsys, c); err != nil {
+		return err
+	}
+	if err := t.flushPayloads(fsys, c.payloads); err != nil {
 		return err
 	}
 	t.mu.RLock()
@@ -121,54 +132,67 @@ func (t *tree) flush(fsys durable.FS, whole bool) error {
 	return nil
 }
 
-// flushEntries compresses bundles and writes them. The caller holds flushing.
-func (t *tree) flushEntries(fsys durable.FS, whole bool) error {
-	t.mu.RLock()
-	stored, at, full := t.stored, t.entries.flushed, len(t.open)
+// cut is what is to go to the files: with whole, the entries up to one of them
+// and the payloads of exactly these.
+type cut struct {
+	at       int64    // where in the file of entries
+	bundles  [][]byte // full ones
+	part     []byte   // of the last bundle
+	stored   int64    // entries that the file will hold
+	payloads []*payloadPart
+}
+
+func (t *tree) cut(whole bool) cut {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	full := len(t.open)
 	if t.length.Load()%tileWidth != 0 && full > 0 {
 		full--
 	}
-	bundles := slices.Clone(t.open[:full])
-	var part []byte
-	now := (stored/tileWidth + int64(full)) * tileWidth // what will be stored
+	c := cut{at: t.entries.flushed, bundles: slices.Clone(t.open[:full]), stored: (t.stored/tileWidth + int64(full)) * tileWidth, payloads: t.payloads.cut(whole)}
 	if whole && full < len(t.open) {
-		part, now = t.open[full], t.length.Load()
+		c.part, c.stored = t.open[full], t.length.Load()
 	}
-	t.mu.RUnlock()
-	if full == 0 && part == nil {
+	return c
+}
+
+// flushEntries compresses bundles and writes them. The caller holds flushing.
+func (t *tree) flushEntries(fsys durable.FS, c cut) error {
+	full := len(c.bundles)
+	if full == 0 && c.part == nil {
 		return nil
 	}
 	frames := t.frames[:0]
 	var ends []byte
-	for _, b := range bundles {
+	for _, b := range c.bundles {
 		frames = t.packer.pack(frames, b)
-		ends = binary.BigEndian.AppendUint64(ends, uint64(at)+uint64(len(frames)))
+		ends = binary.BigEndian.AppendUint64(ends, uint64(c.at)+uint64(len(frames)))
 	}
-	if part != nil {
-		frames = t.packer.pack(frames, part)
+	if c.part != nil {
+		frames = t.packer.pack(frames, c.part)
 	}
 	if cap(frames) <= maxKeptBuffer {
 		t.frames = frames
 	}
-	if err := t.write(fsys, &t.entries, frames, at); err != nil {
+	if err := t.write(fsys, &t.entries, frames, c.at); err != nil {
 		return err
 	}
 	t.mu.Lock()
-	t.stored, t.entries.flushed = now, at+int64(len(frames))
+	t.stored, t.entries.flushed = c.stored, c.at+int64(len(frames))
 	t.index.tail = append(t.index.tail, ends...)
-	if part != nil {
-		t.open[full] = t.open[full][len(part):]
+	if c.part != nil {
+		t.open[full] = t.open[full][len(c.part):]
 		if len(t.open[full]) == 0 {
 			full++
 		}
 	}
-	for _, b := range bundles {
+	for _, b := range c.bundles {
 		t.waiting -= len(b)
 	}
-	t.waiting -= len(part)
+	t.waiting -= len(c.part)
 	t.open = slices.Delete(t.open, 0, full)
 	t.mu.Unlock()
-	for _, b := range bundles { // readers copied what they wanted under the lock
+	for _, b := range c.bundles { // readers copied what they wanted under the lock
 		t.buffers.put(b)
 	}
 	return nil
@@ -224,13 +248,11 @@ func (t *tree) makeDir(fsys durable.FS) error {
 	return nil
 }
 
-// sync makes durable what flush wrote.
+// sync makes durable what flush wrote. The caller holds flushing.
 func (t *tree) sync(fsys durable.FS) error {
-	t.flushing.Lock()
-	defer t.flushing.Unlock()
 	t.mu.RLock()
-	packs := t.packs()
-	at := flushedLog{Size: t.stored, EntryBytes: t.entries.flushed}
+	packs, days := t.packs(), slices.Clone(t.payloads.days)
+	at := flushedLog{Size: t.stored, EntryBytes: t.entries.flushed, Payloads: t.payloads.point()}
 	t.mu.RUnlock()
 	for _, p := range packs {
 		if !p.dirty {
@@ -240,6 +262,9 @@ func (t *tree) sync(fsys durable.FS) error {
 			return fmt.Errorf("syncing %s: %w", p.name, err)
 		}
 		p.dirty = false
+	}
+	if err := t.payloads.sync(fsys, days); err != nil {
+		return err
 	}
 	if t.newFiles {
 		if err := fsys.SyncDir(t.dir); err != nil {
@@ -285,6 +310,9 @@ func readPoint(fsys durable.FS, dir string) (flushPoint, error) {
 		if at.Size < 1 || at.EntryBytes < 1 {
 			return damaged(fmt.Sprintf("log %s cannot have %d entries in %d bytes", name, at.Size, at.EntryBytes))
 		}
+		if err := at.Payloads.check(); err != nil {
+			return damaged(fmt.Sprintf("log %s: %v", name, err))
+		}
 	}
 	return p, nil
 }
@@ -292,6 +320,9 @@ func readPoint(fsys durable.FS, dir string) (flushPoint, error) {
 // take opens the log's files for writing and cuts them to what is known to be
 // durable: anything behind that came from the journal and is in it still.
 func (t *tree) take(fsys durable.FS) error {
+	if err := t.payloads.take(fsys); err != nil {
+		return err
+	}
 	entries, err := fsys.ReadDir(t.dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

@@ -32,7 +32,8 @@ type Report struct {
 	Dir              string      `json:"dir"`
 	Logs             []LogReport `json:"logs"`
 	Entries          int64       `json:"entries"`
-	Bytes            int64       `json:"bytes"` // of entries
+	Bytes            int64       `json:"bytes"`    // of entries
+	Payloads         int64       `json:"payloads"` // held against what their entries commit to
 	Seconds          float64     `json:"seconds"`
 	EntriesPerSecond float64     `json:"entries_per_second"`
 	TornBytes        int64       `json:"torn_bytes,omitempty"` // at the journal's end, never acknowledged; the next Open cuts them off
@@ -77,8 +78,9 @@ func (r Report) OK() bool { return len(r.Problems) == 0 }
 // Fsck re-derives the ledger in dir, which no process may be writing to, and
 // writes nothing: every leaf hash from its entry, every tile from the leaves,
 // the root at each signed checkpoint, the signatures, the order of the
-// history, the journal's checksums and chain, and what the journal still has
-// of entries that the logs' files hold. What is wrong is in the report; the
+// history, the journal's checksums and chain, what the journal still has of
+// entries that the logs' files hold, and each payload against what its entry
+// commits to. What is wrong is in the report; the
 // error is for a directory that could not be read at all.
 func Fsck(dir string, o FsckOptions) (Report, error) {
 	report := Report{Dir: dir, Logs: []LogReport{}, Problems: []Problem{}}
@@ -205,7 +207,8 @@ func (f *fsck) logNames() ([]string, error) {
 }
 
 // compareRun holds a run that the logs' files should hold to their leaf
-// hashes; the entries are held to those later.
+// hashes; the entries are held to those later, and the payloads to their
+// commitments.
 func (f *fsck) compareRun(r run) error {
 	t, err := f.l.find(r.log)
 	if err != nil {
@@ -215,15 +218,22 @@ func (f *fsck) compareRun(r run) error {
 	if err != nil {
 		return err
 	}
-	for i, rest := 0, r.entries; len(rest) > 0; i++ {
-		entry, after, err := cutEntry(rest)
-		if err != nil {
+	commitments := make([]commitment, r.count)
+	if r.payloads != nil {
+		if kept, err := t.readCommitments(r.first, r.count); err != nil {
 			return err
+		} else if kept != nil {
+			commitments = kept
 		}
-		if LeafHash(entry) != tlog.Hash(hashes[i*tlog.HashSize:(i+1)*tlog.HashSize]) {
-			f.problem(r.log, r.first+int64(i), t.level(0).name, "the journal's entry hashes to %s, which is not what stands here", hashText(LeafHash(entry)))
+	}
+	var leaf []byte
+	for i, rest := 0, r.entries; len(rest) > 0; i++ {
+		var data []byte
+		data, rest = nextEntry(rest)
+		leaf = appendLeaf(leaf[:0], data, &commitments[i])
+		if LeafHash(leaf) != tlog.Hash(hashes[i*tlog.HashSize:(i+1)*tlog.HashSize]) {
+			f.problem(r.log, r.first+int64(i), t.level(0).name, "the journal's entry hashes to %s, which is not what stands here", hashText(LeafHash(leaf)))
 		}
-		rest = after
 	}
 	return nil
 }
@@ -239,6 +249,11 @@ func (f *fsck) checkLog(name string) error {
 	root, err := f.rederive(t, heads)
 	if err != nil {
 		return f.damage(name, err)
+	}
+	if err := f.payloads(t); err != nil {
+		if err := f.damage(name, err); err != nil {
+			return err
+		}
 	}
 	r.Root = hashText(root)
 	f.report.Logs = append(f.report.Logs, r)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"math"
 )
 
 // The journal's bytes, without the stamps that end each sector of the file (see
@@ -26,6 +27,9 @@ import (
 //	run:
 //	   0  name length, u8; name; index of the first entry, u64; entries, u32; bytes, u32;
 //	      each entry: length, u16; data
+//	run of which an entry has a payload: to the name length 128 is added, and there are
+//	      behind the bytes:       UTC day, u32; time of the commit, Unix nanoseconds, u64; bytes, u32
+//	      behind the last entry:  for each entry, length of its payload or 0, u16; payload
 //
 // A segment is made at its full length before it is needed, of zeros or out of
 // one that is not needed any more, because a sync is cheap where no block and
@@ -36,12 +40,15 @@ import (
 // begins in the chain is said by its first group.
 const (
 	segmentMagic      = "tpledger"
-	segmentVersion    = 3
+	segmentVersion    = 4 // version 3 knew no payloads, and is read
 	segmentHeaderSize = 64
 	groupHeaderSize   = 28
 	markerSize        = 8
 	maxGroupBody      = 1 << 28
 	maxEntry          = 1<<16 - 1
+	runHeaderSize     = 16
+	payloadHeaderSize = 16
+	runPayloads       = 0x80
 )
 
 type marker [markerSize]byte
@@ -76,7 +83,7 @@ func parseSegmentHeader(b []byte) (segmentHeader, error) {
 	if castagnoli(b[:60]) != binary.BigEndian.Uint32(b[60:]) {
 		return h, errors.New("the checksum of its header is wrong")
 	}
-	if v := binary.BigEndian.Uint32(b[8:]); v != segmentVersion {
+	if v := binary.BigEndian.Uint32(b[8:]); v != segmentVersion && v != segmentVersion-1 {
 		return h, fmt.Errorf("it has format version %d; this program reads version %d", v, segmentVersion)
 	}
 	h.number = binary.BigEndian.Uint64(b[16:])
@@ -152,44 +159,90 @@ type run struct {
 	first   int64
 	count   int
 	entries []byte // an entry bundle: u16 length and data of each
+
+	payloads []byte // as many, as a bundle; nil where no entry has one
+	day      utcDay
+	received int64 // Unix time in nanoseconds
 }
 
 // parseRuns reads a group's body and calls each for every run in order.
 func parseRuns(body []byte, each func(run) error) error {
 	for len(body) > 0 {
-		nameLen := int(body[0])
-		if len(body) < 1+nameLen+16 {
-			return errors.New("run is cut off")
-		}
-		r := run{log: string(body[1 : 1+nameLen])}
-		if err := CheckLogName(r.log); err != nil {
+		r, rest, err := parseRun(body)
+		if err != nil {
 			return err
-		}
-		body = body[1+nameLen:]
-		first := binary.BigEndian.Uint64(body)
-		count, size := binary.BigEndian.Uint32(body[8:]), binary.BigEndian.Uint32(body[12:])
-		body = body[16:]
-		if first > 1<<62 || count == 0 || int64(size) > int64(len(body)) {
-			return errors.New("run has an impossible index, count or size")
-		}
-		r.first, r.count, r.entries, body = int64(first), int(count), body[:size], body[size:]
-		n := 0
-		for rest := r.entries; len(rest) > 0; n++ {
-			entry, after, err := cutEntry(rest)
-			if err != nil {
-				return err
-			}
-			if len(entry) == 0 {
-				return errors.New("run holds an empty entry")
-			}
-			rest = after
-		}
-		if n != r.count {
-			return fmt.Errorf("run of %d entries says it holds %d", n, r.count)
 		}
 		if err := each(r); err != nil {
 			return err
 		}
+		body = rest
+	}
+	return nil
+}
+
+// parseRun takes the first run off a group's body.
+func parseRun(body []byte) (r run, rest []byte, err error) {
+	withPayload, nameLen, header := body[0]&runPayloads != 0, int(body[0]&^runPayloads), runHeaderSize
+	if withPayload {
+		header += payloadHeaderSize
+	}
+	if len(body) < 1+nameLen+header {
+		return r, nil, errors.New("run is cut off")
+	}
+	r.log = string(body[1 : 1+nameLen])
+	if err := CheckLogName(r.log); err != nil {
+		return r, nil, err
+	}
+	h := body[1+nameLen : 1+nameLen+header]
+	body = body[1+nameLen+header:]
+	first := binary.BigEndian.Uint64(h)
+	count, size := binary.BigEndian.Uint32(h[8:]), binary.BigEndian.Uint32(h[12:])
+	if first > 1<<62 || count == 0 || int64(size) > int64(len(body)) {
+		return r, nil, errors.New("run has an impossible index, count or size")
+	}
+	r.first, r.count, r.entries, body = int64(first), int(count), body[:size], body[size:]
+	if err := checkBundle(r.entries, r.count, 1); err != nil || !withPayload {
+		return r, body, err
+	}
+	h = h[runHeaderSize:]
+	day, received := binary.BigEndian.Uint32(h), binary.BigEndian.Uint64(h[4:])
+	size = binary.BigEndian.Uint32(h[12:])
+	if day > maxDay || received > math.MaxInt64 || int64(size) > int64(len(body)) {
+		return r, nil, errors.New("run has payloads of an impossible day, time or size")
+	}
+	r.day, r.received, r.payloads, body = utcDay(day), int64(received), body[:size:size], body[size:]
+	if err := checkBundle(r.payloads, r.count, 0); err != nil {
+		return r, nil, err
+	}
+	for entries, payloads := r.entries, r.payloads; len(entries) > 0; {
+		var data, payload []byte
+		data, entries = nextEntry(entries)
+		payload, payloads = nextEntry(payloads)
+		if len(payload) == 0 {
+			continue
+		}
+		if err := checkPayload(data, payload); err != nil {
+			return r, nil, fmt.Errorf("entry with a payload: %w", err)
+		}
+	}
+	return r, body, nil
+}
+
+// checkBundle holds a bundle to its count of entries of at least that size.
+func checkBundle(bundle []byte, count, least int) error {
+	n := 0
+	for ; len(bundle) > 0; n++ {
+		entry, rest, err := cutEntry(bundle)
+		if err != nil {
+			return err
+		}
+		if len(entry) < least {
+			return errors.New("run holds an empty entry")
+		}
+		bundle = rest
+	}
+	if n != count {
+		return fmt.Errorf("run of %d entries says it holds %d", n, count)
 	}
 	return nil
 }

@@ -12,6 +12,7 @@
 //	journal/0000000007.seg  groups, see group.go and spare.go
 //	flushed.json            how far the files below are durable
 //	logs/NAME/level-L       tile hashes, entries, entries.idx: see tree.go
+//	payloads/NAME/DAY.*     what entries commit to: see payload.go, store.go
 //	signed.jsonl            the last checkpoint of each log, kept apart
 //	history.jsonl           earlier checkpoints
 //	snapshots/NAME.snap     states folded from the logs, see snapshot.go
@@ -39,7 +40,7 @@ type Options struct {
 	Instance   string           // a log's origin is Instance + "/" + its name
 	Seed       []byte           // 32-byte Ed25519 seed that signs checkpoints; OpenReadOnly can do without
 	Extensions []string         // extension lines signed into each checkpoint, such as "sample=true clock=simulated"
-	Now        func() time.Time // dates checkpoints in the history; nil is time.Now
+	Now        func() time.Time // dates checkpoints in the history and payloads; nil is time.Now
 
 	fsys         durable.FS // nil is the disk
 	flushLag     int        // segments the logs' files may be behind; 0 is defaultLag
@@ -87,6 +88,8 @@ type Ledger struct {
 	written  chan written
 	wanted   chan wanted
 	made     chan made
+	toHash   chan *hashing
+	hashers  int
 	due      chan *tree // logs to be flushed
 	flushers sync.WaitGroup
 	flushes  chan place
@@ -138,6 +141,11 @@ func Open(dir string, o Options) (*Ledger, error) {
 	l.flushes = make(chan place, 1)
 	l.due = make(chan *tree, 64)
 	l.kept = make(chan struct{})
+	l.hashers = max(1, runtime.GOMAXPROCS(0)/2)
+	l.toHash = make(chan *hashing, 4*l.hashers)
+	for range l.hashers {
+		l.flushers.Go(l.hashDue)
+	}
 	for range max(1, runtime.GOMAXPROCS(0)/2) {
 		l.flushers.Go(l.flushDue)
 	}
@@ -267,6 +275,7 @@ func (l *Ledger) release() error {
 		for _, p := range t.packs() {
 			errs = append(errs, p.close())
 		}
+		errs = append(errs, t.payloads.close())
 	}
 	if l.lock != nil {
 		errs = append(errs, l.lock.Unlock())

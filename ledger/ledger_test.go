@@ -42,7 +42,7 @@ func open(t testing.TB, dir string, o Options) *Ledger {
 
 func appendOne(t testing.TB, l *Ledger, log, data string) int64 {
 	t.Helper()
-	at, err := l.Append(context.Background(), Entry{log, []byte(data)})
+	at, err := l.Append(context.Background(), Entry{Log: log, Data: []byte(data)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +53,7 @@ func fill(t testing.TB, l *Ledger, log string, n int) {
 	t.Helper()
 	var batch []Entry
 	for i := range n {
-		batch = append(batch, Entry{log, fmt.Appendf(nil, "%s entry %d", log, int(l.Size(log))+i)})
+		batch = append(batch, Entry{Log: log, Data: fmt.Appendf(nil, "%s entry %d", log, int(l.Size(log))+i)})
 	}
 	if _, err := l.Append(context.Background(), batch...); err != nil {
 		t.Fatal(err)
@@ -75,7 +75,7 @@ func entries(t testing.TB, l *Ledger, log string, from, to int64) []string {
 func TestAppendIsReadBackAndSurvivesReopening(t *testing.T) {
 	dir := t.TempDir()
 	l := open(t, dir, testOptions())
-	at, err := l.Append(context.Background(), Entry{"a", []byte("1")}, Entry{"b", []byte("2")}, Entry{"a", []byte("3")})
+	at, err := l.Append(context.Background(), Entry{Log: "a", Data: []byte("1")}, Entry{Log: "b", Data: []byte("2")}, Entry{Log: "a", Data: []byte("3")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +125,7 @@ func TestReadOnlyNeitherWritesNorMeetsAWriter(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	if _, err := r.Append(context.Background(), Entry{"a", []byte("x")}); !errors.Is(err, ErrReadOnly) {
+	if _, err := r.Append(context.Background(), Entry{Log: "a", Data: []byte("x")}); !errors.Is(err, ErrReadOnly) {
 		t.Errorf("appending: %v, want ErrReadOnly", err)
 	}
 	if r.Size("a") != 10 {
@@ -136,15 +136,18 @@ func TestReadOnlyNeitherWritesNorMeetsAWriter(t *testing.T) {
 func TestAppendRefusesBadEntriesWhole(t *testing.T) {
 	l := open(t, t.TempDir(), testOptions())
 	for name, bad := range map[string]Entry{
-		"empty":     {"a", nil},
-		"too large": {"a", make([]byte, maxEntry+1)},
-		"upper":     {"A", []byte("x")},
-		"path":      {"../a", []byte("x")},
-		"no name":   {"", []byte("x")},
-		"long name": {strings.Repeat("a", 64), []byte("x")},
-		"dash":      {"-a", []byte("x")},
+		"empty":          {Log: "a"},
+		"no object":      {Log: "a", Data: []byte("x"), Payload: []byte("x")},
+		"no room":        {Log: "a", Data: fmt.Appendf(nil, `{"x":%q}`, strings.Repeat("x", maxWithPayload-7)), Payload: []byte("x")},
+		"a huge payload": {Log: "a", Data: []byte("{}"), Payload: make([]byte, maxEntry+1)},
+		"too large":      {Log: "a", Data: make([]byte, maxEntry+1)},
+		"upper":          {Log: "A", Data: []byte("x")},
+		"path":           {Log: "../a", Data: []byte("x")},
+		"no name":        {Data: []byte("x")},
+		"long name":      {Log: strings.Repeat("a", 64), Data: []byte("x")},
+		"dash":           {Log: "-a", Data: []byte("x")},
 	} {
-		if _, err := l.Append(context.Background(), Entry{"a", []byte("good")}, bad); err == nil {
+		if _, err := l.Append(context.Background(), Entry{Log: "a", Data: []byte("good")}, bad); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
 	}
@@ -171,7 +174,7 @@ func TestTreesAgreeWithTheReference(t *testing.T) {
 		var es []Entry
 		for i := range batch {
 			data := fmt.Appendf(nil, "entry %d", n+i)
-			es = append(es, Entry{"a", data})
+			es = append(es, Entry{Log: "a", Data: data})
 			more, err := tlog.StoredHashes(n+i, data, reference)
 			if err != nil {
 				t.Fatal(err)
@@ -266,7 +269,7 @@ func TestConcurrentAppendsEachStandOnceAndInOrder(t *testing.T) {
 			own := fmt.Sprintf("log-%d", p)
 			for i := range each {
 				data := fmt.Appendf(nil, "%d/%d", p, i)
-				at, err := l.Append(context.Background(), Entry{"shared", data}, Entry{own, data})
+				at, err := l.Append(context.Background(), Entry{Log: "shared", Data: data}, Entry{Log: own, Data: data})
 				if err != nil {
 					t.Error(err)
 					return
@@ -314,7 +317,7 @@ func TestAppendAfterContextEnded(t *testing.T) {
 	cancel()
 	for range 100 {
 		before := l.Size("a")
-		_, err := l.Append(ctx, Entry{"a", []byte("x")})
+		_, err := l.Append(ctx, Entry{Log: "a", Data: []byte("x")})
 		if err != nil && !errors.Is(err, context.Canceled) {
 			t.Fatal(err)
 		}
@@ -328,7 +331,7 @@ func TestAppendAfterContextEnded(t *testing.T) {
 		}
 	}
 	l.Close()
-	if _, err := l.Append(context.Background(), Entry{"a", []byte("x")}); !errors.Is(err, ErrClosed) {
+	if _, err := l.Append(context.Background(), Entry{Log: "a", Data: []byte("x")}); !errors.Is(err, ErrClosed) {
 		t.Errorf("after Close: %v", err)
 	}
 }

@@ -74,10 +74,21 @@ func (l *Ledger) VerifierKey(log string) (string, error) {
 // Entries yields the log's durable entries from index from up to, not
 // including, to, in order; to is cut to the size that the log has when the
 // iteration begins, so math.MaxInt64 reads to the end. A log never used has
-// none. A yielded slice stays
-// as it is, and keeps up to 255 neighbours in memory. An error is yielded
-// once and ends the iteration.
+// none. An entry with a payload is its leaf, which has the commitment at its
+// end. A yielded slice stays as it is, and keeps up to 255 neighbours in
+// memory. An error is yielded once and ends the iteration.
 func (l *Ledger) Entries(log string, from, to int64) iter.Seq2[[]byte, error] {
+	return l.entries(log, from, to, (*tree).leaves)
+}
+
+// Data is Entries that yields each entry's Data as it was appended, without
+// the commitment to its payload: all that follows from the entries follows
+// from this too, and it costs less to read.
+func (l *Ledger) Data(log string, from, to int64) iter.Seq2[[]byte, error] {
+	return l.entries(log, from, to, (*tree).bundle)
+}
+
+func (l *Ledger) entries(log string, from, to int64, bundleOf func(*tree, int64) ([]byte, error)) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		t, err := l.find(log)
 		if errors.Is(err, ErrNotFound) && CheckLogName(log) == nil {
@@ -93,7 +104,7 @@ func (l *Ledger) Entries(log string, from, to int64) iter.Seq2[[]byte, error] {
 		}
 		to := min(to, t.size())
 		for n := from; n < to; {
-			bundle, err := t.bundle(n / tileWidth)
+			bundle, err := bundleOf(t, n/tileWidth)
 			if err != nil {
 				yield(nil, fmt.Errorf("reading entry %d of %s: %w", n, log, err))
 				return
@@ -114,7 +125,27 @@ func (l *Ledger) Entries(log string, from, to int64) iter.Seq2[[]byte, error] {
 	}
 }
 
-// Entry is the log's entry of that index.
+// leaf is the leaf of one entry that is there.
+func (t *tree) leaf(index int64) ([]byte, error) {
+	bundle, err := t.bundle(index / tileWidth)
+	if err != nil {
+		return nil, err
+	}
+	var data []byte
+	for range index%tileWidth + 1 {
+		if data, bundle, err = cutEntry(bundle); err != nil {
+			return nil, err
+		}
+	}
+	c, err := t.readCommitments(index, 1)
+	if err != nil || c == nil {
+		return data, err
+	}
+	return appendLeaf(nil, data, &c[0]), nil
+}
+
+// Entry is the log's entry of that index; one with a payload is its leaf, as
+// Entries gives it.
 func (l *Ledger) Entry(log string, index int64) ([]byte, error) {
 	t, err := l.find(log)
 	if err != nil {
@@ -123,10 +154,11 @@ func (l *Ledger) Entry(log string, index int64) ([]byte, error) {
 	if index < 0 || index >= t.size() {
 		return nil, fmt.Errorf("reading entry %d of %s, which has %d: %w", index, log, t.size(), ErrNotFound)
 	}
-	for entry, err := range l.Entries(log, index, index+1) {
-		return entry, err
+	entry, err := t.leaf(index)
+	if err != nil {
+		return nil, fmt.Errorf("reading entry %d of %s: %w", index, log, err)
 	}
-	return nil, fmt.Errorf("reading entry %d of %s: %w", index, log, ErrNotFound)
+	return entry, nil
 }
 
 // InclusionProof proves that the tree of the given size holds the entry of

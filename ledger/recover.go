@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -38,8 +37,7 @@ func (l *Ledger) loadTrees() (journalEnd, error) {
 		if err != nil {
 			return journalEnd{}, err
 		}
-		open := func(p *pack) error { return p.open(l.fsys, os.O_RDONLY) }
-		if err := t.restore(at.Size, at.EntryBytes, open); err != nil {
+		if err := t.restore(l.fsys, at); err != nil {
 			return journalEnd{}, err
 		}
 	}
@@ -142,15 +140,22 @@ func (l *Ledger) replayRun(r run) error {
 	if r.first != t.size() {
 		return fmt.Errorf("log %s goes on with entry %d, but has %d", r.log, r.first, t.size())
 	}
-	leaves := make([]tlog.Hash, 0, r.count)
+	more := addition{entries: r.entries, leaves: make([]tlog.Hash, 0, r.count)}
 	for rest := r.entries; len(rest) > 0; {
-		entry, after, err := cutEntry(rest)
-		if err != nil {
+		var entry []byte
+		entry, rest = nextEntry(rest)
+		more.leaves = append(more.leaves, LeafHash(entry))
+	}
+	if r.payloads != nil {
+		if more.key, err = t.keyFor(l, r.day); err != nil {
 			return err
 		}
-		leaves, rest = append(leaves, LeafHash(entry)), after
+		more.payloads, more.received = r.payloads, r.received
+		more.commitments = make([]commitment, r.count)
+		more.key.derive(r.first, r.entries, r.payloads, more.leaves, more.commitments)
+		t.received = max(t.received, r.received)
 	}
-	t.add(r.entries, leaves)
+	t.add(more)
 	t.next = t.size()
 	t.durable.Store(t.next)
 	l.recovery.Entries += int64(r.count)
@@ -162,7 +167,7 @@ func (l *Ledger) replayRun(r run) error {
 // after a failed sync need not be on the disk. Up to the moment at which the
 // new flush point is recorded, the old one and its segments stay in place.
 func (l *Ledger) takeOver(end journalEnd) error {
-	for _, d := range []string{l.dir, filepath.Join(l.dir, journalDir), filepath.Join(l.dir, logsDir)} {
+	for _, d := range []string{l.dir, filepath.Join(l.dir, journalDir), filepath.Join(l.dir, logsDir), filepath.Join(l.dir, payloadsDir)} {
 		if err := durable.MkdirIn(l.fsys, d, 0o700); err != nil {
 			return err
 		}
@@ -184,6 +189,9 @@ func (l *Ledger) takeOver(end journalEnd) error {
 		if err := t.take(l.fsys); err != nil {
 			return err
 		}
+	}
+	if err := l.settleKeys(); err != nil {
+		return err
 	}
 	if end.segment == 0 {
 		if err := durable.SyncAboveIn(l.fsys, l.dir); err != nil {

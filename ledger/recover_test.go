@@ -27,7 +27,7 @@ func crashed(t *testing.T) (*crashfs.FS, string, []int) {
 	path := filepath.Join("/ledger", segmentName(1))
 	ends := []int{segmentHeaderSize}
 	for i := range 3 {
-		if _, err := l.Append(context.Background(), Entry{"a", fmt.Appendf(nil, "a%d", i)}, Entry{"b", fmt.Appendf(nil, "b%d", i)}); err != nil {
+		if _, err := l.Append(context.Background(), Entry{Log: "a", Data: fmt.Appendf(nil, "a%d", i)}, Entry{Log: "b", Data: fmt.Appendf(nil, "b%d", i)}); err != nil {
 			t.Fatal(err)
 		}
 		b := disk.Files()[path]
@@ -393,7 +393,7 @@ func TestAFailedWriteEndsAllWriting(t *testing.T) {
 			l := open(t, "/ledger", o)
 			appendOne(t, l, "a", "safe")
 			disk.FailAt(step, fault)
-			_, err := l.Append(context.Background(), Entry{"a", []byte("lost")})
+			_, err := l.Append(context.Background(), Entry{Log: "a", Data: []byte("lost")})
 			if !errors.Is(err, ErrJournalLost) || !errors.Is(err, want) || !strings.Contains(err.Error(), "writing group 2 to journal") {
 				t.Errorf("%v: %v", fault, err)
 			}
@@ -401,7 +401,7 @@ func TestAFailedWriteEndsAllWriting(t *testing.T) {
 				t.Errorf("%v: %v", fault, err)
 			}
 			steps := len(disk.Operations())
-			_, again := l.Append(context.Background(), Entry{"b", []byte("more")})
+			_, again := l.Append(context.Background(), Entry{Log: "b", Data: []byte("more")})
 			if !errors.Is(again, ErrJournalLost) || again.Error() != err.Error() || !errors.Is(l.Err(), ErrJournalLost) {
 				t.Errorf("%v: the next append says %v, Err says %v", fault, again, l.Err())
 			}

@@ -93,7 +93,7 @@ func (d *derivation) bundle(n int64) error {
 
 // hash is the leaf hashes of a bundle, and the bytes of its entries.
 func (d *derivation) hash(n int64) ([]tlog.Hash, int64, error) {
-	bundle, err := d.t.bundle(n)
+	bundle, err := d.t.leaves(n)
 	if err != nil {
 		return nil, 0, err
 	}

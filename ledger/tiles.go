@@ -80,7 +80,7 @@ func (t *tree) readTile(tile tlog.Tile) ([]byte, error) {
 	if tile.L != entriesLevel {
 		return t.readLevel(tile.L, tile.N*tileWidth, tile.W)
 	}
-	bundle, err := t.bundle(tile.N)
+	bundle, err := t.leaves(tile.N)
 	if err != nil {
 		return nil, err
 	}

@@ -3,12 +3,15 @@ package ledger
 import (
 	"encoding/binary"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strconv"
 	"sync"
 	"sync/atomic"
 
 	"golang.org/x/mod/sumdb/tlog"
+
+	"trustpack/internal/durable"
 )
 
 const (
@@ -29,8 +32,12 @@ type tree struct {
 	ledger string // directory of the ledger
 	dir    string // directory of the log
 
-	// next is the index of the next entry to sequence. The committer owns it.
-	next int64
+	// next is the index of the next entry to sequence, key that of the day in
+	// which payloads are committed, and received when the last one was. The
+	// committer owns them.
+	next     int64
+	key      *payloadKey
+	received int64
 
 	// durable is the number of entries that were acknowledged or are about to
 	// be. The committer writes it; length follows, and grown says so.
@@ -49,6 +56,7 @@ type tree struct {
 	waiting  int      // bytes in open
 	index    pack
 	levels   []*pack
+	payloads payloadStore
 
 	packer   *packer
 	buffers  bufferPool
@@ -69,6 +77,7 @@ func newTree(dir, name string, p *packer, b bufferPool) *tree {
 	t.grown = sync.NewCond(t.mu.RLocker())
 	t.entries = t.pack("entries")
 	t.index = t.pack("entries.idx")
+	t.payloads = newPayloadStore(dir, name)
 	return t
 }
 
@@ -89,20 +98,33 @@ func (t *tree) level(l int) *pack {
 
 // packs lists the files. The caller holds mu.
 func (t *tree) packs() []*pack {
-	return append([]*pack{&t.entries, &t.index}, t.levels...)
+	return append([]*pack{&t.entries, &t.index, &t.payloads.commitments}, t.levels...)
 }
 
 func (t *tree) size() int64 { return t.length.Load() }
 
-// add appends the entries of a bundle, whose leaf hashes are given, and gives
-// the bytes that now wait in memory.
-func (t *tree) add(bundle []byte, leaves []tlog.Hash) int {
+// addition is entries for a tree with what was derived from them.
+type addition struct {
+	entries []byte // a bundle
+	leaves  []tlog.Hash
+
+	// Where an entry has a payload: as many of each.
+	payloads    []byte // a bundle
+	commitments []commitment
+	key         *payloadKey
+	received    int64
+}
+
+// add appends entries and gives the bytes that now wait in memory.
+func (t *tree) add(more addition) int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	n := t.length.Load()
+	t.payloads.add(n, &more, t.buffers)
+	bundle := more.entries
 	t.waiting += len(bundle)
 	size := 0
-	for _, leaf := range leaves {
+	for _, leaf := range more.leaves {
 		if n%tileWidth == 0 || len(t.open) == 0 {
 			t.open = append(t.open, t.buffers.get())
 		}
@@ -119,7 +141,7 @@ func (t *tree) add(bundle []byte, leaves []tlog.Hash) int {
 	}
 	t.length.Store(n)
 	t.grown.Broadcast()
-	return t.waiting + len(t.level(0).tail)
+	return t.waiting + len(t.level(0).tail) + t.payloads.waiting()
 }
 
 func (t *tree) append(entries []byte) {
@@ -211,19 +233,24 @@ func finish(rest func() error, err error) error {
 	return rest()
 }
 
-// restore takes the tree to the state in which its files durably hold length
-// entries in entryBytes, and opens them.
-func (t *tree) restore(length, entryBytes int64, open func(*pack) error) error {
+// restore takes the tree to the state in which its files durably hold what at
+// says, and opens them.
+func (t *tree) restore(fsys durable.FS, at flushedLog) error {
+	length := at.Size
 	t.length.Store(length)
 	t.durable.Store(length)
-	t.next, t.syncedTo = length, flushedLog{length, entryBytes}
-	t.entries.flushed, t.stored = entryBytes, length
+	t.next, t.syncedTo = length, at
+	t.entries.flushed, t.stored = at.EntryBytes, length
+	if err := t.payloads.restore(fsys, length, at.Payloads); err != nil {
+		return err
+	}
+	t.received = t.payloads.received
 	t.index.flushed = length / tileWidth * 8
 	for l := 0; length>>(tileHeight*l) > 0; l++ {
 		t.level(l).flushed = length >> (tileHeight * l) * tlog.HashSize
 	}
 	for _, p := range t.packs() {
-		if err := open(p); err != nil {
+		if err := p.open(fsys, os.O_RDONLY); err != nil {
 			return err
 		}
 	}

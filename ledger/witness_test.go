@@ -333,7 +333,7 @@ func TestRollbackIsNoticedWhereAWitnessKnowsBetter(t *testing.T) {
 		if !errors.Is(err, ErrRollback) || !errors.As(err, &r) || r.Log != "a" || r.Seen != 10 || r.Size != int64(5+c.add) {
 			t.Errorf("%s: %v", name, err)
 		}
-		if _, err := l.Append(t.Context(), Entry{"a", []byte("x")}); !errors.Is(err, ErrRollback) || !errors.Is(err, ErrJournalLost) {
+		if _, err := l.Append(t.Context(), Entry{Log: "a", Data: []byte("x")}); !errors.Is(err, ErrRollback) || !errors.Is(err, ErrJournalLost) {
 			t.Errorf("%s: appending then says %v", name, err)
 		}
 		if _, err := l.Checkpoint("a"); !errors.Is(err, ErrRollback) {

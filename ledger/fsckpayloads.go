@@ -1,0 +1,156 @@
+package ledger
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+)
+
+// payloads holds each payload of a log to what its entry commits to, and each
+// entry that commits to one to a payload.
+func (f *fsck) payloads(t *tree) error {
+	if t.payloads.from < 0 {
+		return nil
+	}
+	frames, err := t.allFrames(f)
+	if err != nil {
+		return err
+	}
+	next := t.payloads.from
+	for _, fr := range frames {
+		if fr.first < next {
+			return &DamageError{File: payloadName(t.name, fr.day, timesSuffix), Offset: -1, Reason: fmt.Sprintf("a frame begins with entry %d, which another one holds", fr.first)}
+		}
+		if err := f.missing(t, next, fr.first); err != nil {
+			return err
+		}
+		next = fr.first + fr.count
+	}
+	if next > t.size() {
+		return &DamageError{File: t.payloads.dir(), Offset: -1, Reason: fmt.Sprintf("there are payloads up to entry %d, and the log has %d", next-1, t.size())}
+	}
+	if err := f.missing(t, next, t.size()); err != nil {
+		return err
+	}
+	var workers sync.WaitGroup
+	var taken atomic.Int64
+	errs := make([]error, runtime.GOMAXPROCS(0))
+	for w := range errs {
+		workers.Go(func() {
+			for errs[w] == nil {
+				n := int(taken.Add(1)) - 1
+				if n >= len(frames) {
+					return
+				}
+				if errs[w] = f.frame(t, frames[n]); errs[w] != nil {
+					errs[w] = f.damage(t.name, errs[w])
+				}
+			}
+		})
+	}
+	workers.Wait()
+	return errors.Join(errs...)
+}
+
+// missing reports the entries of a span without payloads that commit to one.
+func (f *fsck) missing(t *tree, from, to int64) error {
+	const step = 1 << 16
+	for ; from < to; from += step {
+		commitments, err := t.readCommitments(from, int(min(step, to-from)))
+		if err != nil {
+			return err
+		}
+		for i, c := range commitments {
+			if c != (commitment{}) {
+				n := 1
+				for _, c := range commitments[i+1:] {
+					if c != (commitment{}) {
+						n++
+					}
+				}
+				f.problem(t.name, from+int64(i), t.payloads.dir(), "the payload is missing, as are those of %d entries in all up to %d, and no purge erased them", n, min(to, from+step)-1)
+				break
+			}
+		}
+	}
+	return nil
+}
+
+// frame holds the payloads of a frame to the entries.
+func (f *fsck) frame(t *tree, fr frame) error {
+	r, err := t.readFrame(f.l, fr)
+	if err != nil {
+		return err
+	}
+	key, err := t.keyFor(f.l, fr.day)
+	if err != nil {
+		return err
+	}
+	commitments, err := t.readCommitments(fr.first, int(fr.count))
+	if err != nil {
+		return err
+	}
+	s := key.salts.Get().(*salter)
+	defer key.salts.Put(s)
+	held, rest := int64(0), r.payloads
+	for i := range commitments {
+		var payload []byte
+		payload, rest = nextEntry(rest)
+		var c commitment
+		if len(payload) > 0 {
+			c = s.commit(fr.first+int64(i), payload)
+			held++
+		}
+		if c != commitments[i] {
+			f.problem(t.name, fr.first+int64(i), payloadName(t.name, fr.day, payloadSuffix), "the payload is not what the entry commits to")
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.report.Payloads += held
+	return nil
+}
+
+// allFrames lists the frames of a log, those in memory last.
+func (t *tree) allFrames(f *fsck) ([]frame, error) {
+	var out []frame
+	for _, d := range t.payloads.days {
+		more, err := d.frames(f)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, more...)
+	}
+	for _, p := range t.payloads.parts {
+		out = append(out, frame{timeEntry: p.timeEntry, day: p.day, waiting: slices.Clone(p.payloads)})
+	}
+	return out, nil
+}
+
+func (d *payloadDay) frames(f *fsck) (out []frame, err error) {
+	file, err := readFile(f.l.fsys, &d.times)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	b := make([]byte, d.times.flushed)
+	if _, err := file.ReadAt(b, 0); err != nil {
+		return nil, fmt.Errorf("reading %s: %w", d.times.name, err)
+	}
+	last := timeEntry{received: 0}
+	for at := 0; at < len(b); at += timeRecord {
+		e, err := parseTimeEntry(b[at : at+timeRecord])
+		if err == nil && (e.end <= last.end || e.received < last.received || e.first < last.first+last.count || e.first > 1<<62) {
+			err = errors.New("a record does not follow the one before")
+		}
+		if err != nil {
+			return nil, &DamageError{File: d.times.name, Offset: int64(at), Reason: err.Error()}
+		}
+		out = append(out, frame{timeEntry: e, start: last.end, day: d.day})
+		last = e
+	}
+	return out, nil
+}
