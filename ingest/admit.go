@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -57,7 +58,7 @@ type batch struct {
 	marks  map[[2]int64]int // line of each (boot, seq), where numbers do not simply rise
 
 	buf     []byte
-	ends    []int // end of each entry in buf
+	ends    []entryEnd
 	made    []int // line of each entry
 	first   int64 // index of the first entry
 	n       counts
@@ -74,6 +75,11 @@ type batch struct {
 	// Of the whole group that the batch leads.
 	entries   []ledger.Entry
 	positions []ledger.Position
+}
+
+// entryEnd is where an entry and, behind it, its payload end in a batch's buf.
+type entryEnd struct {
+	data, payload int
 }
 
 // maxKeptBatch is the size of the largest body whose batch is used again.
@@ -120,7 +126,7 @@ func (b *batch) judge() error {
 	}
 	if b.n.duplicate+b.n.refused > 0 {
 		b.buf = b.from.appendTally(b.buf, b.n)
-		b.ends = append(b.ends, len(b.buf))
+		b.end("")
 	}
 	return nil
 }
@@ -156,13 +162,21 @@ func (b *batch) judgeLine(i int) error {
 		b.n.deadLettered++
 		b.lines[i] = LineReceipt{Line: i + 1, Status: lineDeadLettered, Code: code, Detail: detail}
 		b.buf = b.from.appendDeadLetter(b.buf, e, code, detail)
+		b.end(e.raw)
 	} else {
 		b.n.accepted++
 		b.lines[i] = LineReceipt{Line: i + 1, Status: lineAccepted}
 		b.buf = b.from.appendEvent(b.buf, e, flags)
+		b.end(e.data)
 	}
-	b.ends = append(b.ends, len(b.buf))
 	return nil
+}
+
+// end ends an entry in the buffer and puts its payload behind it.
+func (b *batch) end(payload string) {
+	at := len(b.buf)
+	b.buf = append(b.buf, payload...)
+	b.ends = append(b.ends, entryEnd{at, len(b.buf)})
 }
 
 // known handles a number that came before. done is false for one that is new.
@@ -190,6 +204,9 @@ func (b *batch) known(i int, e *event) (done bool, err error) {
 	if index, ok := w.position(e.seq); ok {
 		same, err := b.sameStored(index, e)
 		switch {
+		case errors.Is(err, ledger.ErrPurged):
+			b.refuse(i, CodeReplayPurged, "boot "+itoa(e.boot)+", seq "+itoa(e.seq)+" came before, as entry "+itoa(index))
+			return true, nil
 		case err != nil:
 			return true, err
 		case same:
@@ -239,7 +256,8 @@ func sameEvent(a, b *event) bool {
 	return a.time == b.time && a.typ == b.typ && a.fw == b.fw && a.data == b.data
 }
 
-// sameStored compares a line with the entry that holds its number.
+// sameStored compares a line with the entry that holds its number. Where that
+// depends on a payload that was purged the error is ledger.ErrPurged.
 func (b *batch) sameStored(index int64, e *event) (bool, error) {
 	data, err := b.s.led.Entry(b.t.ID, index)
 	if err != nil {
@@ -249,10 +267,17 @@ func (b *batch) sameStored(index int64, e *event) (bool, error) {
 	if err := json.Unmarshal(data, &old); err != nil {
 		return false, fmt.Errorf("comparing a repeated number: entry %d: %w", index, err)
 	}
-	if old.T == "deadletter" {
-		return string(old.Bytes) == e.raw, nil
+	payload, inline := e.raw, string(old.Bytes)
+	if old.T == "event" {
+		if e.fault != "" || old.Time != e.time || old.Type != e.typ || old.FW != e.fw {
+			return false, nil
+		}
+		payload, inline = e.data, string(old.Data)
 	}
-	return e.fault == "" && old.Time == e.time && old.Type == e.typ && old.FW == e.fw && string(old.Data) == e.data, nil
+	if old.Payload == "" {
+		return payload == inline, nil
+	}
+	return b.s.led.HasPayload(b.t.ID, index, []byte(payload))
 }
 
 // judge holds a device's time against the time of receipt: the code of a dead
@@ -282,8 +307,8 @@ var (
 func (b *batch) encode(entries []ledger.Entry) []ledger.Entry {
 	at := 0
 	for _, end := range b.ends {
-		entries = append(entries, ledger.Entry{Log: b.t.ID, Data: b.buf[at:end:end]})
-		at = end
+		entries = append(entries, ledger.Entry{Log: b.t.ID, Data: b.buf[at:end.data:end.data], Payload: b.buf[end.data:end.payload:end.payload]})
+		at = end.payload
 	}
 	return entries
 }

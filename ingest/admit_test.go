@@ -3,7 +3,6 @@ package ingest
 import (
 	"bytes"
 	"compress/gzip"
-	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
 	"io"
@@ -406,7 +405,11 @@ func TestStoredEntryIsWhatCame(t *testing.T) {
 	if err := unmarshal(b, &e); err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(string(b), `"data":`+data+`,`) || e.Time != at || !e.Received.Equal(r.clock.now()) || e.Flags[0] != "time.behind" || e.Boot != 4 || *e.Seq != 7 || e.FW != "2.1" || e.Rules != r.s.rules().hash {
+	payload, salt, err := r.s.led.Payload("nord", 0)
+	if err != nil || string(payload) != data || e.Payload != evidence.SHA256Hex(append(salt, payload...)) {
+		t.Errorf("%s: payload %s, %v", b, payload, err)
+	}
+	if e.Data != nil || e.Time != at || !e.Received.Equal(r.clock.now()) || e.Flags[0] != "time.behind" || e.Boot != 4 || *e.Seq != 7 || e.FW != "2.1" || e.Rules != r.s.rules().hash {
 		t.Errorf("%s", b)
 	}
 	if d := r.s.st.device("nord", "m-1"); d.firmware != "2.1" {
@@ -479,11 +482,16 @@ func TestConcurrentRetriesStoreOnce(t *testing.T) {
 	}
 }
 
-func TestBase64OfLongestLineFitsAnEntry(t *testing.T) {
+func TestLongestLineFitsAnEntry(t *testing.T) {
 	f := sender{device: strings.Repeat("d", 128), gen: 1 << 30, received: t0.Add(1), rules: strings.Repeat("ab", 32)}
 	e := event{raw: strings.Repeat("\x00", maxLine), seq: 1 << 53, boot: 1 << 53, hasSeq: true}
-	if n := len(f.appendDeadLetter(nil, &e, CodeUnknownType, strings.Repeat("\\\"", 150))); n > 65535 {
-		t.Errorf("a dead letter of the longest line takes %d bytes, base64 alone %d", n, base64.StdEncoding.EncodedLen(maxLine))
+	for name, data := range map[string][]byte{
+		"dead letter": f.appendDeadLetter(nil, &e, CodeUnknownType, strings.Repeat("\\\"", 150)),
+		"event":       f.appendEvent(nil, &event{fw: strings.Repeat("é", maxLine/2), boot: 1 << 53, seq: 1 << 53}, flagAhead),
+	} {
+		if n := len(data); n > 65535-77 || len(e.raw) > 65535 {
+			t.Errorf("a %s of the longest line takes %d bytes and %d", name, n, len(e.raw))
+		}
 	}
 }
 

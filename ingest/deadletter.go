@@ -1,7 +1,9 @@
 package ingest
 
 import (
+	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -9,6 +11,7 @@ import (
 	"time"
 
 	"trustpack/evidence"
+	"trustpack/ledger"
 )
 
 // DeadLetter is an event that could not be accepted, with its bytes.
@@ -22,7 +25,9 @@ type DeadLetter struct {
 	Detail     string    `json:"detail"`
 	Rules      string    `json:"rules"` // hash of the rules that judged it
 	Bytes      []byte    `json:"bytes"`
-	State      string    `json:"state"` // "open", "replayed" or "discarded"
+	Salt       string    `json:"salt,omitempty"`   // hex; the entry's "payload" is the hex of SHA-256(salt || bytes)
+	Purged     bool      `json:"purged,omitempty"` // there are no bytes any more
+	State      string    `json:"state"`            // "open", "replayed" or "discarded"
 
 	// Who decided that it is no longer open, and why.
 	DecidedBy      string     `json:"decided_by,omitempty"`
@@ -168,6 +173,13 @@ func (s *Server) deadLetter(t *tenant, index int64) (DeadLetter, error) {
 	out := DeadLetter{
 		Tenant: t.ID, Index: index, Received: e.Received, Device: e.Device, Generation: e.Gen,
 		Reason: e.Reason, Detail: e.Detail, Rules: e.Rules, Bytes: e.Bytes, State: LetterOpen,
+	}
+	if e.Payload != "" {
+		bytes, salt, err := s.led.Payload(t.ID, index)
+		if out.Purged = errors.Is(err, ledger.ErrPurged); err != nil && !out.Purged {
+			return DeadLetter{}, fmt.Errorf("reading a dead letter: %w", err)
+		}
+		out.Bytes, out.Salt = bytes, hex.EncodeToString(salt)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()

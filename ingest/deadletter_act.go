@@ -83,7 +83,7 @@ func (a *adminCall) letter() (in letterCall, p *Problem) {
 }
 
 // discardDeadLetter says that a dead letter will not be replayed. Its bytes
-// stay in the log, as all entries do.
+// stay until they are purged.
 func (s *Server) discardDeadLetter(a *adminCall) (any, *Problem) {
 	in, p := a.letter()
 	if p != nil {
@@ -135,7 +135,7 @@ func (s *Server) replayDeadLetter(a *adminCall) (any, *Problem) {
 	}
 	set, scanned := s.set.Load(), int64(0)
 	if t := s.st.tenant(a.tenant); t != nil {
-		if _, l, p := s.namedLetter(a, in.index); p == nil {
+		if _, l, p := s.namedLetter(a, in.index); p == nil && !l.Purged {
 			d, e := s.st.generation(l), set.rejudge(l)
 			if d != nil && d.maybeTaken(e.boot, e.seq) { // a long look, before anybody has to wait for it
 				scanned = s.led.Size(t.ID)
@@ -150,6 +150,9 @@ func (s *Server) replayDeadLetter(a *adminCall) (any, *Problem) {
 	t, l, p := s.namedLetter(a, in.index)
 	if p != nil {
 		return nil, p
+	}
+	if l.Purged {
+		return nil, problem(CodePayloadPurged, "the dead letter's bytes were purged; it can be discarded, not replayed")
 	}
 	d := s.st.generation(l)
 	if d == nil {
@@ -225,7 +228,7 @@ func (s *Server) numberTaken(l DeadLetter, e *event, from, to int64) *Problem {
 		return nil
 	}
 	number, index := []byte(`"seq":`+itoa(e.seq)+`,`), from
-	for data, err := range s.led.Entries(l.Tenant, from, to) {
+	for data, err := range s.led.Data(l.Tenant, from, to) {
 		if err != nil {
 			return s.failure(err)
 		}
@@ -256,7 +259,7 @@ func (s *Server) enterReplay(a *adminCall, set *settings, in letterCall, t *tena
 	line := sender{device: l.Device, gen: l.Generation, received: received, rules: set.rules.hash}.appendReplay(e, flags, l.Index)
 	change := s.snapshots.begin()
 	defer change.end()
-	positions, err := s.append([]ledger.Entry{{Log: t.ID, Data: line}, {Log: controlLog, Data: decided}})
+	positions, err := s.append([]ledger.Entry{{Log: t.ID, Data: line, Payload: []byte(e.data)}, {Log: controlLog, Data: decided}})
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,6 @@
 package ingest
 
 import (
-	"encoding/base64"
 	"encoding/json"
 	"strconv"
 	"time"
@@ -13,6 +12,11 @@ import (
 // tenantEntry is an entry of a tenant's log, as one canonical JSON object.
 // T says which: "event", "deadletter" or "tally". The append functions below
 // write it without reflection; this type reads it.
+//
+// What a device sent is the entry's payload, which a purge can erase: an
+// event's data as sent, a dead letter's whole line. The log adds a last member
+// "payload" that commits to it (see ledger.Entry). Logs written before there
+// were payloads have "data" and "bytes" in the entry itself.
 type tenantEntry struct {
 	T        string          `json:"t"`
 	Received time.Time       `json:"received"`
@@ -25,6 +29,7 @@ type tenantEntry struct {
 	Flags    []string        `json:"flags"`
 	FW       string          `json:"fw"`
 	Rules    string          `json:"rules"`
+	Payload  string          `json:"payload"`
 	Data     json.RawMessage `json:"data"`
 
 	Replays *int64 `json:"replays"` // in an event: the dead letter that it is replayed from
@@ -62,8 +67,6 @@ func (f *sender) stamp(received time.Time) {
 func (f sender) appendEvent(b []byte, e *event, flags []string) []byte {
 	b = append(b, `{"boot":`...)
 	b = strconv.AppendInt(b, e.boot, 10)
-	b = append(b, `,"data":`...)
-	b = append(b, e.data...)
 	b = append(b, `,"device":`...)
 	b = appendString(b, f.device)
 	if len(flags) > 0 {
@@ -101,9 +104,7 @@ func (f sender) appendDeadLetter(b []byte, e *event, reason Code, detail string)
 		b = strconv.AppendInt(b, e.boot, 10)
 		b = append(b, ',')
 	}
-	b = append(b, `"bytes":"`...)
-	b = base64.StdEncoding.AppendEncode(b, []byte(e.raw))
-	b = append(b, `","detail":`...)
+	b = append(b, `"detail":`...)
 	b = appendString(b, detail)
 	b = append(b, `,"device":`...)
 	b = appendString(b, f.device)

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// maxLine is the longest line that is taken: its base64 must fit a log entry
-// of 65,535 bytes with the rest of a dead letter around it.
+// maxLine is the longest line that is taken, which fits a payload of 65,535
+// bytes, and as base64 an answer to who lists dead letters.
 const maxLine = 47 << 10
 
 // event is one line as it was read; its texts are parts of the line. Where

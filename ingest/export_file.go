@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -19,6 +20,7 @@ import (
 	"time"
 
 	"trustpack/evidence"
+	"trustpack/ledger"
 )
 
 // exported gives the events of an export in the order of the tenant's log,
@@ -27,8 +29,13 @@ func (s *Server) exported(ctx context.Context, x evidence.Export, each func(inde
 	if x.Until == 0 {
 		return nil
 	}
-	index := int64(-1)
-	for data, err := range s.led.Entries(x.Tenant, 0, x.Until) {
+	// Entries are made durable after they are received, and by the same clock.
+	first, end, err := s.led.PayloadRange(x.Tenant, x.From, x.To.Add(longestAppend))
+	if err != nil {
+		return fmt.Errorf("reading events for an export: %w", err)
+	}
+	index := first - 1
+	for data, err := range s.led.Entries(x.Tenant, first, min(end, x.Until)) {
 		if err != nil {
 			return fmt.Errorf("reading events for an export: %w", err)
 		}
@@ -49,25 +56,73 @@ func (s *Server) exported(ctx context.Context, x evidence.Export, each func(inde
 	return nil
 }
 
-// writeExport writes the file: as NDJSON each entry as it stands in the log,
-// with its index; as CSV a header and a row for each.
+// longestAppend is longer than it can take from the receipt of a request to
+// where the ledger notes that it makes it durable.
+const longestAppend = time.Hour
+
+// payload is what an event commits to and its salt in hex. For one that was
+// purged both are empty; for one of a log from before payloads, the salt is.
+func (s *Server) payload(tenantID string, index int64, e *tenantEntry) (payload []byte, salt string, err error) {
+	if e.Payload == "" {
+		return e.Data, "", nil
+	}
+	payload, secret, err := s.led.Payload(tenantID, index)
+	if errors.Is(err, ledger.ErrPurged) {
+		return nil, "", nil
+	}
+	return payload, hex.EncodeToString(secret), err
+}
+
+// exportRow is a row of NDJSON: index and salt, then the members of the entry
+// as it stands in the log, and last the payload as it was sent. So the entry is
+// what stands between salt and data, in braces, and its member "payload" is the
+// hex of SHA-256(salt || data). Data with a line break in it is given as
+// "data_base64" instead; one that was purged is missing, and "purged" is true.
+func exportRow(b []byte, index int64, salt string, entry, payload []byte) []byte {
+	b = append(b, `{"index":`...)
+	b = strconv.AppendInt(b, index, 10)
+	if salt != "" {
+		b = append(append(append(b, `,"salt":"`...), salt...), '"')
+	}
+	b = append(append(b, ','), entry[1:len(entry)-1]...)
+	switch {
+	case payload == nil:
+		b = append(b, `,"purged":true`...)
+	case salt == "": // it is in the entry
+	case bytes.ContainsAny(payload, "\n\r"):
+		b = base64.StdEncoding.AppendEncode(append(b, `,"data_base64":"`...), payload)
+		b = append(b, '"')
+	default:
+		b = append(append(b, `,"data":`...), payload...)
+	}
+	return append(b, '}', '\n')
+}
+
+// writeExport writes the file: as NDJSON an exportRow for each event, as CSV a
+// header and a row for each, with salt and commitment.
 func (s *Server) writeExport(ctx context.Context, w io.Writer, x evidence.Export) (rows int64, err error) {
 	buffered := bufio.NewWriterSize(w, 1<<16)
 	table := csv.NewWriter(buffered)
 	if x.Format == "csv" {
-		if err := table.Write([]string{"index", "received", "device", "generation", "boot", "seq", "time", "type", "firmware", "flags", "data"}); err != nil {
+		if err := table.Write([]string{"index", "received", "device", "generation", "boot", "seq", "time", "type", "firmware", "flags", "data", "salt", "payload"}); err != nil {
 			return 0, err
 		}
 	}
+	var row []byte
 	err = s.exported(ctx, x, func(index int64, data []byte, e *tenantEntry) error {
 		rows++
+		payload, salt, err := s.payload(x.Tenant, index, e)
+		if err != nil {
+			return err
+		}
 		if x.Format == "csv" {
 			return table.Write([]string{
 				itoa(index), e.Received.Format(time.RFC3339Nano), e.Device, strconv.Itoa(e.Gen), itoa(e.Boot), itoa(*e.Seq), cell(e.Time), cell(e.Type), cell(e.FW),
-				strings.Join(e.Flags, " "), string(e.Data),
+				strings.Join(e.Flags, " "), string(payload), salt, e.Payload,
 			})
 		}
-		_, err := fmt.Fprintf(buffered, `{"index":%d,%s%s`, index, data[1:], "\n")
+		row = exportRow(row[:0], index, salt, data, payload)
+		_, err = buffered.Write(row)
 		return err
 	})
 	table.Flush()

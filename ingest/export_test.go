@@ -3,9 +3,11 @@ package ingest
 import (
 	"bytes"
 	"encoding/csv"
+	"encoding/hex"
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -58,8 +60,13 @@ func TestExportHoldsOneTenantsRowsAndItsDigestIsInTheLog(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if want := `{"index":` + itoa(index) + "," + string(entry[1:]); lines[i] != want {
-			t.Errorf("%s\nwant %s", lines[i], want)
+		row := regexp.MustCompile(`^{"index":(\d+),"salt":"([0-9a-f]{64})",(.*,"payload":"([0-9a-f]{64})"),"data":(.*)}$`).FindStringSubmatch(lines[i])
+		if row == nil || row[1] != itoa(index) || "{"+row[3]+"}" != string(entry) {
+			t.Fatalf("%s\nis not of %s", lines[i], entry)
+		}
+		salt, err := hex.DecodeString(row[2])
+		if err != nil || evidence.SHA256Hex(append(salt, row[5]...)) != row[4] || !json.Valid([]byte(lines[i])) {
+			t.Errorf("%s: %v", lines[i], err)
 		}
 	}
 	done := r.control(evidence.EntryExport)
@@ -90,6 +97,9 @@ func TestExportHoldsOneTenantsRowsAndItsDigestIsInTheLog(t *testing.T) {
 		}
 		table, err := csv.NewReader(strings.NewReader(file)).ReadAll()
 		if err != nil || len(table) != 2 || table[1][2] != "a" || table[1][8] != "'=1+1" || !json.Valid([]byte(table[1][10])) {
+			t.Fatalf("%q %v", table, err)
+		}
+		if salt, err := hex.DecodeString(table[1][11]); err != nil || evidence.SHA256Hex(append(salt, table[1][10]...)) != table[1][12] {
 			t.Errorf("%q %v", table, err)
 		}
 	}

@@ -142,7 +142,7 @@ func gapEntry(k deviceKey, boot int64, g gap) evidence.AuditEntry {
 }
 
 func (st *state) foldTenant(led *ledger.Ledger, t *tenant, index int64, found *[]deviceGap) error {
-	for data, err := range led.Entries(t.ID, index, math.MaxInt64) {
+	for data, err := range led.Data(t.ID, index, math.MaxInt64) {
 		if err != nil {
 			return err
 		}

@@ -51,7 +51,7 @@ func FuzzEventLine(f *testing.F) {
 		}
 		b := sender{device: "d", rules: "r"}.appendEvent(nil, &e, nil)
 		var back tenantEntry
-		if err := json.Unmarshal(b, &back); err != nil || *back.Seq != e.seq || back.Type != e.typ || string(back.Data) != e.data {
+		if err := json.Unmarshal(b, &back); err != nil || *back.Seq != e.seq || back.Type != e.typ {
 			t.Fatalf("entry: %v %s", err, b)
 		}
 	})

@@ -39,6 +39,8 @@ const (
 	CodeTimeTooOld        Code = "time.too-old"
 	CodeReplayConflict    Code = "replay.conflict"
 	CodeReplayStale       Code = "replay.stale"
+	CodeReplayPurged      Code = "replay.purged"
+	CodePayloadPurged     Code = "payload.purged"
 	CodeLetterQuota       Code = "deadletter.quota"
 	CodeRateDevice        Code = "rate.device"
 	CodeRateTenant        Code = "rate.tenant"
@@ -81,6 +83,7 @@ func Problems() []ProblemInfo {
 		{CodeInvalid, 422, "request", "The request is well formed but a value in it cannot stand."},
 		{CodeConflict, 409, "request", "What is asked does not fit the present state."},
 		{CodeNotFound, 404, "request", "There is no such thing."},
+		{CodePayloadPurged, 410, "request", "What a device sent was purged; the entry that commits to it stands."},
 		{CodeMethod, 405, "request", "The path does not take this method."},
 		{CodeMediaUnsupported, 415, "request", "Content-Type or Content-Encoding is not one that the path takes."},
 		{CodeBodyMalformed, 400, "request", "The body cannot be read: cut short, bad compression, or no JSON where JSON must be."},
@@ -105,6 +108,7 @@ func Problems() []ProblemInfo {
 		{CodeTimeTooOld, 202, "line", "The event is older than the policy takes. Kept as a dead letter."},
 		{CodeReplayConflict, 202, "line", "The number was already used for another content. Refused, with an alert."},
 		{CodeReplayStale, 202, "line", "The number lies before the replay window. Refused, since it cannot be told from a replay."},
+		{CodeReplayPurged, 202, "line", "The number came before, and what it came with was purged, so the two cannot be compared. Refused; nothing of it is kept."},
 		{CodeLetterQuota, 202, "line", "The line would be a dead letter and the tenant has as many open ones as it may. Refused, with an alert; nothing of it is kept."},
 	}
 }

@@ -132,7 +132,9 @@ func (s *Server) open() (err error) {
 	if s.run, err = newRunID(); err != nil {
 		return err
 	}
-	if s.led, err = ledger.Open(filepath.Join(s.o.Dir, "ledger"), ledgerOptions(s.o, s.identity.Instance, seed)); err != nil {
+	lo := ledgerOptions(s.o, s.identity.Instance, seed)
+	lo.Now = s.now // so that nothing is made durable before it was received
+	if s.led, err = ledger.Open(filepath.Join(s.o.Dir, "ledger"), lo); err != nil {
 		return err
 	}
 	if r := s.led.Recovery(); r.CutFile != "" {

@@ -166,7 +166,7 @@ func (l *Ledger) prepareKeys(group []*request) error {
 			if err := t.useKey(l.fsys, dayOf(time.Unix(0, t.received))); err != nil {
 				return err
 			}
-			run.key, run.received = t.key, t.received
+			run.key, run.received = t.key, now
 		}
 	}
 	return nil

@@ -214,7 +214,7 @@ func checkEntry(l *Ledger, p Position, want Entry) error {
 		return fmt.Errorf("payload %q, %v", payload, err)
 	}
 	sum := sha256.Sum256(append(salt, payload...))
-	if made := fmt.Sprintf(`%s,"payload":"%x"}`, want.Data[:len(want.Data)-1], sum); string(leaf) != made {
+	if made := strings.Replace(fmt.Sprintf(`%s,"payload":"%x"}`, want.Data[:len(want.Data)-1], sum), "{,", "{", 1); string(leaf) != made {
 		return fmt.Errorf("leaf %q, want %q", leaf, made)
 	}
 	return nil

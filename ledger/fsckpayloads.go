@@ -19,7 +19,7 @@ func (f *fsck) payloads(t *tree) error {
 	if err != nil {
 		return err
 	}
-	next := t.payloads.from
+	next := int64(0)
 	for _, fr := range frames {
 		if fr.first < next {
 			return &DamageError{File: payloadName(t.name, fr.day, timesSuffix), Offset: -1, Reason: fmt.Sprintf("a frame begins with entry %d, which another one holds", fr.first)}
@@ -92,6 +92,9 @@ func (f *fsck) frame(t *tree, fr frame) error {
 	commitments, err := t.readCommitments(fr.first, int(fr.count))
 	if err != nil {
 		return err
+	}
+	if commitments == nil {
+		commitments = make([]commitment, fr.count)
 	}
 	s := key.salts.Get().(*salter)
 	defer key.salts.Put(s)

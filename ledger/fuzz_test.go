@@ -32,6 +32,16 @@ func sampleSegment() []byte {
 	return segmentFile(h, groups...)
 }
 
+// payloadSegment is a segment with a run of two entries, one with a payload.
+func payloadSegment() []byte {
+	h := segmentHeader{number: 3, marker: marker{1, 2, 3, 4, 5, 6, 7, 8}}
+	body := []byte{1 | runPayloads, 'a', 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 2, 0, 0, 0, 7, 0, 0, 80, 0, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 5}
+	body = append(body, 0, 2, '{', '}', 0, 1, 'x', 0, 1, 'p', 0, 0)
+	g := append(make([]byte, groupHeaderSize), body...)
+	sealGroup(g, h.marker, sampleChain.number+1, sampleChain.crc)
+	return append(h.encode(), g...)
+}
+
 // FuzzSegment lets what is read from a damaged segment be nothing but a
 // prefix of groups that encode to the bytes they were read from.
 func FuzzSegment(f *testing.F) {
@@ -40,6 +50,7 @@ func FuzzSegment(f *testing.F) {
 	f.Add(whole[:len(whole)-1])
 	f.Add(whole[:segmentHeaderSize])
 	f.Add(append(slices.Clone(whole), make([]byte, 40)...))
+	f.Add(payloadSegment())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var rebuilt []byte
 		s, err := scanSegment(b, sampleChain, func(g group) error {
@@ -58,6 +69,10 @@ func FuzzSegment(f *testing.F) {
 						break
 					}
 					rest = after
+				}
+				if r.payloads != nil {
+					key := newPayloadKey(r.day, make([]byte, payloadKeyLen))
+					key.derive(r.first, r.entries, r.payloads, make([]tlog.Hash, n), make([]commitment, n))
 				}
 				if n != r.count || CheckLogName(r.log) != nil || r.first < 0 {
 					t.Errorf("a run was passed on that contradicts itself: %+v", r)

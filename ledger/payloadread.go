@@ -212,11 +212,12 @@ func (l *Ledger) PayloadRange(log string, from, to time.Time) (first, end int64,
 	if !from.Before(to) {
 		return 0, 0, nil
 	}
-	f, ok, err := t.lastWhere(l.fsys, false, func(e timeEntry) bool { return !time.Unix(0, e.received).After(from) })
+	f, ok, err := t.lastWhere(l.fsys, false, func(e timeEntry) bool { return time.Unix(0, e.received).Before(from) })
 	if err == nil && ok {
 		first = f.first
 	}
 	if err == nil {
+		to = to.Add(t.clockBack())
 		f, ok, err = t.lastWhere(l.fsys, false, func(e timeEntry) bool { return time.Unix(0, e.received).Before(to) })
 	}
 	switch {
@@ -228,6 +229,13 @@ func (l *Ledger) PayloadRange(log string, from, to time.Time) (first, end int64,
 		end = t.firstPayload()
 	}
 	return first, max(first, end), nil
+}
+
+// clockBack is by how much the log's clock went back at most.
+func (t *tree) clockBack() time.Duration {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return time.Duration(t.payloads.back)
 }
 
 // firstPayload is the index of the first entry of which there is a payload, or

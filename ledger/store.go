@@ -19,9 +19,10 @@ import (
 //	2026-07-01.zst  zstd frames (RFC 8878), each a bundle of payloads that
 //	                follow one another: u16 length, or 0 for an entry without
 //	2026-07-01.idx  the time index: for each frame, 32 bytes: index of its first
-//	                entry, u64; when that was committed, Unix nanoseconds, u64;
-//	                where the frame ends, u64; entries, u32; CRC-32C of those
-//	                28 bytes, u32
+//	                entry, u64; when that was committed, or the latest one before
+//	                it where the clock went back, Unix nanoseconds, u64; where
+//	                the frame ends, u64; entries, u32; CRC-32C of those 28 bytes,
+//	                u32
 //
 // The last two follow from the journal as the logs' other files do. Beside the
 // level files stands "commitments", 32 bytes for each entry from the first with
@@ -39,7 +40,8 @@ type payloadStore struct {
 	log         string
 	from        int64 // index of the first entry with a payload; -1 without one
 	commitments pack
-	received    int64          // of the last payload
+	received    int64          // the latest of all payloads
+	back        int64          // by how much the clock went back behind that at most
 	days        []*payloadDay  // those with files, ascending
 	parts       []*payloadPart // behind the files, oldest first
 	newFiles    bool           // the flushing lock guards it
@@ -116,7 +118,8 @@ func (s *payloadStore) add(n int64, more *addition, buffers bufferPool) {
 	if more.payloads == nil {
 		return
 	}
-	s.received = more.received
+	s.received = max(s.received, more.received)
+	s.back = max(s.back, s.received-more.received)
 	for rest := more.payloads; len(rest) > 0; n++ {
 		p := s.open(n, more, buffers)
 		_, after := nextEntry(rest)
@@ -139,7 +142,7 @@ func (s *payloadStore) open(n int64, more *addition, buffers bufferPool) *payloa
 		}
 		p.full = true
 	}
-	p := &payloadPart{timeEntry: timeEntry{first: n, received: more.received}, day: more.key.day, payloads: buffers.get()}
+	p := &payloadPart{timeEntry: timeEntry{first: n, received: s.received}, day: more.key.day, payloads: buffers.get()}
 	s.parts = append(s.parts, p)
 	return p
 }
@@ -175,8 +178,9 @@ func (t *tree) flushPayloads(fsys durable.FS, parts []*payloadPart) error {
 		frames, records, end := t.frames[:0], []byte(nil), d.data.flushed
 		for _, p := range parts[:n] {
 			frames = t.packer.pack(frames, p.payloads)
-			p.end = end + int64(len(frames))
-			records = p.append(records)
+			record := p.timeEntry // readers look at the part itself
+			record.end = end + int64(len(frames))
+			records = record.append(records)
 		}
 		if cap(frames) <= maxKeptBuffer {
 			t.frames = frames

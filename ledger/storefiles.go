@@ -16,14 +16,15 @@ import (
 // of days before are whole; what is there of later ones is in the journal too.
 type flushedPayloads struct {
 	From     int64  `json:"from"`     // index of the first entry with a payload
-	Received int64  `json:"received"` // of the last, Unix time in nanoseconds
+	Received int64  `json:"received"` // the latest of all, Unix time in nanoseconds
+	Back     int64  `json:"back"`     // by how much the clock went back behind that at most
 	Day      utcDay `json:"day"`      // the last, as days since 1970-01-01
 	Bytes    int64  `json:"bytes"`    // length of the day's payloads
 	Times    int64  `json:"times"`    // and of its time index
 }
 
 func (p *flushedPayloads) check() error {
-	if p != nil && (p.From < 0 || p.Received < 0 || p.Day < 0 || p.Day > maxDay || p.Bytes < 0 || p.Times < 0 || p.Times%timeRecord != 0) {
+	if p != nil && (p.From < 0 || p.Received < 0 || p.Back < 0 || p.Day < 0 || p.Day > maxDay || p.Bytes < 0 || p.Times < 0 || p.Times%timeRecord != 0) {
 		return fmt.Errorf("it says of payloads what cannot be: %+v", *p)
 	}
 	return nil
@@ -34,7 +35,7 @@ func (s *payloadStore) point() *flushedPayloads {
 	if s.from < 0 {
 		return nil
 	}
-	p := &flushedPayloads{From: s.from, Received: s.received}
+	p := &flushedPayloads{From: s.from, Received: s.received, Back: s.back}
 	if n := len(s.days); n > 0 {
 		d := s.days[n-1]
 		p.Day, p.Bytes, p.Times = d.day, d.data.flushed, d.times.flushed
@@ -85,7 +86,7 @@ func (s *payloadStore) restore(fsys durable.FS, length int64, p *flushedPayloads
 	if p == nil {
 		return nil
 	}
-	s.from, s.received = p.From, p.Received
+	s.from, s.received, s.back = p.From, p.Received, p.Back
 	s.commitments.flushed = max(0, length-p.From) * int64(len(commitment{}))
 	days, err := s.list(fsys, timesSuffix)
 	if err != nil {

@@ -80,7 +80,10 @@ func TestExportPassesTessera(t *testing.T) {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
 			dir := t.TempDir()
 			l := open(t, filepath.Join(dir, "ledger"), testOptions())
-			fill(t, l, "a", size)
+			if size > 1 {
+				fill(t, l, "a", size/2)
+			}
+			fillPayloads(t, l, "a", size-size/2, 20)
 			if _, err := l.Checkpoint("a"); err != nil {
 				t.Fatal(err)
 			}

@@ -70,20 +70,21 @@ func inNewDir(dir string, do func(string) error) error {
 	return do(dir)
 }
 
-// benchEntries are entries as the ingest writes them: times, counters and
-// readings differ from one to the next.
-func benchEntries(n int) [][]byte {
+// benchEntries are entries as the ingest writes them, of 248 bytes with their
+// payloads: times, counters and readings differ from one to the next.
+func benchEntries(n int) []ledger.Entry {
 	rnd := rand.New(rand.NewPCG(1, 2))
-	out := make([][]byte, n)
+	out := make([]ledger.Entry, n)
 	for i := range out {
 		at := time.Unix(1_782_900_000+int64(i/5000), int64(i%5000)*2e5).UTC()
-		e := fmt.Appendf(nil, `{"boot":3,"data":{"hz":%.2f,"kwh":%.2f,"v":%.1f,"w":%.1f},"device":"meter-%05d","fw":"4.2.%d","gen":1,"received":%q,"rules":"9f86","seq":%d,"t":"event","time":%q,"type":"power"`,
-			49.9+rnd.Float64()/5, 1e4+rnd.Float64()*1e3, 225+rnd.Float64()*10, 1000+rnd.Float64()*3000, rnd.IntN(500), rnd.IntN(4),
-			at.Format("2006-01-02T15:04:05.000000000Z"), 100_000+i/500, at.Format("2006-01-02T15:04:05.000Z"))
-		for len(e) < 247 {
-			e = append(e, ' ')
+		e := &out[i]
+		e.Payload = fmt.Appendf(nil, `{"hz":%.2f,"kwh":%.2f,"v":%.1f,"w":%.1f}`, 49.9+rnd.Float64()/5, 1e4+rnd.Float64()*1e3, 225+rnd.Float64()*10, 1000+rnd.Float64()*3000)
+		e.Data = fmt.Appendf(nil, `{"boot":3,"device":"meter-%05d","fw":"4.2.%d","gen":1,"received":%q,"rules":"9f86","seq":%d,"t":"event","time":%q,"type":"power"`,
+			rnd.IntN(500), rnd.IntN(4), at.Format("2006-01-02T15:04:05.000000000Z"), 100_000+i/500, at.Format("2006-01-02T15:04:05.000Z"))
+		for len(e.Data)+len(e.Payload) < 247 {
+			e.Data = append(e.Data, ' ')
 		}
-		out[i] = append(e, '}')
+		e.Data = append(e.Data, '}')
 	}
 	return out
 }
@@ -113,7 +114,8 @@ func (a *app) loadLedger(ctx context.Context, w workload, tenants int, dir strin
 		n := turns[worker]
 		turns[worker]++
 		for k := range batches[worker] {
-			batches[worker][k] = ledger.Entry{Log: logs[(worker+n)%len(logs)], Data: data[(n*w.batch+k)%len(data)]}
+			batches[worker][k] = data[(n*w.batch+k)%len(data)]
+			batches[worker][k].Log = logs[(worker+n)%len(logs)]
 		}
 		positions[worker], err = l.AppendTo(context.Background(), positions[worker][:0], batches[worker])
 		return err

@@ -30,6 +30,8 @@ type deadLetter struct {
 	Reason   string    `json:"reason"`
 	Detail   string    `json:"detail"`
 	Bytes    []byte    `json:"bytes"`
+	Salt     string    `json:"salt"`   // hex; empty in entries that hold the bytes themselves
+	Purged   bool      `json:"purged"` // there are no bytes any more
 	State    string    `json:"state"`
 }
 

@@ -3,6 +3,7 @@ package telemetry
 import (
 	"cmp"
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -64,12 +65,17 @@ func newServed(t *testing.T, labels ...string) *served {
 
 func (s *served) append(log string, at time.Time, v any) int64 {
 	s.t.Helper()
+	return s.appendWith(log, at, v, nil)
+}
+
+func (s *served) appendWith(log string, at time.Time, v any, payload []byte) int64 {
+	s.t.Helper()
 	s.now = at
 	data, err := evidence.CanonicalJSON(v)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	pos, err := s.led.Append(context.Background(), ledger.Entry{Log: log, Data: data})
+	pos, err := s.led.Append(context.Background(), ledger.Entry{Log: log, Data: data, Payload: payload})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -91,7 +97,7 @@ func (s *served) control(at time.Time, e evidence.AuditEntry, data any) int64 {
 
 func (s *served) event(at time.Time, tenant, device string) int64 {
 	s.t.Helper()
-	return s.append(tenant, at, map[string]any{"t": "event", "received": at, "device": device, "gen": 1, "seq": 1, "data": map[string]any{}})
+	return s.appendWith(tenant, at, map[string]any{"t": "event", "received": at, "device": device, "gen": 1, "seq": 1}, []byte("{}"))
 }
 
 func (s *served) checkpoint() {
@@ -263,8 +269,12 @@ func story(t *testing.T) *served {
 	s.control(day(20, 2), refused, evidence.Refusal{Code: "auth.revoked", Status: 403, Count: 1})
 	s.control(day(41, 8), evidence.AuditEntry{Type: evidence.EntryAlertRaised, Tenant: "nord"}, evidence.Alert{ID: "a1", Kind: "device.silent", Since: day(39, 18), Devices: []string{"nord/m1"}})
 	s.control(day(43, 7), evidence.AuditEntry{Type: evidence.EntryAlertResolved, Tenant: "nord"}, map[string]any{"id": "a1", "resolution": "it reports again"})
-	dead := s.append("nord", day(0, 5), map[string]any{"t": "deadletter", "received": day(0, 5), "device": "m1", "gen": 1, "reason": "schema.violation", "bytes": []byte("{}")})
-	s.dead = []map[string]any{{"tenant": "nord", "index": dead, "received": day(0, 5), "device": "m1", "reason": "schema.violation", "bytes": []byte("{}")}}
+	dead := s.appendWith("nord", day(0, 5), map[string]any{"t": "deadletter", "received": day(0, 5), "device": "m1", "gen": 1, "reason": "schema.violation"}, []byte("{}"))
+	_, salt, err := s.led.Payload("nord", dead)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.dead = []map[string]any{{"tenant": "nord", "index": dead, "received": day(0, 5), "device": "m1", "reason": "schema.violation", "bytes": []byte("{}"), "salt": hex.EncodeToString(salt)}}
 	s.append("nord", day(0, 5), map[string]any{"t": "tally", "received": day(0, 5), "device": "m1", "gen": 1, "duplicate": 2, "refused": 3})
 	s.control(day(0, 5), evidence.AuditEntry{Type: evidence.EntryRefusal, Tenant: "nord"}, evidence.Refusal{Code: "rate.tenant", Events: 4, Last: day(0, 5)})
 	for n := range 92 {
