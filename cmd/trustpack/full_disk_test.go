@@ -166,7 +166,7 @@ func (s *served) fillUp(cmd *exec.Cmd, cause string, between func()) {
 	}
 	s.stop(p)
 	counts := map[int64]int{}
-	stored := s.stored()
+	stored, _ := s.stored()
 	for i, data := range stored["north"] {
 		var e struct {
 			T   string

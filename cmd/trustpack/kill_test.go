@@ -113,8 +113,8 @@ func TestKilledUnderLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.stop(p)
-	stored := s.stored()
-	logged := l.check(t, stored)
+	stored, payloads := s.stored()
+	logged := l.check(t, stored, payloads)
 	clerk.check(t, devices, stored["control"])
 	checkBooks(t, books, recount(t, stored))
 	l.told().check(t, books)

@@ -443,7 +443,7 @@ type logLine struct {
 
 // check holds the logs of the tenants to what the devices know, and counts the
 // events of each device.
-func (l *load) check(t *testing.T, stored map[string][][]byte) map[device]int64 {
+func (l *load) check(t *testing.T, stored, payloads map[string][][]byte) map[device]int64 {
 	t.Helper()
 	events, letters := map[device]map[number]int{}, map[device]map[number]int{}
 	for _, tenant := range []string{"north", "south"} {
@@ -463,6 +463,10 @@ func (l *load) check(t *testing.T, stored map[string][][]byte) map[device]int64 
 				count[d] = map[number]int{}
 			}
 			count[d][number{e.Boot, *e.Seq}]++
+			var sent struct{ Value int64 }
+			if e.T == "event" && (json.Unmarshal(payloads[tenant][i], &sent) != nil || sent.Value != *e.Seq%100) {
+				t.Errorf("entry %d of %s holds another event's data: %s of %s", i, tenant, payloads[tenant][i], data)
+			}
 		}
 	}
 	logged := map[device]int64{}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -246,8 +247,9 @@ func (s *served) deviceClient(pair *tls.Certificate, http1 bool) *ingest.DeviceC
 	return c
 }
 
-// stored is every entry of every log, of an ingest that is stopped.
-func (s *served) stored() map[string][][]byte {
+// stored is every entry of every log, and every entry's payload or nil, of an
+// ingest that is stopped.
+func (s *served) stored() (entries, payloads map[string][][]byte) {
 	s.t.Helper()
 	led, err := ledger.OpenReadOnly(s.ledgerDir(), ledger.Options{Instance: "acme.example/meters"})
 	if err != nil {
@@ -258,16 +260,20 @@ func (s *served) stored() map[string][][]byte {
 			s.t.Error(err)
 		}
 	}()
-	out := map[string][][]byte{}
+	entries, payloads = map[string][][]byte{}, map[string][][]byte{}
 	for _, log := range led.Logs() {
 		for entry, err := range led.Entries(log, 0, led.Size(log)) {
 			if err != nil {
 				s.t.Fatal(err)
 			}
-			out[log] = append(out[log], bytes.Clone(entry))
+			payload, _, err := led.Payload(log, int64(len(entries[log])))
+			if err != nil && !errors.Is(err, ledger.ErrNoPayload) {
+				s.t.Fatal(err)
+			}
+			entries[log], payloads[log] = append(entries[log], bytes.Clone(entry)), append(payloads[log], payload)
 		}
 	}
-	return out
+	return entries, payloads
 }
 
 // fsck derives every log again and wants nothing wrong.

@@ -29,7 +29,8 @@ type tenantRecord struct {
 	Device    string `json:"device"`
 	Seq       int64  `json:"seq"`
 	Reason    string `json:"reason"`
-	Bytes     []byte `json:"bytes"`
+	Payload   string `json:"payload"` // hex of SHA-256(salt || what was sent)
+	Bytes     []byte `json:"bytes"`   // of a dead letter, see letters
 	Duplicate int    `json:"duplicate"`
 	Refused   int    `json:"refused"`
 }
@@ -76,7 +77,10 @@ func (r *run) entries(ctx context.Context, log string) ([]record, error) {
 			records = append(records, rec)
 		}
 	}
-	return records, nil
+	if log == controlLog {
+		return records, nil
+	}
+	return records, r.letters(ctx, log, records)
 }
 
 // sizeOf is the size in a checkpoint: its second line (C2SP tlog-checkpoint).
