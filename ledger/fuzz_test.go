@@ -37,9 +37,9 @@ func payloadSegment() []byte {
 	h := segmentHeader{number: 3, marker: marker{1, 2, 3, 4, 5, 6, 7, 8}}
 	body := []byte{1 | runPayloads, 'a', 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 2, 0, 0, 0, 7, 0, 0, 80, 0, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 5}
 	body = append(body, 0, 2, '{', '}', 0, 1, 'x', 0, 1, 'p', 0, 0)
-	g := append(make([]byte, groupHeaderSize), body...)
-	sealGroup(g, h.marker, sampleChain.number+1, sampleChain.crc)
-	return append(h.encode(), g...)
+	g := make([]byte, groupHeaderSize)
+	sealGroup(g, h.marker, sampleChain.number+1, sampleChain.crc, body)
+	return segmentFile(h, append(g, body...))
 }
 
 // FuzzSegment lets what is read from a damaged segment be nothing but a
@@ -50,7 +50,11 @@ func FuzzSegment(f *testing.F) {
 	f.Add(whole[:len(whole)-1])
 	f.Add(whole[:segmentHeaderSize])
 	f.Add(append(slices.Clone(whole), make([]byte, 40)...))
-	f.Add(payloadSegment())
+	withPayload := payloadSegment()
+	if s, err := scanSegment(withPayload, sampleChain, func(g group) error { return parseRuns(g.body, func(run) error { return nil }) }); err != nil || s.groups != 1 {
+		f.Fatalf("a seed that is no segment: %+v, %v", s, err)
+	}
+	f.Add(withPayload)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var rebuilt []byte
 		s, err := scanSegment(b, sampleChain, func(g group) error {

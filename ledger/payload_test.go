@@ -325,7 +325,7 @@ func TestOlderLedgerOpens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	binary.BigEndian.PutUint32(b[8:], 2)
+	binary.BigEndian.PutUint32(b[8:], segmentVersion-1)
 	binary.BigEndian.PutUint32(b[60:], castagnoli(b[:60]))
 	if err := os.WriteFile(path, b, 0o600); err != nil {
 		t.Fatal(err)

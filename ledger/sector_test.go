@@ -59,7 +59,7 @@ func someLastWrite(t *testing.T, recycled bool, bytes int) *lastWrite {
 	disk := crashfs.New()
 	o.fsys = disk
 	l := open(t, "/ledger", o)
-	entry := func(n int) Entry { return Entry{"a", fmt.Appendf(nil, "%0*d", n, l.Size("a"))} }
+	entry := func(n int) Entry { return Entry{Log: "a", Data: fmt.Appendf(nil, "%0*d", n, l.Size("a"))} }
 	w := &lastWrite{}
 	for room := false; !room; {
 		if _, err := l.Append(t.Context(), entry(700)); err != nil {

@@ -52,20 +52,21 @@ type outcome struct {
 	closed    float64 // the same until everything stood in its final place
 }
 
-// entries are events as the ingest writes them: times, counters and readings
-// differ from one to the next. Each has 248 bytes.
+// entries are events as the ingest writes them, data and payload one after the
+// other: times, counters and readings differ from one to the next. Each has 248
+// bytes.
 func entries(n int) [][]byte {
 	r := rand.New(rand.NewPCG(1, 2))
 	out := make([][]byte, n)
 	for i := range out {
 		at := time.Unix(1_782_900_000+int64(i/5000), int64(i%5000)*2e5+r.Int64N(2e5)).UTC()
-		e := fmt.Appendf(nil, `{"boot":3,"data":{"hz":%.2f,"kwh":%.2f,"v":%.1f,"w":%.1f},"device":"meter-%05d","fw":"4.2.%d","gen":1,"received":%q,"rules":"9f86","seq":%d,"t":"event","time":%q,"type":"power"`,
-			49.9+r.Float64()/5, 1e4+r.Float64()*1e3, 225+r.Float64()*10, 1000+r.Float64()*3000, r.IntN(500), r.IntN(4),
-			at.Format("2006-01-02T15:04:05.000000000Z"), 100_000+i/500, at.Format("2006-01-02T15:04:05.000Z"))
-		for len(e) < 247 {
+		payload := fmt.Appendf(nil, `{"hz":%.2f,"kwh":%.2f,"v":%.1f,"w":%.1f}`, 49.9+r.Float64()/5, 1e4+r.Float64()*1e3, 225+r.Float64()*10, 1000+r.Float64()*3000)
+		e := fmt.Appendf(nil, `{"boot":3,"device":"meter-%05d","fw":"4.2.%d","gen":1,"received":%q,"rules":"9f86","seq":%d,"t":"event","time":%q,"type":"power"`,
+			r.IntN(500), r.IntN(4), at.Format("2006-01-02T15:04:05.000000000Z"), 100_000+i/500, at.Format("2006-01-02T15:04:05.000Z"))
+		for len(e)+len(payload) < 247 {
 			e = append(e, ' ')
 		}
-		out[i] = append(e, '}')
+		out[i] = append(append(e, '}'), payload...)
 	}
 	return out
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -60,7 +61,8 @@ func openLedger(ctx context.Context, dir string, logs int) (store, error) {
 func (o *ours) add(log int, data [][]byte) error {
 	batch := make([]ledger.Entry, len(data))
 	for i, d := range data {
-		batch[i] = ledger.Entry{Log: o.names[log], Data: d}
+		payload := bytes.LastIndexByte(d, '{')
+		batch[i] = ledger.Entry{Log: o.names[log], Data: d[:payload], Payload: d[payload:]}
 	}
 	_, err := o.Append(context.Background(), batch...)
 	return err
