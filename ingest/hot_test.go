@@ -20,6 +20,7 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"trustpack/evidence"
+	"trustpack/ledger"
 )
 
 // hotPost is a request that is read without net/http.
@@ -195,12 +196,18 @@ func (w *twin) refusals() (out []string) {
 	return out
 }
 
+// entries are a log's entries with their payloads, in place of what they commit
+// to, which depends on a key.
 func (w *twin) entries(log string) (out []string) {
-	for data, err := range w.s.led.Entries(log, 0, 1<<62) {
+	for data, err := range w.s.led.Data(log, 0, 1<<62) {
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		out = append(out, string(data))
+		payload, _, err := w.s.led.Payload(log, int64(len(out)))
+		if err != nil && !errors.Is(err, ledger.ErrNoPayload) {
+			w.t.Fatal(err)
+		}
+		out = append(out, string(data)+string(payload))
 	}
 	return out
 }
