@@ -33,7 +33,7 @@ func TestManyLogsBrokenTogether(t *testing.T) {
 		o, disk := o, crashfs.New()
 		o.fsys = disk
 		disk.FailAt(at, fault)
-		w := &witness{acked: map[Position]string{}, signed: map[string][]string{}, opened: map[string]Checkpoint{}}
+		w := &witness{acked: map[Position]Entry{}, signed: map[string][]string{}, opened: map[string]Checkpoint{}}
 		l, err := Open("/ledger", o)
 		if err != nil {
 			return disk, w, err
