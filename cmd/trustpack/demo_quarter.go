@@ -127,6 +127,11 @@ func (q *quarter) walk(ctx context.Context, p evidence.Period, timeline []meteri
 				if err := q.drill(ctx); err != nil {
 					return err
 				}
+				if len(drills) == restoreBefore {
+					if err := q.tryBackup(ctx); err != nil {
+						return fmt.Errorf("restore test: %w", err)
+					}
+				}
 			}
 			nextTick = nextTick.Add(tickEvery)
 		}
@@ -152,6 +157,48 @@ func (q *quarter) walk(ctx context.Context, p evidence.Period, timeline []meteri
 		i = end
 	}
 	return nil
+}
+
+// restoreBefore is how many nights of drills are left when the vendor tries a
+// backup.
+const restoreBefore = 5
+
+// tryBackup copies the ingest's ledger as a backup does, restores the copy,
+// and keeps the record as evidence.
+func (q *quarter) tryBackup(ctx context.Context) error {
+	temp, err := os.MkdirTemp("", "trustpack-demo-backup-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(temp)
+	backup := filepath.Join(temp, "backup")
+	if err := os.CopyFS(filepath.Join(backup, "ledger"), os.DirFS(filepath.Join(q.cfg.ingestDir(), "ledger"))); err != nil {
+		return err
+	}
+	c, err := q.operator("erin.sato")
+	if err != nil {
+		return err
+	}
+	logs, err := c.Logs(ctx)
+	if err != nil {
+		return err
+	}
+	pinned := map[string]string{}
+	for _, l := range logs {
+		pinned[l.Origin] = l.VerifierKey
+	}
+	sample := *q.app
+	sample.now = q.now
+	records, err := sample.restoreTest([]string{filepath.Join(backup, "ledger")}, pinned)
+	if err != nil {
+		return err
+	}
+	for _, r := range records {
+		if !r.OK {
+			return fmt.Errorf("the copy is not what was signed: %v", r.Problems)
+		}
+	}
+	return sample.recordRestoreTest(ctx, q.cfg, "backup", "ben.okafor", records)
 }
 
 // drillTimes are the nights in which the vendor lets the drills run: weekly.
