@@ -64,6 +64,7 @@ const (
 	KindCheckpoints   evidence.Kind = "telemetry.checkpoints"
 	KindBooks         evidence.Kind = "telemetry.books"
 	KindAdminActions  evidence.Kind = "telemetry.admin-actions"
+	KindClock         evidence.Kind = "telemetry.clock"
 )
 
 type collector struct {
@@ -106,7 +107,7 @@ func (c *collector) Kinds() []evidence.Kind {
 	return []evidence.Kind{
 		KindConfig, KindConfigChanges, KindDevices, KindOperators, KindProvisioning, KindRevocations,
 		KindRefusals, KindDeadLetters, KindAlerts, KindSilences, KindGaps, KindExports, KindDrills,
-		KindCheckpoints, KindBooks, KindAdminActions,
+		KindCheckpoints, KindBooks, KindAdminActions, KindClock,
 	}
 }
 
@@ -118,7 +119,7 @@ func (c *collector) Collect(ctx context.Context, p evidence.Period) ([]evidence.
 	parts := []part{
 		r.config(), r.configChanges(), r.devices(), r.operators(), r.provisioning(), r.revocations(),
 		r.refusals(), r.deadLetters(), r.alerts(), r.silences(), r.gaps(), r.exports(), r.drills(),
-		r.checkpoints(), r.books(), r.adminActions(),
+		r.checkpoints(), r.books(), r.adminActions(), r.clock(),
 	}
 	out := make([]evidence.Evidence, 0, len(parts))
 	for _, part := range parts {

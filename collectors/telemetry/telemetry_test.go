@@ -293,6 +293,7 @@ func story(t *testing.T) *served {
 		b.Received = b.Accepted + b.DeadLettered + b.Refused + b.Duplicate
 		s.control(day(n+1), evidence.AuditEntry{Type: evidence.EntryBooksClosed, Tenant: "nord"}, b)
 	}
+	s.control(day(91, 23), evidence.AuditEntry{Type: evidence.EntryClockChecked, Target: "clock"}, evidence.ClockCheck{Wall: day(91, 23), NTP: "synchronised", NTPSource: "adjtimex", OffsetUS: -7.5})
 	s.device("nord", "m1", "active", "sha256:aa")
 	s.device("nord", "m2", "revoked", "sha256:bb")
 	s.checkpoint()
@@ -383,7 +384,7 @@ func incomplete(t *testing.T, got map[evidence.Kind]evidence.Evidence, want stri
 
 var fromControlLog = []evidence.Kind{
 	KindConfigChanges, KindDevices, KindOperators, KindProvisioning, KindRevocations, KindRefusals, KindAlerts, KindSilences,
-	KindGaps, KindExports, KindDrills, KindCheckpoints, KindBooks, KindAdminActions, KindDeadLetters,
+	KindGaps, KindExports, KindDrills, KindCheckpoints, KindBooks, KindAdminActions, KindDeadLetters, KindClock,
 }
 
 func TestServedEntriesThatAreNotTheSignedOnes(t *testing.T) {
