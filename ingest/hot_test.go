@@ -305,13 +305,13 @@ func TestPipelinedRequestsAreAnsweredInOrder(t *testing.T) {
 	r := newRig(t)
 	r.tenant("nord")
 	c := r.dial(r.enrol("nord", "m-1"))
-	const n = 300 // cut at every place of a record and of the reader's room
+	const n = 1200 // cut at every place of a record and of the reader's room
 	var all strings.Builder
 	for i := range n {
-		if body := r.line(i+1, 1) + strings.Repeat("\n", i%7); i%2 == 0 {
+		if body := r.line(i+1, 1) + strings.Repeat("\n", i*i%97); i%2 == 0 {
 			all.WriteString(hotPost(body))
 		} else {
-			all.WriteString(hotPost(string(zip(t, []byte(body))), "Content-Encoding: gzip", "Content-Type: application/x-ndjson"))
+			all.WriteString(hotPost(string(zip(t, []byte(body))), "Content-Encoding: gzip", "Content-Type: application/x-ndjson", "User-Agent: "+strings.Repeat("x", 1+i*i%97)))
 		}
 	}
 	sent := make(chan error, 1)
@@ -375,13 +375,14 @@ func TestHotTimeouts(t *testing.T) {
 		timeouts Timeouts
 		sends    string
 		answer   int
+		then     string
 	}{
-		{"no first request", Timeouts{short, long, long}, "", 0},
-		{"half a head", Timeouts{short, long, long}, "POST /v1/telemetry HTTP/1.1\r\nHost: x\r\nCont", 0},
-		{"half of net/http's", Timeouts{short, long, long}, "GET / HTTP/1.1\r\nHost: x\r\nCont", 400},
-		{"half a body", Timeouts{short, short, long}, strings.TrimSuffix(hotPost("abcdef"), "def"), 400},
-		{"no next request", Timeouts{long, long, short}, hotPost("x"), 202},
-		{"half a next head", Timeouts{short, long, long}, hotPost("x") + "POST /v1/tele", 202},
+		{"no first request", Timeouts{short, long, long}, "", 0, ""},
+		{"half a head", Timeouts{short, long, long}, "POST /v1/telemetry HTTP/1.1\r\nHost: x\r\nCont", 0, ""},
+		{"half of net/http's", Timeouts{short, long, long}, "GET / HTTP/1.1\r\nHost: x\r\nCont", 400, ""},
+		{"half a body", Timeouts{short, short, long}, strings.TrimSuffix(hotPost("abcdef"), "def"), 400, ""},
+		{"no next request", Timeouts{long, long, short}, hotPost("x"), 202, ""},
+		{"half a next head", Timeouts{short, long, long}, hotPost("x"), 202, "POST /v1/tele"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRig(t, func(cfg *Config) { cfg.Timeouts = c.timeouts })
@@ -394,6 +395,9 @@ func TestHotTimeouts(t *testing.T) {
 				if res, body := conn.next(t); res.StatusCode != c.answer || (c.answer == 400) != res.Close {
 					t.Errorf("%d, close %v: %s", res.StatusCode, res.Close, body)
 				}
+			}
+			if _, err := io.WriteString(conn.conn, c.then); err != nil {
+				t.Fatal(err)
 			}
 			conn.ended(t)
 			await(t, "the connection is let go", func() bool { return r.hots() == 0 })
