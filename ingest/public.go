@@ -19,6 +19,7 @@ func (s *Server) publicHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/v1/telemetry", s.telemetry)
 	mux.HandleFunc("/v1/tenants/{tenant}/telemetry", s.telemetry)
+	mux.HandleFunc("/v1/stream", s.stream)
 	mux.HandleFunc("/v1/enroll", s.enroll)
 	mux.HandleFunc("/status/{tenant}", s.publicStatus)
 	mux.HandleFunc("/v1/status/{tenant}", s.publicStatus)

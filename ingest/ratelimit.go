@@ -40,6 +40,24 @@ func (g *gcra) take(now time.Time, n int, r Rate) (ok bool, left int, retry time
 	return true, max(0, int((burst-float64(g.tat-at))/t)), 0
 }
 
+// takeSome takes as many of n events as there is room for at now. Where that
+// is not all of them it says after how long one more would be let in.
+func (g *gcra) takeSome(now time.Time, n int, r Rate) (taken int, retry time.Duration) {
+	t := float64(time.Second) / r.PerSecond
+	burst := t * float64(r.Burst)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	at := now.UnixNano()
+	tat := max(g.tat, at)
+	free := burst - float64(tat-at) + 0.5
+	taken = min(n, max(0, int(free/t)))
+	g.tat = tat + int64(math.Round(t*float64(taken)))
+	if taken < n {
+		retry = time.Duration(math.Ceil(float64(g.tat-at) + t - burst))
+	}
+	return taken, retry
+}
+
 // give returns n events that were taken and then not let in after all.
 func (g *gcra) give(n int, r Rate) {
 	g.mu.Lock()

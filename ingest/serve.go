@@ -97,6 +97,7 @@ func (s *Server) Close(ctx context.Context) error {
 	if s.closing.Swap(true) {
 		return nil
 	}
+	close(s.drains)
 	var errs []error
 	if s.port != nil {
 		if err := s.port.drain(ctx); err != nil && !errors.Is(err, net.ErrClosed) {

@@ -80,6 +80,7 @@ type Server struct {
 	ownClock     clockWatch
 	apart        *apart
 	closing      atomic.Bool
+	drains       chan struct{} // closed when closing begins
 	ticking      sync.Mutex
 	snapshots    snapshots
 }
@@ -100,7 +101,7 @@ func Open(o Options) (*Server, error) {
 	if err := o.Config.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{o: o, log: o.Logger, sessions: newSessions(), ownClock: newClockWatch(o.Now)}
+	s := &Server{o: o, log: o.Logger, sessions: newSessions(), ownClock: newClockWatch(o.Now), drains: make(chan struct{})}
 	s.refusals = newRefusals(s)
 	if err := s.open(); err != nil {
 		if s.led != nil {

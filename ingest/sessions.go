@@ -39,9 +39,10 @@ type session struct {
 	proof       sync.Once
 	excess      bool // over the device's limit of connections; set by prove
 
-	device  atomic.Pointer[device] // looked up by the first request
-	noted   atomic.Bool            // its source address is in the registry
-	removed sync.Once
+	device    atomic.Pointer[device] // looked up by the first request
+	streaming atomic.Bool            // carries a stream
+	noted     atomic.Bool            // its source address is in the registry
+	removed   sync.Once
 }
 
 // Read looks at the first byte: a TLS record begins with 22, an HTTP request
