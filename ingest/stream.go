@@ -116,8 +116,8 @@ func (st *stream) admit(w http.ResponseWriter) *Problem {
 	if s.closing.Load() {
 		return problem(CodeDraining, "")
 	}
-	if s.durable() != nil {
-		return problem(CodeDurabilityLost, "")
+	if err := s.durable(); err != nil {
+		return lostProblem(err)
 	}
 	if c.sess.streaming.Swap(true) {
 		return problem(CodeConflict, "the connection carries a stream already")
@@ -249,8 +249,8 @@ func (st *stream) throttle(b *batch) *Problem {
 // take makes the batch's events durable.
 func (st *stream) take(b *batch) *Problem {
 	s, c := st.s, st.c
-	if s.durable() != nil {
-		return problem(CodeDurabilityLost, "")
+	if err := s.durable(); err != nil {
+		return lostProblem(err)
 	}
 	if err := s.noteContact(c); err != nil {
 		return s.failure(err)

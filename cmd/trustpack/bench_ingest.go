@@ -20,6 +20,8 @@ type ingestFlags struct {
 	rate        float64
 	half, flood bool
 	events      int64
+	stream      bool
+	inFlight    int
 }
 
 func (f *ingestFlags) check() error {
@@ -27,14 +29,18 @@ func (f *ingestFlags) check() error {
 		return err
 	}
 	modes := 0
-	for _, set := range []bool{f.rate != 0, f.half, f.flood, f.events != 0} {
+	for _, set := range []bool{f.rate != 0, f.half, f.flood, f.events != 0, f.stream} {
 		if set {
 			modes++
 		}
 	}
 	switch {
 	case modes > 1 && !(modes == 2 && f.flood && f.rate != 0):
-		return errors.New("--rate, --half, --flood and --events: give one of them, or --flood with the --rate of the quiet tenant")
+		return errors.New("--rate, --half, --flood, --events and --stream: give one of them, or --flood with the --rate of the quiet tenant")
+	case f.stream && f.batch != 1:
+		return fmt.Errorf("--batch: %d: the events of a stream come one by one: give --batch 1", f.batch)
+	case f.inFlight < 1 || f.inFlight > 10_000:
+		return fmt.Errorf("--in-flight: %d is outside 1 to 10000", f.inFlight)
 	case f.rate < 0 || f.rate > 1e6:
 		return fmt.Errorf("--rate: %v is outside 0 to 1000000 requests a second", f.rate)
 	case f.events < 0 || f.events > 1e12:
@@ -46,9 +52,10 @@ func (f *ingestFlags) check() error {
 // ingestResult is what a run against an ingest has measured.
 type ingestResult struct {
 	benchResult
-	EmptyHandler float64        `json:"empty_handler_requests_per_second"` // of net/http with mutual TLS, which only reads the same body
-	EmptyP99     float64        `json:"empty_handler_ack_p99_ms"`
-	Ratio        float64        `json:"ratio_to_empty_handler"` // requests a second of the ingest over that
+	EmptyHandler float64        `json:"empty_handler_requests_per_second,omitempty"` // of net/http with mutual TLS, which only reads the same body
+	EmptyP99     float64        `json:"empty_handler_ack_p99_ms,omitempty"`
+	Ratio        float64        `json:"ratio_to_empty_handler,omitempty"` // requests a second of the ingest over that
+	InFlight     int            `json:"in_flight,omitempty"`              // events of each stream
 	Half         *halfResult    `json:"half_rate,omitempty"`
 	Flood        *floodResult   `json:"flood,omitempty"`
 	Memory       []memorySample `json:"memory,omitempty"`
@@ -83,7 +90,9 @@ this process and its cores.
 answer took from when its request was due. --half goes on to offer half of the
 top rate that it found. --flood lets one tenant send at a modest rate while
 another sends all it can, over its limit, and compares. --events sends so many
-and watches the memory of the process.`,
+and watches the memory of the process. --stream sends single events over a
+stream for each connection, --in-flight of them ahead of their receipts; what an
+answer took is then from sending an event to its receipt.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := f.check(); err != nil {
@@ -113,6 +122,8 @@ and watches the memory of the process.`,
 	cmd.Flags().Float64Var(&f.rate, "rate", 0, "offer this many requests a second rather than as many as are answered")
 	cmd.Flags().BoolVar(&f.half, "half", false, "then offer half of the top rate")
 	cmd.Flags().BoolVar(&f.flood, "flood", false, "measure what one tenant's flood does to another tenant")
+	cmd.Flags().BoolVar(&f.stream, "stream", false, "send single events over streams; with --batch 1")
+	cmd.Flags().IntVar(&f.inFlight, "in-flight", 100, "events of a stream that are ahead of their receipts")
 	cmd.Flags().Int64Var(&f.events, "events", 0, "send this many events rather than for a time, and watch the memory")
 	return cmd
 }
@@ -120,6 +131,9 @@ and watches the memory of the process.`,
 func (r ingestResult) rows() [][]string {
 	if r.Flood != nil {
 		return r.Flood.rows()
+	}
+	if r.InFlight > 0 {
+		return append(r.benchResult.rows(), []string{"events in flight a stream", fmt.Sprint(r.InFlight)})
 	}
 	rows := append(r.benchResult.rows(),
 		[]string{"requests a second of an empty handler", fmt.Sprintf("%.0f", r.EmptyHandler)},
@@ -248,12 +262,20 @@ func (a *app) loadIngest(ctx context.Context, f *ingestFlags, dir string) (r ing
 		r.Flood, err = a.flood(ctx, f, t)
 		return r, err
 	}
-	empty, root, err := startEmptyHandler()
-	if err != nil {
-		return r, err
+	if f.stream {
+		r.InFlight = f.inFlight
+		r.benchResult, err = t.streams(ctx, f.load(), f.inFlight)
+		r.Tenants = f.tenants
+	} else {
+		var empty *emptyHandler
+		var root []byte
+		if empty, root, err = startEmptyHandler(); err != nil {
+			return r, err
+		}
+		r, err = a.compareIngest(ctx, f, benchTarget{t.pairs, root, empty.addr}, t)
+		err = errors.Join(err, empty.Close())
 	}
-	r, err = a.compareIngest(ctx, f, benchTarget{t.pairs, root, empty.addr}, t)
-	if err = errors.Join(err, empty.Close()); err != nil {
+	if err != nil {
 		return r, err
 	}
 	running = false

@@ -91,6 +91,11 @@ func (l workload) drive(ctx context.Context, step func(worker int) error) (r ben
 	for i := range acks {
 		all.merge(&acks[i])
 	}
+	return l.result(&all, took, cpu)
+}
+
+// result is what came of a load whose answers took what all says.
+func (l workload) result(all *histogram, took, cpu time.Duration) (r benchResult, err error) {
 	if all.n == 0 {
 		return r, fmt.Errorf("no request was answered within %v", l.duration)
 	}

@@ -60,9 +60,8 @@ func (b *benchSender) send(n int) error {
 	return err
 }
 
-// try sends the next n events and waits for the answer. why is the body of an
-// answer other than 202.
-func (b *benchSender) try(n int) (status int, why []byte, err error) {
+// fill makes the next n events the body.
+func (b *benchSender) fill(n int) {
 	if now := time.Now(); now.Unix() != b.second {
 		b.second, b.at = now.Unix(), now.UTC().Format(time.RFC3339)
 	}
@@ -79,6 +78,12 @@ func (b *benchSender) try(n int) (status int, why []byte, err error) {
 		b.body = strconv.AppendInt(b.body, b.seq, 10)
 		b.body = append(b.body, ".125}}}\n"...)
 	}
+}
+
+// try sends the next n events and waits for the answer. why is the body of an
+// answer other than 202.
+func (b *benchSender) try(n int) (status int, why []byte, err error) {
+	b.fill(n)
 	b.out = append(b.out[:0], b.head...)
 	b.out = strconv.AppendInt(b.out, int64(len(b.body)), 10)
 	b.out = append(b.out, "\r\n\r\n"...)
