@@ -32,18 +32,29 @@ func (t *tenant) beforeChange() {
 // count enters n in the books of the day. The caller holds t.mu, or is alone.
 func (t *tenant) count(received time.Time, n counts) {
 	t.beforeChange()
-	key := received.UTC().Format(time.DateOnly)
-	b := t.books[key]
-	if b == nil {
-		b = &evidence.Books{Tenant: t.ID, Day: key}
-		t.books[key] = b
-	}
+	b := t.booksOf(received)
 	b.Received += n.received
 	b.Accepted += n.accepted
 	b.Duplicate += n.duplicate
 	b.DeadLettered += n.deadLettered
 	b.Refused += n.refused
 	b.Replayed += n.replayed
+}
+
+// booksOf gives the books of a moment's day.
+func (t *tenant) booksOf(at time.Time) *evidence.Books {
+	n := at.Unix() / 86400
+	if t.lastBooks != nil && n == t.lastDay && n > 0 {
+		return t.lastBooks
+	}
+	key := at.UTC().Format(time.DateOnly)
+	b := t.books[key]
+	if b == nil {
+		b = &evidence.Books{Tenant: t.ID, Day: key}
+		t.books[key] = b
+	}
+	t.lastDay, t.lastBooks = n, b
+	return b
 }
 
 // listBooks gives the books from day to day, both included where given.

@@ -4,10 +4,9 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
-	"math"
+	"iter"
 	"runtime"
 	"slices"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -71,24 +70,29 @@ func (st *state) foldTenants(led *ledger.Ledger, from map[string]int64) ([]devic
 
 // foldControl applies the control log from an index on but for its gaps, which
 // it returns.
-func (st *state) foldControl(led *ledger.Ledger, index int64) ([]evidence.AuditEntry, error) {
+func (st *state) foldControl(led *ledger.Ledger, from int64) ([]evidence.AuditEntry, error) {
 	var gaps []evidence.AuditEntry
-	for data, err := range led.Entries(controlLog, index, math.MaxInt64) {
-		if err != nil {
-			return nil, err
+	read := func(from, to int64) iter.Seq2[[]byte, error] { return led.Entries(controlLog, from, to) }
+	for c := range parsed(read, from, led.Size(controlLog), readAudit) {
+		if c.err != nil {
+			return nil, c.err
 		}
-		var e evidence.AuditEntry
-		if err := json.Unmarshal(data, &e); err != nil {
-			return nil, fmt.Errorf("entry %d is no audit entry: %w", index, err)
+		for i := range c.entries {
+			if e, index := &c.entries[i], c.from+int64(i); e.Type == evidence.EntryGap {
+				gaps = append(gaps, *e)
+			} else if err := st.apply(index, e); err != nil {
+				return nil, fmt.Errorf("entry %d: %w", index, err)
+			}
 		}
-		if e.Type == evidence.EntryGap {
-			gaps = append(gaps, e)
-		} else if err := st.apply(index, &e); err != nil {
-			return nil, fmt.Errorf("entry %d: %w", index, err)
-		}
-		index++
 	}
 	return gaps, nil
+}
+
+func readAudit(data []byte) (e evidence.AuditEntry, err error) {
+	if err = json.Unmarshal(data, &e); err != nil {
+		err = fmt.Errorf("it is no audit entry: %w", err)
+	}
+	return e, err
 }
 
 // deviceGap is a gap of one device.
@@ -141,54 +145,57 @@ func gapEntry(k deviceKey, boot int64, g gap) evidence.AuditEntry {
 	}
 }
 
-func (st *state) foldTenant(led *ledger.Ledger, t *tenant, index int64, found *[]deviceGap) error {
-	for data, err := range led.Data(t.ID, index, math.MaxInt64) {
-		if err != nil {
-			return err
+func (st *state) foldTenant(led *ledger.Ledger, t *tenant, from int64, found *[]deviceGap) error {
+	read := func(from, to int64) iter.Seq2[[]byte, error] { return led.Data(t.ID, from, to) }
+	for c := range parsed(read, from, led.Size(t.ID), readFolded) {
+		if c.err != nil {
+			return c.err
 		}
-		var e tenantEntry
-		if err := json.Unmarshal(data, &e); err != nil {
-			return fmt.Errorf("entry %d: %w", index, err)
+		for i := range c.entries {
+			if err := st.foldEntry(t, c.from+int64(i), &c.entries[i], found); err != nil {
+				return err
+			}
 		}
-		d := st.devices[deviceKey{deviceName{t.ID, e.Device}, e.Gen}]
-		if d == nil {
-			return fmt.Errorf("entry %d: device %s generation %d is not in the registry", index, clip(e.Device), e.Gen)
+	}
+	return nil
+}
+
+func (st *state) foldEntry(t *tenant, index int64, e *foldedEntry, found *[]deviceGap) error {
+	d := st.devices[deviceKey{deviceName{t.ID, string(e.device)}, e.gen}]
+	if d == nil {
+		return fmt.Errorf("entry %d: device %s generation %d is not in the registry", index, clip(string(e.device)), e.gen)
+	}
+	switch e.kind {
+	case kindEvent:
+		gaps, n := []bootGap(nil), counts{received: 1, accepted: 1}
+		if e.isReplay {
+			gaps, n.replayed = d.applyReplay(e.boot, e.seq, index, st.window, e.received, e.at), 1
+			t.settle(e.replays, func(f *fate) { f.as = index })
+		} else {
+			fw := d.firmware
+			if string(e.fw) != fw {
+				fw = string(e.fw)
+			}
+			gaps = d.applyEvent(e.boot, e.seq, index, st.window, e.received, e.at, fw)
 		}
-		switch e.T {
-		case "event":
-			if e.Seq == nil {
-				return fmt.Errorf("entry %d: event without seq", index)
-			}
-			var at time.Time
-			if err := at.UnmarshalText([]byte(e.Time)); err != nil {
-				return fmt.Errorf("entry %d: %w", index, err)
-			}
-			gaps, n := []bootGap(nil), counts{received: 1, accepted: 1}
-			if e.Replays != nil {
-				gaps, n.replayed = d.applyReplay(e.Boot, *e.Seq, index, st.window, e.Received, at), 1
-				t.settle(*e.Replays, func(f *fate) { f.as = index })
-			} else {
-				gaps = d.applyEvent(e.Boot, *e.Seq, index, st.window, e.Received, at, e.FW)
-			}
-			for _, g := range gaps {
-				*found = append(*found, deviceGap{d.key, g})
-			}
-			t.count(e.Received, n)
-		case "deadletter":
-			if e.Seq != nil {
-				d.applyDeadLetter(e.Boot, *e.Seq, index, st.window)
-			}
-			d.applySeen(e.Received)
-			t.count(e.Received, counts{received: 1, deadLettered: 1})
-			t.bury(index)
-		case "tally":
-			d.applySeen(e.Received)
-			// The entries before it were counted as received one by one.
-			t.count(e.Received, counts{received: e.ReceivedLines - e.Accepted - e.DeadLettered, duplicate: e.Duplicate, refused: e.Refused})
-		default:
-			return fmt.Errorf("entry %d is of the unknown kind %q; was it written by a newer trustpack?", index, clip(e.T))
+		for _, g := range gaps {
+			*found = append(*found, deviceGap{d.key, g})
 		}
-		index++
+		t.count(e.received, n)
+	case kindDeadLetter:
+		if e.hasSeq {
+			d.applyDeadLetter(e.boot, e.seq, index, st.window)
+		}
+		d.applySeen(e.received)
+		t.count(e.received, counts{received: 1, deadLettered: 1})
+		t.bury(index)
+	case kindTally:
+		d.applySeen(e.received)
+		// The entries before it were counted as received one by one.
+		n := e.tally
+		n.received -= n.accepted + n.deadLettered
+		n.accepted, n.deadLettered = 0, 0
+		t.count(e.received, n)
 	}
 	return nil
 }

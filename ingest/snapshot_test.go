@@ -473,7 +473,7 @@ func TestSnapshotKnowsTheState(t *testing.T) {
 			"window": "partBegin", "order": "numbers of devices", "capturing": derived, "round": derived,
 		}},
 		{tenant{}, map[string]string{
-			"st": derived, "Tenant": "tenant", "rate": derived, "pacing": derived, "gate": derived, "mu": derived, "books": "tenant", "closed": "tenant", "dead": "tenant", "fates": "tenant",
+			"st": derived, "Tenant": "tenant", "rate": derived, "pacing": derived, "gate": derived, "mu": derived, "books": "tenant", "closed": "tenant", "lastBooks": derived, "lastDay": derived, "dead": "tenant", "fates": "tenant",
 			"reserved": derived, "round": derived,
 		}},
 		{device{}, map[string]string{

@@ -65,8 +65,12 @@ type tenant struct {
 	mu     sync.Mutex // guards what follows
 	books  map[string]*evidence.Books
 	closed map[string]bool
-	dead   []int64        // indexes of dead letters
-	fates  map[int64]fate // of those that are no longer open
+
+	lastBooks *evidence.Books // those in which was entered last, of the day lastDay since 1970
+	lastDay   int64
+
+	dead  []int64        // indexes of dead letters
+	fates map[int64]fate // of those that are no longer open
 
 	reserved int // dead letters on their way into the log
 
