@@ -113,9 +113,13 @@ func (f *FS) Operations() []string {
 	return slices.Clone(f.journal)
 }
 
+// sector is what a device writes whole or not at all.
+const sector = 512
+
 // Reboot is the file system after a crash and a restart. How much of a file
-// was written though nobody synced it is chance; keep says, in bytes of 256,
-// how much of it is kept: 0 is nothing, 256 is all.
+// was written though nobody synced it is chance; keep says, in parts of 256,
+// how much of it is kept: 0 is nothing, 256 is all. Of what a file grew by that
+// is the beginning, and of what was overwritten in it, single sectors.
 func (f *FS) Reboot(keep int) *FS {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -127,6 +131,12 @@ func (f *FS) Reboot(keep int) *FS {
 		}
 		c := &node{dir: n.dir}
 		c.put(n.synced, 0)
+		for at := 0; at < min(len(n.synced), len(n.content)); at += sector {
+			end := min(at+sector, len(n.synced), len(n.content))
+			if chance := (at/sector + 1) * 167 % 256; chance < keep && slices.Contains(n.dirty[at:end], true) {
+				c.put(n.content[at:end], int64(at))
+			}
+		}
 		if extra := len(n.content) - len(n.synced); extra > 0 {
 			c.put(n.content[len(n.synced):len(n.synced)+extra*keep/256], int64(len(n.synced)))
 		}

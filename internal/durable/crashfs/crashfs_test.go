@@ -1,6 +1,7 @@
 package crashfs
 
 import (
+	"bytes"
 	"errors"
 	"io/fs"
 	"os"
@@ -106,6 +107,34 @@ func TestFaults(t *testing.T) {
 		}
 		if got := content(f.Restart(), "/a"); got != want {
 			t.Errorf("%v leaves %q, want %q", fault, got, want)
+		}
+	}
+}
+
+// TestACrashKeepsSectors: of what was written over what was synced, a crash
+// keeps whole sectors, and no other.
+func TestACrashKeepsSectors(t *testing.T) {
+	f := New()
+	f.Put("/file", make([]byte, 8*sector))
+	file, err := f.OpenFile("/file", os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := file.WriteAt(bytes.Repeat([]byte{1}, 6*sector), sector); err != nil {
+		t.Fatal(err)
+	}
+	for keep, want := range map[int][2]int{0: {0, 0}, 128: {1, 5}, 256: {6, 6}} {
+		got := f.Restart().Reboot(keep).Files()["/file"]
+		kept := 0
+		for at := 0; at < len(got); at += sector {
+			n := bytes.Count(got[at:at+sector], []byte{1})
+			if n != 0 && n != sector {
+				t.Errorf("keep %d: %d bytes of a sector", keep, n)
+			}
+			kept += n / sector
+		}
+		if len(got) != 8*sector || kept < want[0] || kept > want[1] {
+			t.Errorf("keep %d: %d sectors of %d bytes, want %v", keep, kept, len(got), want)
 		}
 	}
 }
