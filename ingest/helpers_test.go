@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"trustpack/evidence"
+	"trustpack/internal/durable"
 )
 
 // testClock is a clock that the test moves.
@@ -51,6 +53,9 @@ type rig struct {
 	clock  *testClock
 	config Config
 	read   func(file []byte) (Config, error)
+	logger *slog.Logger
+	disk   durable.FS
+	lost   bool // the ledger's: serving ends in an error
 	s      *Server
 	ca     []byte
 	pairs  map[string]*tls.Certificate // operators
@@ -97,7 +102,7 @@ func testConfig(t testing.TB) Config {
 
 func (r *rig) start() {
 	r.t.Helper()
-	s, err := Open(Options{Dir: r.dir, Config: r.config, Now: r.clock.now, Clock: evidence.ClockSimulated, Sample: true, Version: "test", ReadConfig: r.read})
+	s, err := Open(Options{Dir: r.dir, Config: r.config, Now: r.clock.now, Clock: evidence.ClockSimulated, Sample: true, Version: "test", ReadConfig: r.read, Logger: r.logger, disk: r.disk})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -112,7 +117,7 @@ func (r *rig) start() {
 	r.stop = func() {
 		once.Do(func() {
 			cancel()
-			if err := <-ended; err != nil {
+			if err := <-ended; (err != nil) != r.lost {
 				r.t.Errorf("serving: %v", err)
 			}
 		})

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"trustpack/evidence"
+	"trustpack/internal/durable"
 	"trustpack/ledger"
 )
 
@@ -38,6 +39,8 @@ type Options struct {
 	// AcceptRollback, where set, is why an operator goes on with a ledger that
 	// was knowingly taken back to an older copy. It stands in the log.
 	AcceptRollback string
+
+	disk durable.FS // under the ledger, for tests; nil is the operating system's
 }
 
 // Server is an open ingest. Open makes one, Listen and Serve run it, Close
@@ -167,7 +170,7 @@ func (s *Server) open() (err error) {
 
 // ledgerOptions label a sample in every checkpoint.
 func ledgerOptions(o Options, instance string, seed []byte) ledger.Options {
-	lo := ledger.Options{Instance: instance, Seed: seed, Now: o.Now}
+	lo := ledger.Options{Instance: instance, Seed: seed, Now: o.Now}.On(o.disk)
 	if o.Sample {
 		lo.Extensions = []string{"sample=true clock=" + string(o.Clock)}
 	}

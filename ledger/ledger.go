@@ -47,6 +47,13 @@ type Options struct {
 	segmentBytes int64      // length of every segment; 0 is firstSegment growing to defaultSegment
 }
 
+// On gives the options for a ledger on that file system instead of the disk's.
+// It has no lock, which is for whoever gave it to see to.
+func (o Options) On(fsys durable.FS) Options {
+	o.fsys = fsys
+	return o
+}
+
 const (
 	defaultSegment = 64 << 20
 
