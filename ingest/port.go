@@ -118,7 +118,7 @@ func (p *port) run(h *hot) {
 		return
 	}
 	if h.serve() {
-		handedOn = p.handed.take(&begunConn{Conn: h.conn, begun: append([]byte(nil), h.in...)})
+		handedOn = p.handed.take(newStrict(&begunConn{Conn: h.conn, begun: append([]byte(nil), h.in...)}, p.s.cfg().Limits.HeaderBytes))
 	}
 }
 
