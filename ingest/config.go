@@ -107,9 +107,10 @@ type CertificatePolicy struct {
 
 // Timeouts cut off slow clients.
 type Timeouts struct {
-	Header time.Duration `yaml:"header"`
+	Header time.Duration `yaml:"header"` // and the handshake
 	Body   time.Duration `yaml:"body"`
 	Idle   time.Duration `yaml:"idle"`
+	Answer time.Duration `yaml:"answer"` // to take what is answered
 }
 
 const day = 24 * time.Hour
@@ -134,7 +135,7 @@ func DefaultConfig() Config {
 		Certificates: CertificatePolicy{
 			Device: 365 * day, Operator: 365 * day, Server: 90 * day,
 		},
-		Timeouts: Timeouts{5 * time.Second, 30 * time.Second, 2 * time.Minute},
+		Timeouts: Timeouts{Header: 5 * time.Second, Body: 30 * time.Second, Idle: 2 * time.Minute, Answer: 30 * time.Second},
 		Ledger:   LedgerPolicy{StartWait: 10 * time.Second, Interval: time.Second},
 	}
 }
@@ -222,7 +223,7 @@ func (c Config) validateDurations() error {
 		{"replay.gap_after", c.Replay.GapAfter}, {"time.flag", c.Time.Flag}, {"time.future", c.Time.Future}, {"time.past", c.Time.Past},
 		{"heartbeat.default_interval", c.Heartbeat.DefaultInterval}, {"approvals.code_valid", c.Approvals.CodeValid}, {"exports.valid", c.Exports.Valid},
 		{"certificates.device", c.Certificates.Device}, {"certificates.operator", c.Certificates.Operator}, {"certificates.server", c.Certificates.Server},
-		{"timeouts.header", c.Timeouts.Header}, {"timeouts.body", c.Timeouts.Body}, {"timeouts.idle", c.Timeouts.Idle},
+		{"timeouts.header", c.Timeouts.Header}, {"timeouts.body", c.Timeouts.Body}, {"timeouts.idle", c.Timeouts.Idle}, {"timeouts.answer", c.Timeouts.Answer},
 		{"ledger.start_wait", c.Ledger.StartWait}, {"ledger.interval", c.Ledger.Interval},
 	}
 	for typ, d := range c.Heartbeat.Types {

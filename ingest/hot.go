@@ -147,7 +147,7 @@ func (h *hot) answer() (again bool) {
 	}
 	now := time.Now()
 	h.out = h.to.appendTo(h.out[:0], c, s.date(now))
-	err := h.writes.arm(now, s.writeTimeout(), h.sess.SetWriteDeadline)
+	err := h.writes.arm(now, s.cfg().Timeouts.Answer, h.sess.SetWriteDeadline)
 	if err == nil {
 		_, err = h.conn.Write(h.out)
 	}

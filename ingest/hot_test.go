@@ -377,12 +377,12 @@ func TestHotTimeouts(t *testing.T) {
 		answer   int
 		then     string
 	}{
-		{"no first request", Timeouts{short, long, long}, "", 0, ""},
-		{"half a head", Timeouts{short, long, long}, "POST /v1/telemetry HTTP/1.1\r\nHost: x\r\nCont", 0, ""},
-		{"half of net/http's", Timeouts{short, long, long}, "GET / HTTP/1.1\r\nHost: x\r\nCont", 0, ""},
-		{"half a body", Timeouts{short, short, long}, strings.TrimSuffix(hotPost("abcdef"), "def"), 400, ""},
-		{"no next request", Timeouts{long, long, short}, hotPost("x"), 202, ""},
-		{"half a next head", Timeouts{short, long, long}, hotPost("x"), 202, "POST /v1/tele"},
+		{"no first request", Timeouts{short, long, long, long}, "", 0, ""},
+		{"half a head", Timeouts{short, long, long, long}, "POST /v1/telemetry HTTP/1.1\r\nHost: x\r\nCont", 0, ""},
+		{"half of net/http's", Timeouts{short, long, long, long}, "GET / HTTP/1.1\r\nHost: x\r\nCont", 0, ""},
+		{"half a body", Timeouts{short, short, long, long}, strings.TrimSuffix(hotPost("abcdef"), "def"), 400, ""},
+		{"no next request", Timeouts{long, long, short, long}, hotPost("x"), 202, ""},
+		{"half a next head", Timeouts{short, long, long, long}, hotPost("x"), 202, "POST /v1/tele"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRig(t, func(cfg *Config) { cfg.Timeouts = c.timeouts })

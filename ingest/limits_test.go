@@ -44,6 +44,7 @@ func TestEveryLimit(t *testing.T) {
 		"timeouts.header":               limitHeaderTime,
 		"timeouts.body":                 limitBodyTime,
 		"timeouts.idle":                 limitIdleTime,
+		"timeouts.answer":               limitAnswerTime,
 		"dead_letters.per_tenant":       limitDeadLetters,
 	}
 	var settings []string
@@ -511,7 +512,7 @@ const (
 )
 
 func limitHeaderTime(t *testing.T) {
-	under := newLimited(t, func(c *Config) { c.Timeouts = Timeouts{Header: long, Body: long, Idle: long} })
+	under := newLimited(t, func(c *Config) { c.Timeouts = Timeouts{Header: long, Body: long, Idle: long, Answer: long} })
 	c := under.dial(under.pair)
 	body := under.event(`{}`)
 	for _, part := range []string{"POST /v1/te", "lemetry HTTP/1.1\r\nHo", "st: x\r\nContent-Type: application/x-ndjson\r\nContent-Length: " + itoa(int64(len(body))) + "\r", "\n\r"} {
@@ -523,7 +524,7 @@ func limitHeaderTime(t *testing.T) {
 	if status := c.request(t, "\n"+body); status != 202 {
 		t.Errorf("just under: %d", status)
 	}
-	over := newLimited(t, func(c *Config) { c.Timeouts = Timeouts{Header: short, Body: long, Idle: long} })
+	over := newLimited(t, func(c *Config) { c.Timeouts = Timeouts{Header: short, Body: long, Idle: long, Answer: long} })
 	c = over.dial(over.pair)
 	if _, err := io.WriteString(c.conn, "POST /v1/telemetry HTTP/1.1\r\nHost: x\r\n"); err != nil {
 		t.Fatal(err)
@@ -551,8 +552,8 @@ func limitHeaderTime(t *testing.T) {
 
 func limitBodyTime(t *testing.T) {
 	for name, coding := range map[string]string{"announced": "Content-Length: 150", "in chunks": "Transfer-Encoding: chunked"} {
-		under := newLimited(t, func(c *Config) { c.Timeouts = Timeouts{Header: short, Body: long, Idle: long} })
-		over := newLimited(t, func(c *Config) { c.Timeouts = Timeouts{Header: short, Body: short, Idle: long} })
+		under := newLimited(t, func(c *Config) { c.Timeouts = Timeouts{Header: short, Body: long, Idle: long, Answer: long} })
+		over := newLimited(t, func(c *Config) { c.Timeouts = Timeouts{Header: short, Body: short, Idle: long, Answer: long} })
 		begin := func(l *limited) (c *rawConn, rest string) {
 			c, body := l.dial(l.pair), string(l.padded(150))
 			if name == "in chunks" {
@@ -579,8 +580,8 @@ func limitBodyTime(t *testing.T) {
 }
 
 func limitIdleTime(t *testing.T) {
-	under := newLimited(t, func(c *Config) { c.Timeouts = Timeouts{Header: long, Body: long, Idle: long} })
-	over := newLimited(t, func(c *Config) { c.Timeouts = Timeouts{Header: long, Body: long, Idle: short} })
+	under := newLimited(t, func(c *Config) { c.Timeouts = Timeouts{Header: long, Body: long, Idle: long, Answer: long} })
+	over := newLimited(t, func(c *Config) { c.Timeouts = Timeouts{Header: long, Body: long, Idle: short, Answer: long} })
 	for _, l := range []*limited{under, over} {
 		c := l.dial(l.pair)
 		if status := c.post(t, l.event(`{}`)); status != 202 {
@@ -593,6 +594,36 @@ func limitIdleTime(t *testing.T) {
 		time.Sleep(4 * short)
 		if status := c.post(t, l.event(`{}`)); status != 202 {
 			t.Errorf("just under: %d", status)
+		}
+	}
+}
+
+// limitAnswerTime asks for much and takes none of the answers, of the reader of
+// the device port and of net/http.
+func limitAnswerTime(t *testing.T) {
+	for name, request := range map[string]func(string, ...string) string{"hot": hotPost, "net/http": coldPost} {
+		const asked = 10
+		all := strings.Repeat(request(strings.Repeat("x\n", 9000)), asked) // of which each answer is some 1.5 MB
+		for _, span := range []time.Duration{long, short} {
+			l := newLimited(t, func(c *Config) {
+				c.Timeouts, c.DeadLetters.PerTenant = Timeouts{Header: short, Body: short, Idle: long, Answer: span}, 0
+				c.Rates = Rates{Rate{1e6, 1e6}, Rate{1e6, 1e6}}
+			}).again(func(*Config) {})
+			c := l.dial(l.pair)
+			go func() { _, _ = io.WriteString(c.conn, all) }() // it is cut off, or read below
+			if span == short {
+				await(t, name+": the connection is let go", func() bool {
+					return l.refusals(CodeLetterQuota) > 0 && l.s.sessions.open("public") == 0
+				})
+				continue
+			}
+			await(t, "the answers have begun", func() bool { return l.refusals(CodeLetterQuota) > 0 })
+			time.Sleep(6 * short)
+			for i := range asked {
+				if res, _ := c.next(t); res.StatusCode != 202 {
+					t.Errorf("%s: answer %d, just under: %s", name, i, res.Status)
+				}
+			}
 		}
 	}
 }

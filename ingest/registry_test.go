@@ -436,7 +436,7 @@ func (c *rawConn) post(t *testing.T, body string) int {
 
 func TestSlowClientsAreCutOff(t *testing.T) {
 	r := newRig(t, func(c *Config) {
-		c.Timeouts = Timeouts{Header: 200 * time.Millisecond, Body: 100 * time.Millisecond, Idle: time.Minute}
+		c.Timeouts = Timeouts{Header: 200 * time.Millisecond, Body: 100 * time.Millisecond, Idle: time.Minute, Answer: time.Minute}
 	})
 	r.tenant("nord")
 	c := r.dial(r.enrol("nord", "m-1"))

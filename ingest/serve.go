@@ -157,9 +157,9 @@ func (s *Server) httpServer(h http.Handler) *http.Server {
 	}
 }
 
-// writeTimeout is how long a client may take for its body and the answer.
+// writeTimeout is how long a client may take for its request and the answer.
 func (s *Server) writeTimeout() time.Duration {
-	return s.cfg().Timeouts.Header + s.cfg().Timeouts.Body + 30*time.Second
+	return s.cfg().Timeouts.Header + s.cfg().Timeouts.Body + s.cfg().Timeouts.Answer
 }
 
 func newRunID() (string, error) {

@@ -51,7 +51,7 @@ func (set *settings) effective() map[string]any {
 			"device": durationText(c.Certificates.Device), "operator": durationText(c.Certificates.Operator), "server": durationText(c.Certificates.Server),
 		},
 		"ledger":   c.Ledger.effective(),
-		"timeouts": map[string]any{"header": durationText(c.Timeouts.Header), "body": durationText(c.Timeouts.Body), "idle": durationText(c.Timeouts.Idle)},
+		"timeouts": map[string]any{"header": durationText(c.Timeouts.Header), "body": durationText(c.Timeouts.Body), "idle": durationText(c.Timeouts.Idle), "answer": durationText(c.Timeouts.Answer)},
 	}
 }
 
