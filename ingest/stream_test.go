@@ -443,7 +443,9 @@ func TestStreamThatIsIdle(t *testing.T) {
 // TestStreamOutlivesARequestsTimes: the times for a head and a body are those
 // of a batch.
 func TestStreamOutlivesARequestsTimes(t *testing.T) {
-	r := newRig(t, func(c *Config) { c.Timeouts = Timeouts{5 * time.Second, 100 * time.Millisecond, time.Minute} })
+	r := newRig(t, func(c *Config) {
+		c.Timeouts = Timeouts{5 * time.Second, 100 * time.Millisecond, time.Minute, time.Minute}
+	})
 	r.s.public.ReadTimeout, r.s.public.WriteTimeout = 150*time.Millisecond, 150*time.Millisecond
 	r.tenant("nord")
 	for i, open := range []func(*testing.T, *tls.Certificate) *streamer{r.stream, r.stream2} {

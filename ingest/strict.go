@@ -22,7 +22,9 @@ type strict struct {
 	most int       // of a head that is looked at; net/http refuses shorter ones
 
 	in    []byte // was read and not yet looked at
+	room  []byte // where in lies
 	out   []byte // may go to net/http
+	gone  int    // of out
 	err   error  // behind in
 	state func(*strict) (bad, more bool)
 
@@ -44,17 +46,23 @@ func newStrict(conn *begunConn, headerBytes int) *strict {
 
 // Read gives net/http what has been looked at.
 func (c *strict) Read(b []byte) (int, error) {
-	for len(c.out) == 0 {
+	if c.gone == len(c.out) {
+		c.out, c.gone = c.out[:0], 0
+	}
+	for len(c.out) == 0 || len(c.in) > 0 && len(c.out)-c.gone < len(b) {
 		if c.direct && len(c.in) == 0 && c.err == nil && c.left > 0 {
 			n, err := c.from.Read(b[:min(int64(len(b)), c.left)])
 			c.left -= int64(n)
 			return n, err
 		}
 		bad, more := c.state(c)
+		if more && !bad && len(c.out) > 0 {
+			break
+		}
 		switch {
 		case bad:
 			c.in, c.err, c.direct, c.state = nil, errAmbiguous, false, (*strict).passed
-		case !more || len(c.out) > 0:
+		case !more:
 		case c.err != nil && isTimeout(c.err):
 			// net/http may go on with another deadline, so what is unfinished waits.
 			err := c.err
@@ -63,24 +71,28 @@ func (c *strict) Read(b []byte) (int, error) {
 		case c.err != nil && len(c.in) == 0:
 			return 0, c.err
 		case c.err != nil:
-			c.out, c.in, c.state = c.in, nil, (*strict).passed // it is answered as what it is: cut short
+			c.pass(len(c.in)) // it is answered as what it is: cut short
+			c.state = (*strict).passed
 		default:
 			c.fill()
 		}
 	}
-	n := copy(b, c.out)
-	if c.out = c.out[n:]; len(c.out) == 0 {
-		c.out = nil
-	}
+	n := copy(b, c.out[c.gone:])
+	c.gone += n
 	return n, nil
 }
 
 func (c *strict) fill() {
 	const room = 4 << 10
-	at := len(c.in)
-	c.in = append(c.in, make([]byte, room)...)
-	n, err := c.from.Read(c.in[at:])
-	c.in, c.err = c.in[:at+n], err
+	switch at := len(c.in); {
+	case at == 0 && c.room != nil:
+		c.in = c.room[:0]
+	case cap(c.in)-at < room/4:
+		c.room = append(make([]byte, 0, at+room), c.in...)
+		c.in = c.room
+	}
+	n, err := c.from.Read(c.in[len(c.in):cap(c.in)])
+	c.in, c.err = c.in[:len(c.in)+n], err
 }
 
 func isTimeout(err error) bool {
