@@ -66,6 +66,7 @@ const (
 	EntryLetterDiscarded = "deadletter.discarded"     // {"index"}; Reason is set
 	EntryExportRequested = "export.requested"         // Export
 	EntryExportApproved  = "export.approved"          // {"id"}
+	EntryExportDeclined  = "export.declined"          // {"id"}; Reason is set
 	EntryExport          = "export.completed"         // {"id","requester","approver","scope","rows","bytes","sha256","destination","format"}: each time that the file left
 )
 

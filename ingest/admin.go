@@ -55,6 +55,7 @@ func (s *Server) adminHandler() http.Handler {
 	do("GET /v1/admin/exports", "export.list", s.listExports)
 	do("POST /v1/admin/exports", "export.request", s.requestExport)
 	do("POST /v1/admin/exports/{id}/approve", "export.approve", s.approveExport)
+	do("POST /v1/admin/exports/{id}/decline", "export.decline", s.declineExport)
 	do("POST /v1/admin/exports/{id}/file", "export.get", s.getExport)
 	do("GET /v1/admin/books", "read", s.showBooks)
 	do("POST /v1/admin/drills", "drill.post", s.postDrills)

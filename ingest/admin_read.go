@@ -37,9 +37,11 @@ func (s *Server) listeners() []listenerInfo {
 }
 
 func (s *Server) showConfig(a *adminCall) (any, *Problem) {
+	kept, why := s.kept()
 	s.st.mu.RLock()
 	defer s.st.mu.RUnlock()
 	return map[string]any{
+		"kept": kept, "kept_unknown": why, // whether the file that it starts from says the same
 		"instance": s.identity.Instance, "operator": a.op.Name, "program": s.o.Version,
 		"version": s.st.config.Version, "sha256": s.st.config.SHA256, "config": s.st.config.Config,
 		"listeners": s.listeners(), "schemas": s.rules().infos(), "rules": s.rules().hash, "clock": s.o.Clock, "sample": s.o.Sample,

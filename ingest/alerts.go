@@ -17,6 +17,7 @@ const (
 	AlertLetterQuota    = "deadletter.quota"
 	AlertExportSpike    = "export.spike"
 	AlertClockJump      = "clock.jump"
+	AlertConfigReverted = "config.reverted"
 )
 
 // maxAlertDevices is how many devices one alert lists; its detail gives the

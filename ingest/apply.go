@@ -172,10 +172,47 @@ func (s *Server) applyConfig(a *adminCall) (any, *Problem) {
 	if err != nil {
 		return nil, s.failure(err)
 	}
-	if own, err := s.reread(); err == nil {
-		out.Kept = reflect.DeepEqual(own.effective(), next.effective())
+	if out.Kept, _ = s.kept(); !out.Kept {
+		s.log.Warn("the configuration in force is not in the file that the ingest starts from: a restart goes back to the file", "version", out.Version)
 	}
 	return out, nil
+}
+
+// reverted is the version in force before the start, where an operator applied
+// it over the API. The file that the ingest starts from is the host's: the
+// ingest never writes it, so what is to outlast a restart has to be put there.
+func (s *Server) reverted() *ConfigVersion {
+	if len(s.st.versions) == 0 {
+		return nil
+	}
+	last := s.st.versions[len(s.st.versions)-1]
+	if last.Role == "host" || last.Version != s.st.config.Version {
+		return nil
+	}
+	return &last
+}
+
+// configReverted is the alert that a restart has taken back what an operator
+// applied.
+func (s *Server) configReverted(last *ConfigVersion, diff []string) evidence.AuditEntry {
+	changed := strings.Join(diff, "; ")
+	s.log.Warn("the file differs from the configuration that was applied last, and takes its place", "version", last.Version, "applied_by", last.Actor, "diff", diff)
+	at := s.now()
+	alert := evidence.Alert{
+		ID: alertID(AlertConfigReverted, at), Kind: AlertConfigReverted, Since: at,
+		Detail: clipReason(fmt.Errorf("the ingest started with its file, in which version %d that %s applied on %s is not: %s", last.Version, last.Actor, last.Time.UTC().Format(time.RFC3339), changed)),
+	}
+	return evidence.AuditEntry{Type: evidence.EntryAlertRaised, Target: alert.ID, Data: raw(alert)}
+}
+
+// kept reports whether the file that the ingest starts from says what is in
+// force; why says so where that cannot be known.
+func (s *Server) kept() (same bool, why string) {
+	own, err := s.reread()
+	if err != nil {
+		return false, clipReason(err)
+	}
+	return reflect.DeepEqual(own.effective(), s.set.Load().effective()), ""
 }
 
 // clipReason is an error as an answer and an entry can hold it.

@@ -2,7 +2,10 @@ package ingest
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptrace"
 	"os"
@@ -147,4 +150,70 @@ func TestConfigurationThatCannotStandChangesNothing(t *testing.T) {
 		t.Error("something changed")
 	}
 	r.sameAsFold()
+}
+
+// TestARestartThatRevertsAConfigurationSaysSo: the file is the host's, and
+// what an operator applied is not in it.
+func TestARestartThatRevertsAConfigurationSaysSo(t *testing.T) {
+	r := newRig(t)
+	own, log := r.config, &logged{}
+	r.logger = slog.New(slog.NewJSONHandler(log, nil))
+	r.readable(&own)
+	kept := func() string {
+		t.Helper()
+		b, err := r.admin("erin").Get(t.Context(), "/v1/admin/config")
+		var got struct {
+			Kept    bool
+			Unknown string `json:"kept_unknown"`
+		}
+		if err != nil || json.Unmarshal(b, &got) != nil {
+			t.Fatalf("%s %v", b, err)
+		}
+		return fmt.Sprint(got.Kept, got.Unknown)
+	}
+	if got := kept(); got != "true" {
+		t.Errorf("kept: %s", got)
+	}
+	if _, err := r.admin("root.admin").ApplyConfig(t.Context(), []byte("limits: {body_bytes: 60}\n"), "smaller bodies", ""); err != nil {
+		t.Fatal(err)
+	}
+	if got := kept(); got != "false" || !strings.Contains(log.String(), "a restart goes back to the file") {
+		t.Errorf("kept: %s; %s", got, log.String())
+	}
+	r.restart()
+	entries := r.control(evidence.EntryConfigApplied)
+	if e := entries[len(entries)-1]; len(entries) != 3 || e.Actor.Role != "host" || e.Reason != "configuration file read at start, which version 2 that root.admin applied is not in" {
+		t.Errorf("%+v", entries[len(entries)-1])
+	}
+	alerts := r.s.listAlerts()
+	if len(alerts) != 1 || alerts[0].Kind != AlertConfigReverted || !strings.Contains(alerts[0].Detail, "version 2 that root.admin applied on 2026-07-01T10:00:00Z is not: limits.body_bytes: 60 -> 1048576") {
+		t.Errorf("%+v", alerts)
+	}
+	if !strings.Contains(log.String(), `"level":"WARN","msg":"the file differs from the configuration that was applied last, and takes its place","version":2,"applied_by":"root.admin"`) {
+		t.Errorf("%s", log.String())
+	}
+	r.restart() // the host's own change is none to be alerted of
+	r.config.Limits.Lines, own.Limits.Lines = 76, 76
+	r.restart()
+	if n := len(r.control(evidence.EntryConfigApplied)); n != 4 || len(r.s.listAlerts()) != 1 {
+		t.Errorf("%d versions, %d alerts", n, len(r.s.listAlerts()))
+	}
+	// An operator's that is put into the file is there after a restart.
+	if got, err := r.admin("root.admin").ApplyConfig(t.Context(), []byte("limits: {body_bytes: 70}\n"), "smaller bodies", ""); err != nil || got.Kept {
+		t.Errorf("%+v %v", got, err)
+	}
+	r.config.Limits.BodyBytes, own.Limits.BodyBytes = 70, 70
+	if got := kept(); got != "true" {
+		t.Errorf("kept: %s", got)
+	}
+	r.restart()
+	if n := len(r.control(evidence.EntryConfigApplied)); n != 5 || len(r.s.listAlerts()) != 1 {
+		t.Errorf("%d versions, %d alerts", n, len(r.s.listAlerts()))
+	}
+	r.sameAsFold()
+	r.read = func([]byte) (Config, error) { return Config{}, errors.New("the file is gone") }
+	r.restart()
+	if got := kept(); got != "falsethe file is gone" && got != "false the file is gone" {
+		t.Errorf("kept: %s", got)
+	}
 }

@@ -40,6 +40,13 @@ func (c *AdminClient) ApproveExport(ctx context.Context, id, reason, ticket stri
 	return out, err
 }
 
+// DeclineExport refuses an export that waits for an approver.
+func (c *AdminClient) DeclineExport(ctx context.Context, id, reason, ticket string) (ExportRecord, error) {
+	var out ExportRecord
+	err := c.call(ctx, http.MethodPost, adminPath+"exports/"+url.PathEscape(id)+"/decline", map[string]string{"reason": reason, "ticket": ticket}, &out)
+	return out, err
+}
+
 // Exports lists the exports, newest first.
 func (c *AdminClient) Exports(ctx context.Context) ([]ExportRecord, error) {
 	var out struct{ Exports []ExportRecord }

@@ -15,12 +15,15 @@ import (
 // ExportRecord is an export and what became of it.
 type ExportRecord struct {
 	evidence.Export
-	State       string       `json:"state"` // "pending" (waits for an approver) or "ready"
+	State       string       `json:"state"` // "pending" (waits for an approver), "ready" or "declined"
 	Requester   string       `json:"requester"`
 	RequestedAt time.Time    `json:"requested_at"`
 	Reason      string       `json:"reason"`
 	Approver    string       `json:"approver,omitempty"`
 	ReadyAt     time.Time    `json:"ready_at,omitzero"`
+	Decliner    string       `json:"decliner,omitempty"`
+	DeclinedAt  time.Time    `json:"declined_at,omitzero"`
+	Why         string       `json:"why,omitempty"`   // it was declined
 	Files       []ExportFile `json:"files,omitempty"` // each time that it left
 }
 
@@ -34,8 +37,9 @@ type ExportFile struct {
 
 // States of an export.
 const (
-	ExportPending = "pending"
-	ExportReady   = "ready"
+	ExportPending  = "pending"
+	ExportReady    = "ready"
+	ExportDeclined = "declined"
 )
 
 // scope says in one line what is in an export.
@@ -74,8 +78,12 @@ func (st *state) applyExport(e *evidence.AuditEntry) error {
 	changed := *x // a capture may hold the one before
 	x = &changed
 	st.exports[d.ID] = x
-	if e.Type == evidence.EntryExportApproved {
+	switch e.Type {
+	case evidence.EntryExportApproved:
 		x.State, x.Approver, x.ReadyAt = ExportReady, actorName(e.Actor), e.Time
+		return nil
+	case evidence.EntryExportDeclined:
+		x.State, x.Decliner, x.DeclinedAt, x.Why = ExportDeclined, actorName(e.Actor), e.Time, e.Reason
 		return nil
 	}
 	x.Files = append(x.Files, ExportFile{e.Time, d.Rows, d.Bytes, d.SHA256})
@@ -249,6 +257,37 @@ func (s *Server) approveExport(a *adminCall) (any, *Problem) {
 	if p := a.done(evidence.EntryExportApproved, evidence.AuditEntry{
 		Tenant: x.Tenant, Target: x.ID, Reason: in.Reason, Ticket: in.Ticket, Data: raw(map[string]string{"id": x.ID}),
 		Before: raw(map[string]string{"state": x.State}), After: raw(map[string]string{"state": ExportReady}),
+	}); p != nil {
+		return nil, p
+	}
+	return s.st.export(x.ID), nil
+}
+
+// declineExport refuses an export that waits. It stays refused: whoever wants
+// the data after all asks anew.
+func (s *Server) declineExport(a *adminCall) (any, *Problem) {
+	var in struct {
+		Reason string `json:"reason"`
+		Ticket string `json:"ticket"`
+	}
+	if p := a.decode(&in); p != nil {
+		return nil, p
+	}
+	s.decide.Lock()
+	defer s.decide.Unlock()
+	x, p := s.namedExport(a)
+	if p != nil {
+		return nil, p
+	}
+	switch {
+	case x.State != ExportPending:
+		return nil, problem(CodeConflict, "the export waits for no approval")
+	case strings.TrimSpace(in.Reason) == "":
+		return nil, problem(CodeInvalid, "reason: say why it may not leave")
+	}
+	if p := a.done(evidence.EntryExportDeclined, evidence.AuditEntry{
+		Tenant: x.Tenant, Target: x.ID, Reason: in.Reason, Ticket: in.Ticket, Data: raw(map[string]string{"id": x.ID}),
+		Before: raw(map[string]string{"state": x.State}), After: raw(map[string]string{"state": ExportDeclined}),
 	}); p != nil {
 		return nil, p
 	}

@@ -151,6 +151,8 @@ func (s *Server) getExport(a *adminCall) (any, *Problem) {
 	switch {
 	case x.Requester != a.op.Name:
 		return nil, problem(CodeForbidden, "the export is its requester's to fetch")
+	case x.State == ExportDeclined:
+		return nil, problem(CodeConflict, "the export was declined by "+x.Decliner)
 	case x.State != ExportReady:
 		return nil, problem(CodeConflict, "the export waits for an approver")
 	}

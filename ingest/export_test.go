@@ -222,3 +222,50 @@ func TestExportRequestsThatCannotStand(t *testing.T) {
 		t.Errorf("%d requests were entered", n)
 	}
 }
+
+func TestAnExportIsDeclined(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Exports.UnapprovedRows = 1 })
+	r.tenant("nord")
+	c := r.deviceClient(r.enrol("nord", "m-1"))
+	r.send(c, r.line(1, 1), r.line(2, 2))
+	small, err := r.ask("nord", func(q *ExportRequest) { q.Device = "another" })
+	if err != nil || small.State != ExportReady {
+		t.Fatalf("%+v %v", small, err)
+	}
+	x, err := r.ask("nord")
+	if err != nil || x.State != ExportPending {
+		t.Fatalf("%+v %v", x, err)
+	}
+	decline := func(who, id, reason string) (ExportRecord, error) {
+		return r.admin(who).DeclineExport(t.Context(), id, reason, "T-9")
+	}
+	_, err = decline("emil", x.ID, "mine")
+	refusedWith(t, err, CodeForbidden)
+	_, err = decline("carla", x.ID, " ")
+	refusedWith(t, err, CodeInvalid)
+	_, err = decline("carla", "nosuch", "no")
+	refusedWith(t, err, CodeNotFound)
+	_, err = decline("carla", small.ID, "no")
+	refusedWith(t, err, CodeConflict)
+	if n := len(r.control(evidence.EntryExportDeclined)); n != 0 {
+		t.Fatalf("%d entries", n)
+	}
+	got, err := decline("carla", x.ID, "nobody there may have it")
+	if err != nil || got.State != ExportDeclined || got.Decliner != "carla" || got.Why != "nobody there may have it" || got.DeclinedAt.IsZero() {
+		t.Fatalf("%+v %v", got, err)
+	}
+	e := r.control(evidence.EntryExportDeclined)
+	if len(e) != 1 || e[0].Actor.Name != "carla" || e[0].Target != x.ID || e[0].Tenant != "nord" || e[0].Reason != "nobody there may have it" || e[0].Ticket != "T-9" || e[0].Result != "done" {
+		t.Errorf("%+v", e)
+	}
+	r.restart() // it stays so
+	_, _, err = r.fetch("emil", x.ID)
+	if p := refusedWith(t, err, CodeConflict); !strings.Contains(p.Detail, "declined by carla") {
+		t.Errorf("%+v", p)
+	}
+	_, err = r.admin("dora").ApproveExport(t.Context(), x.ID, "after all", "")
+	refusedWith(t, err, CodeConflict)
+	_, err = decline("dora", x.ID, "twice")
+	refusedWith(t, err, CodeConflict)
+	r.sameAsFold()
+}

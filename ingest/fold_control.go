@@ -50,7 +50,7 @@ func (st *state) apply(index int64, e *evidence.AuditEntry) error {
 		return st.applyBooks(e)
 	case evidence.EntryLetterReplayed, evidence.EntryLetterDiscarded:
 		return st.applyLetter(e)
-	case evidence.EntryExportRequested, evidence.EntryExportApproved, evidence.EntryExport:
+	case evidence.EntryExportRequested, evidence.EntryExportApproved, evidence.EntryExportDeclined, evidence.EntryExport:
 		return st.applyExport(e)
 	case evidence.EntryDeviceRequested:
 		return st.applyRequested(e)

@@ -48,6 +48,7 @@ func Permissions() []Permission {
 		{"export.list", append(slices.Clone(readers), RoleExporter)},
 		{"export.request", []string{RoleExporter}},
 		{"export.approve", []string{RoleApprover}},
+		{"export.decline", []string{RoleApprover}},
 		{"export.get", []string{RoleExporter}},
 		{"config.apply", []string{RoleAdmin}},
 		{"deadletter.replay", []string{RoleProvisioner, RoleApprover, RoleAdmin}},

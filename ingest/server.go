@@ -195,6 +195,10 @@ func (s *Server) enterStart(more []evidence.AuditEntry) error {
 		if reason == "" {
 			reason = "configuration file read at start"
 		}
+		if last := s.reverted(); last != nil {
+			reason += fmt.Sprintf(", which version %d that %s applied is not in", last.Version, last.Actor)
+			more = append(more, s.configReverted(last, version.Diff))
+		}
 		entries = append(entries, s.entry(evidence.EntryConfigApplied, evidence.AuditEntry{
 			Actor: &evidence.Actor{Name: by, Role: "host"}, Target: "config", Reason: reason, Result: "done", Data: raw(version),
 		}))

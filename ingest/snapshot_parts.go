@@ -176,6 +176,9 @@ func (c *codec) export(x *ExportRecord) {
 	c.text(&x.Reason)
 	c.name(&x.Approver)
 	c.time(&x.ReadyAt)
+	c.name(&x.Decliner)
+	c.time(&x.DeclinedAt)
+	c.text(&x.Why)
 	listOf(c, &x.Files, func(c *codec, f *ExportFile) {
 		c.time(&f.Time)
 		c.int64(&f.Rows)

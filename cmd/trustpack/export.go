@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -13,7 +14,7 @@ import (
 
 func (a *app) exportCommand() *cobra.Command {
 	var f adminFlags
-	return adminGroup("export", "Files of a tenant's events, asked for, approved and recorded", &f, a.exportRequest(&f), a.exportApprove(&f), a.exportGet(&f), a.exportList(&f))
+	return adminGroup("export", "Files of a tenant's events, asked for, approved and recorded", &f, a.exportRequest(&f), a.exportApprove(&f), a.exportDecline(&f), a.exportGet(&f), a.exportList(&f))
 }
 
 func (a *app) exportRequest(f *adminFlags) *cobra.Command {
@@ -71,6 +72,26 @@ func (a *app) exportApprove(f *adminFlags) *cobra.Command {
 	return cmd
 }
 
+func (a *app) exportDecline(f *adminFlags) *cobra.Command {
+	var reason, ticket string
+	cmd := &cobra.Command{
+		Use: "decline ID --reason TEXT", Short: "Refuse an export that waits for an approver", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withAdmin(f, func(c *ingest.AdminClient) error {
+				x, err := c.DeclineExport(cmd.Context(), args[0], reason, ticket)
+				if err != nil {
+					return err
+				}
+				_, err = fmt.Fprintf(a.out, "declined %s: %d rows for %s\n", x.ID, x.Rows, x.Requester)
+				return err
+			})
+		},
+	}
+	cmd.Flags().StringVar(&reason, "reason", "", "why it may not leave")
+	cmd.Flags().StringVar(&ticket, "ticket", "", "the ticket that this belongs to")
+	return cmd
+}
+
 func (a *app) exportGet(f *adminFlags) *cobra.Command {
 	var out string
 	cmd := &cobra.Command{
@@ -110,10 +131,10 @@ func (a *app) exportList(f *adminFlags) *cobra.Command {
 				if asJSON {
 					return a.printJSON(append([]ingest.ExportRecord{}, exports...))
 				}
-				rows := [][]string{{"EXPORT", "TENANT", "REQUESTED", "BY", "ROWS", "STATE", "APPROVED BY", "LEFT", "DESTINATION", "REASON"}}
+				rows := [][]string{{"EXPORT", "TENANT", "REQUESTED", "BY", "ROWS", "STATE", "DECIDED BY", "LEFT", "DESTINATION", "REASON"}}
 				for _, x := range exports {
 					rows = append(rows, []string{
-						x.ID, x.Tenant, stamp(&x.RequestedAt), x.Requester, strconv.FormatInt(x.Rows, 10), x.State, x.Approver, strconv.Itoa(len(x.Files)), x.Destination, x.Reason,
+						x.ID, x.Tenant, stamp(&x.RequestedAt), x.Requester, strconv.FormatInt(x.Rows, 10), x.State, cmp.Or(x.Approver, x.Decliner), strconv.Itoa(len(x.Files)), x.Destination, x.Reason,
 					})
 				}
 				return a.table(rows)

@@ -213,8 +213,12 @@ func (a *app) configApply(f *adminFlags) *cobra.Command {
 its ingest section; no connection is dropped. Paths in it are seen from the
 ingest's own configuration file. Without FILE the ingest reads its own file
 again, as it does on SIGHUP. A configuration that cannot take effect is refused
-and leaves the one before it in force. Addresses, timeouts and replay.window
-need a restart.`,
+and leaves the one before it in force. Addresses, timeouts, replay.window and
+ledger need a restart.
+
+The ingest never writes its own file. What FILE changes has to be put there too:
+otherwise a restart goes back to the file, which is then an entry, a warning and
+an alert (config.reverted), and 'config show' says "kept": false until then.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var file []byte
