@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -30,7 +31,7 @@ type device struct {
 	decision  *Decision
 	released  evidence.DeviceState // state to return to after a quarantine
 	letIn     time.Time            // when it was last released from one
-	seenFrom  map[string][]string  // source addresses by fingerprint
+	seenFrom  []contact
 
 	// registryRound is the last capture that holds these fields as they are, or
 	// does not need them; trafficRound is the same of those below.
@@ -44,6 +45,41 @@ type device struct {
 	accepted     int64
 	firmware     string
 	trafficRound uint32
+}
+
+// contact is the source addresses from which a credential was seen.
+type contact struct {
+	fingerprint string
+	sources     []string
+}
+
+// sources are those of the credential.
+func (d *device) sources(fingerprint string) []string {
+	for i := range d.seenFrom {
+		if d.seenFrom[i].fingerprint == fingerprint {
+			return d.seenFrom[i].sources
+		}
+	}
+	return nil
+}
+
+// addSource notes one more. Nearly all devices have one credential, which says
+// its fingerprint already.
+func (d *device) addSource(fingerprint, source string) {
+	for i := range d.seenFrom {
+		if c := &d.seenFrom[i]; c.fingerprint == fingerprint {
+			if !slices.Contains(c.sources, source) {
+				c.sources = append(c.sources, source)
+			}
+			return
+		}
+	}
+	for _, c := range d.record.Credentials {
+		if c.Fingerprint == fingerprint {
+			fingerprint = c.Fingerprint
+		}
+	}
+	d.seenFrom = append(d.seenFrom, contact{fingerprint, []string{source}})
 }
 
 // beforeTraffic lets a capture under way have what is about to change. The

@@ -3,7 +3,6 @@ package ingest
 import (
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -150,10 +149,11 @@ func (st *state) applyRequested(e *evidence.AuditEntry) error {
 	if st.tenants[r.Tenant] == nil {
 		return fmt.Errorf("a device of a tenant that was never added, %s", clip(r.Tenant))
 	}
+	r.Tenant, r.Type, r.Site, r.Fleet = st.name(r.Tenant), st.name(r.Type), st.name(r.Site), st.name(r.Fleet)
 	name := deviceName{r.Tenant, r.ID}
 	d := &device{
 		st: st, number: uint32(len(st.order)), key: deviceKey{name, r.Generation}, record: r,
-		requested: provisionStep{actorName(e.Actor), e.Time, e.Reason}, registryRound: st.round, trafficRound: st.round,
+		requested: provisionStep{st.name(actorName(e.Actor)), e.Time, st.name(e.Reason)}, registryRound: st.round, trafficRound: st.round,
 	}
 	st.order = append(st.order, d)
 	st.devices[d.key] = d
@@ -178,7 +178,7 @@ func (st *state) applyDevice(d *device, index int64, e *evidence.AuditEntry) err
 		if e.Actor != nil {
 			role = e.Actor.Role
 		}
-		d.approvals = append(d.approvals, Approval{actorName(e.Actor), role, e.Time})
+		d.approvals = append(d.approvals, Approval{st.name(actorName(e.Actor)), st.name(role), e.Time})
 		if a.Hash != "" {
 			d.record.State, d.codeHash, d.codeUntil = evidence.DeviceApproved, a.Hash, a.Expires
 		}
@@ -187,6 +187,7 @@ func (st *state) applyDevice(d *device, index int64, e *evidence.AuditEntry) err
 		if err := json.Unmarshal(e.Data, &c); err != nil {
 			return err
 		}
+		c.Method, c.KeyType = st.name(c.Method), st.name(c.KeyType)
 		d.record.State, d.issued, d.codeHash = evidence.DeviceIssued, e.Time, ""
 		d.record.Credentials = append(d.record.Credentials, c)
 		st.deviceFor[c.Fingerprint] = d
@@ -242,12 +243,7 @@ func (d *device) applySource(e *evidence.AuditEntry) error {
 	if err := json.Unmarshal(e.Data, &s); err != nil {
 		return err
 	}
-	if d.seenFrom == nil {
-		d.seenFrom = map[string][]string{}
-	}
-	if !slices.Contains(d.seenFrom[s.Fingerprint], s.Source) {
-		d.seenFrom[s.Fingerprint] = append(d.seenFrom[s.Fingerprint], s.Source)
-	}
+	d.addSource(s.Fingerprint, d.st.name(s.Source))
 	return nil
 }
 

@@ -422,7 +422,7 @@ const maxSources = 64
 // sourceKnown reports whether the source address needs no entry. The caller
 // holds state.mu or the device's flow.
 func sourceKnown(c *call) bool {
-	list := c.d.seenFrom[c.sess.fingerprint]
+	list := c.d.sources(c.sess.fingerprint)
 	return len(list) >= maxSources || slices.Contains(list, c.sess.source)
 }
 

@@ -62,7 +62,7 @@ func (c *codec) registry(d *device) {
 	optional(c, &d.decision, (*codec).decision)
 	c.name((*string)(&d.released))
 	c.time(&d.letIn)
-	tableOf(c, &d.seenFrom, (*codec).text, func(c *codec, v *[]string) { listOf(c, v, (*codec).name) })
+	listOf(c, &d.seenFrom, (*codec).contact)
 }
 
 func (c *codec) deviceRecord(r *evidence.Device) {
@@ -90,6 +90,11 @@ func (c *codec) approval(a *Approval) {
 	c.name(&a.Actor)
 	c.name(&a.Role)
 	c.time(&a.Time)
+}
+
+func (c *codec) contact(v *contact) {
+	c.text(&v.fingerprint)
+	listOf(c, &v.sources, (*codec).name)
 }
 
 func (c *codec) decision(d *Decision) {

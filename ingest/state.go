@@ -32,8 +32,9 @@ type state struct {
 	exports     map[string]*ExportRecord
 	refusals    map[Code]int64
 	drills      int64
-	window      int64     // of replay windows
-	order       []*device // in the order in which they were requested: by number
+	window      int64             // of replay windows
+	order       []*device         // in the order in which they were requested: by number
+	names       map[string]string // what many devices share, kept once; guarded by mu
 
 	capturing atomic.Pointer[capture] // the one under way
 	round     uint32                  // of the last one; changes while nothing else does
@@ -100,8 +101,19 @@ func newState(window int64) *state {
 		tenants: map[string]*tenant{}, operators: map[string]*operator{}, operatorFor: map[string]*operator{},
 		devices: map[deviceKey]*device{}, latest: map[deviceName]*device{}, deviceFor: map[string]*device{},
 		exports: map[string]*ExportRecord{},
-		alerts:  map[string]*AlertRecord{}, refusals: map[Code]int64{}, window: window,
+		alerts:  map[string]*AlertRecord{}, refusals: map[Code]int64{}, names: map[string]string{}, window: window,
 	}
+}
+
+// name gives the one copy of a text that many devices share. The caller holds
+// st.mu for writing, or is alone.
+func (st *state) name(text string) string {
+	known, ok := st.names[text]
+	if !ok {
+		known = text
+		st.names[text] = known
+	}
+	return known
 }
 
 // byFingerprint finds the device or operator that a certificate belongs to.

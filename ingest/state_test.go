@@ -34,7 +34,7 @@ type plainDevice struct {
 	CodeUntil, Issued, Activated      time.Time
 	Decision                          *Decision
 	Released                          evidence.DeviceState
-	SeenFrom                          map[string][]string
+	SeenFrom                          []contact
 	Windows                           map[int64]*window
 	LastSeen, LastAccepted, LastEvent time.Time
 	Accepted                          int64
