@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"trustpack/evidence"
+	"trustpack/internal/durable"
 	"trustpack/ledger"
 )
 
@@ -31,6 +32,7 @@ type history struct {
 	log    bytes.Buffer
 	s      *Server
 	ops    int
+	disk   durable.FS // nil: the disk
 }
 
 func newHistory(t testing.TB, seed uint64) *history {
@@ -49,7 +51,7 @@ func newHistory(t testing.TB, seed uint64) *history {
 
 func (h *history) open() {
 	h.t.Helper()
-	s, err := Open(Options{Dir: h.dir, Config: h.config, Now: h.clock.now, Clock: evidence.ClockSimulated, Logger: slog.New(slog.NewTextHandler(&h.log, nil))})
+	s, err := Open(Options{Dir: h.dir, Config: h.config, Now: h.clock.now, Clock: evidence.ClockSimulated, Logger: slog.New(slog.NewTextHandler(&h.log, nil)), disk: h.disk})
 	if err != nil {
 		h.t.Fatal(err)
 	}
