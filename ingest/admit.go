@@ -73,6 +73,7 @@ type batch struct {
 	err   error    // the outcome
 
 	// Of the whole group that the batch leads.
+	group     []*batch
 	entries   []ledger.Entry
 	positions []ledger.Position
 }
@@ -92,7 +93,7 @@ func (s *Server) batch(c *call) *batch {
 		b = &batch{turn: make(chan int, 1)}
 	}
 	b.s, b.set, b.d, b.t = s, c.set, c.d, c.t
-	b.from = sender{device: c.d.key.id, gen: c.d.key.generation, rules: c.set.rules.hash}
+	b.from = sender{room: b.from.room, device: c.d.key.id, gen: c.d.key.generation, rules: c.set.rules.hash}
 	return b
 }
 
@@ -104,7 +105,9 @@ func (b *batch) release() {
 		clear(b.lines)
 		clear(b.entries)
 		clear(b.positions)
+		clear(b.group)
 		*b = batch{
+			from: sender{room: b.from.room[:0]}, group: b.group[:0],
 			texts: b.texts[:0], events: b.events[:0], lines: b.lines[:0], buf: b.buf[:0], ends: b.ends[:0], made: b.made[:0], out: b.out[:0], turn: b.turn,
 			entries: b.entries[:0], positions: b.positions[:0],
 		}
@@ -340,7 +343,7 @@ func (b *batch) note(first int64) (gaps []bootGap) {
 		}
 	}
 	b.t.mu.Unlock()
-	b.s.metrics.lines(b.t.ID, b.n)
+	b.s.metrics.lines(b.t, b.n)
 	return gaps
 }
 
@@ -362,7 +365,8 @@ func (b *batch) receipt(all bool) []byte {
 		first = b.first
 	}
 	out := append(b.out[:0], `{"log":`...)
-	out = appendString(out, b.s.led.Origin(b.t.ID))
+	out = append(out, b.s.originBegins...) // a tenant's ID needs no escapes
+	out = append(append(out, b.t.ID...), '"')
 	out = append(out, `,"tenant":`...)
 	out = appendString(out, b.t.ID)
 	for _, f := range []struct {

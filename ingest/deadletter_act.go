@@ -273,7 +273,7 @@ func (s *Server) enterReplay(a *adminCall, set *settings, in letterCall, t *tena
 	t.count(received, n)
 	t.settle(l.Index, func(f *fate) { f.as = index })
 	t.mu.Unlock()
-	s.metrics.lines(t.ID, n)
+	s.metrics.lines(t, n)
 	s.st.mu.Lock()
 	err = s.st.apply(positions[1].Index, &control)
 	s.st.mu.Unlock()

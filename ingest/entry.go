@@ -53,13 +53,15 @@ type sender struct {
 	gen      int
 	received time.Time
 	rules    string
+	room     []byte // for stamped
 	stamped  string // received and the rules as entries have them, once stamp has been called
 }
 
 // stamp sets the time of receipt.
 func (f *sender) stamp(received time.Time) {
 	f.received, f.stamped = received, ""
-	f.stamped = string(f.appendRules(f.appendGen(nil)))
+	f.room = f.appendRules(f.appendGen(f.room[:0]))
+	f.stamped = textOver(f.room)
 }
 
 // Keys stand in sorted order, as canonical JSON wants them.

@@ -96,11 +96,12 @@ func (f *flow) next(window int64) []*batch {
 		size += f.waiting[n].size
 		n++
 	}
-	group := f.waiting[:n:n]
-	if f.waiting = f.waiting[n:]; len(f.waiting) == 0 {
-		f.waiting = nil
-	}
-	return group
+	first := f.waiting[0]
+	first.group = append(first.group[:0], f.waiting[:n]...)
+	left := copy(f.waiting, f.waiting[n:])
+	clear(f.waiting[left:])
+	f.waiting = f.waiting[:left]
+	return first.group
 }
 
 // claim is which numbers a batch is about: from low to high of one boot, each

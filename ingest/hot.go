@@ -130,12 +130,7 @@ func (h *hot) settle() {
 
 // answer judges the request whose head was read, and writes the answer.
 func (h *hot) answer() (again bool) {
-	s := h.s
-	s.enter(&h.call, h.sess, "/v1/telemetry")
-	c := &h.call
-	c.method, c.media, c.coding, c.all, c.body = http.MethodPost, h.head.media, h.head.coding, h.head.all, h
-	h.to, h.cutOff = reply{}, false
-	b := s.receive(c, &h.to)
+	b := h.judge()
 	whole := len(h.in) >= h.head.size+h.head.length
 	if !h.to.close && !whole {
 		if whole = h.fill(); !whole {
@@ -146,8 +141,8 @@ func (h *hot) answer() (again bool) {
 		h.to.close = true
 	}
 	now := time.Now()
-	h.out = h.to.appendTo(h.out[:0], c, s.date(now))
-	err := h.writes.arm(now, s.cfg().Timeouts.Answer, h.sess.SetWriteDeadline)
+	h.out = h.to.appendTo(h.out[:0], &h.call, h.s.date(now))
+	err := h.writes.arm(now, h.s.cfg().Timeouts.Answer, h.sess.SetWriteDeadline)
 	if err == nil {
 		_, err = h.conn.Write(h.out)
 	}
@@ -165,6 +160,15 @@ func (h *hot) answer() (again bool) {
 	}
 	h.in = h.in[h.head.size+h.head.length:]
 	return true
+}
+
+// judge takes what the request brings, and makes the answer.
+func (h *hot) judge() *batch {
+	h.s.enter(&h.call, h.sess, "/v1/telemetry")
+	c := &h.call
+	c.method, c.media, c.coding, c.all, c.body = http.MethodPost, h.head.media, h.head.coding, h.head.all, h
+	h.to, h.cutOff = reply{}, false
+	return h.s.receive(c, &h.to)
 }
 
 // text gives the body: as it lies in memory, where it is not compressed.

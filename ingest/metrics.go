@@ -81,13 +81,17 @@ func newMetrics(s *Server) *metrics {
 
 func (m *metrics) refused(code Code) { m.refusals.WithLabelValues(string(code)).Inc() }
 
-func (m *metrics) lines(tenant string, n counts) {
-	for _, o := range []struct {
-		outcome string
-		n       int64
-	}{{lineAccepted, n.accepted}, {lineDuplicate, n.duplicate}, {lineDeadLettered, n.deadLettered}, {lineRefused, n.refused}} {
-		if o.n > 0 {
-			m.events.WithLabelValues(tenant, o.outcome).Add(float64(o.n))
+func (m *metrics) lines(t *tenant, n counts) {
+	for i, n := range [...]int64{n.accepted, n.duplicate, n.deadLettered, n.refused} {
+		if n == 0 {
+			continue
 		}
+		c := t.counters[i].Load()
+		if c == nil {
+			found := m.events.WithLabelValues(t.ID, [...]string{lineAccepted, lineDuplicate, lineDeadLettered, lineRefused}[i])
+			c = &found
+			t.counters[i].Store(c)
+		}
+		(*c).Add(float64(n))
 	}
 }

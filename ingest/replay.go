@@ -224,7 +224,8 @@ func (w *window) place(seq, index int64) {
 // settle takes the numbers of a run that is forgotten out of the holes: those
 // of dead letters, which came and will never be missing.
 func (w *window) settle(gone run) {
-	for _, h := range slices.Clone(w.holes) {
+	for i := len(w.holes) - 1; i >= 0; i-- { // filling one changes none before it
+		h := w.holes[i]
 		if from, to := max(h.from, gone.seq), min(h.to, gone.seq+gone.n-1); from <= to {
 			w.fill(from, to)
 		}

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -70,6 +71,8 @@ type Server struct {
 	scanners sync.Pool    // *scanner
 	batches  sync.Pool    // *batch
 	decoders sync.Pool    // *zstd.Decoder
+
+	originBegins string // the origin of a tenant's log as a JSON string, up to the tenant
 
 	dated atomic.Pointer[dateField]
 
@@ -154,6 +157,7 @@ func (s *Server) open() (err error) {
 		return err
 	}
 	s.started = s.now()
+	s.originBegins = strings.TrimSuffix(string(appendString(nil, s.identity.Instance+"/")), `"`)
 	s.metrics = newMetrics(s)
 	if err := s.renewCertificate(); err != nil {
 		return err

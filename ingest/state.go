@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"trustpack/evidence"
 )
 
@@ -74,6 +76,8 @@ type tenant struct {
 	fates map[int64]fate // of those that are no longer open
 
 	reserved int // dead letters on their way into the log
+
+	counters [4]atomic.Pointer[prometheus.Counter] // see metrics.lines
 
 	round uint32 // of the last capture that holds it as it is, or does not need it
 }

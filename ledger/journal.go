@@ -58,7 +58,7 @@ func (j *journal) write(requests []*request) error {
 	}
 	next := j.last.number + 1
 	crc := sealGroup(header[:], j.segment.header.marker, next, j.last.crc, j.bodies...)
-	w := stamper{j.scratch[:0], j.offset, next}
+	w := newStamper(j.scratch[:0], j.offset, next)
 	w.write(header[:])
 	for _, b := range j.bodies {
 		w.write(b)

@@ -94,6 +94,11 @@ type stamper struct {
 	out    []byte
 	at     int64
 	number uint64
+	usual  stamp // of every sector but the last
+}
+
+func newStamper(out []byte, at int64, number uint64) stamper {
+	return stamper{out, at, number, stampOf(number, false)}
 }
 
 func (w *stamper) write(b []byte) {
@@ -102,8 +107,7 @@ func (w *stamper) write(b []byte) {
 		w.out = append(w.out, b[:n]...)
 		b, w.at = b[n:], w.at+n
 		if w.at%sectorData == 0 {
-			s := stampOf(w.number, false)
-			w.out = append(w.out, s[:]...)
+			w.out = append(w.out, w.usual[:]...)
 		}
 	}
 }

@@ -21,7 +21,7 @@ func segmentFile(h segmentHeader, groups ...[]byte) []byte {
 	b := append(h.encode(), make([]byte, sectorSize-segmentHeaderSize)...)
 	at := int64(segmentHeaderSize)
 	for _, g := range groups {
-		w := stamper{nil, at, groupNumber(g)}
+		w := newStamper(nil, at, groupNumber(g))
 		w.write(g)
 		w.end()
 		b = append(b[:fileOffset(at)], w.out...)
@@ -283,7 +283,7 @@ func TestStampsAreNeverZeroOrAlike(t *testing.T) {
 	if stampOf(7, true) != stampOf(7+stampNumbers, true) {
 		t.Error("the number is not taken modulo 2^31")
 	}
-	w := stamper{nil, segmentHeaderSize, 5}
+	w := newStamper(nil, segmentHeaderSize, 5)
 	whole := bytes.Repeat([]byte("x"), 2*sectorData-segmentHeaderSize)
 	w.write(whole)
 	w.end()
