@@ -474,7 +474,7 @@ func TestSnapshotKnowsTheState(t *testing.T) {
 		}},
 		{tenant{}, map[string]string{
 			"st": derived, "Tenant": "tenant", "rate": derived, "pacing": derived, "gate": derived, "mu": derived, "books": "tenant", "closed": "tenant", "lastBooks": derived, "lastDay": derived, "dead": "tenant", "fates": "tenant",
-			"reserved": derived, "round": derived,
+			"reserved": derived, "round": derived, "counters": derived,
 		}},
 		{device{}, map[string]string{
 			"st": derived, "key": "registry", "number": "part", "rate": derived, "flow": derived, "record": "registry", "requested": "registry", "approvals": "registry",

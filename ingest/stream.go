@@ -171,8 +171,7 @@ func (st *stream) flush() {
 	if st.gone {
 		return
 	}
-	t := st.s.cfg().Timeouts
-	err := st.rc.SetWriteDeadline(time.Now().Add(t.Body))
+	err := st.rc.SetWriteDeadline(time.Now().Add(st.s.cfg().Timeouts.Answer))
 	if err == nil {
 		_, err = st.w.Write(st.out)
 	}

@@ -464,7 +464,7 @@ func TestStreamOutlivesARequestsTimes(t *testing.T) {
 // TestStreamWhoseReceiptsNobodyReads is cut off, and takes no more than fits.
 func TestStreamWhoseReceiptsNobodyReads(t *testing.T) {
 	r := newRig(t, func(c *Config) {
-		c.Timeouts.Body = 200 * time.Millisecond
+		c.Timeouts.Answer = 200 * time.Millisecond
 		c.Rates = Rates{Rate{1e9, 1 << 30}, Rate{1e9, 1 << 30}}
 	})
 	r.tenant("nord")
