@@ -39,13 +39,6 @@ func (f *benchFlags) load() workload {
 // drive runs the load and says what came of it. Each worker calls step again
 // and again, which sends one batch and waits for its answer.
 func (l workload) drive(ctx context.Context, step func(worker int) error) (r benchResult, err error) {
-	stop := context.CancelFunc(nil)
-	if l.events > 0 {
-		ctx, stop = context.WithCancel(ctx)
-	} else {
-		ctx, stop = context.WithTimeout(ctx, l.duration)
-	}
-	defer stop()
 	end, err := l.profiled()
 	if err != nil {
 		return r, err
@@ -57,7 +50,14 @@ func (l workload) drive(ctx context.Context, step func(worker int) error) (r ben
 		errs = make([]error, l.workers)
 		sent atomic.Int64
 	)
-	runtime.GC()
+	runtime.GC() // which can take a while, so the time begins after it
+	stop := context.CancelFunc(nil)
+	if l.events > 0 {
+		ctx, stop = context.WithCancel(ctx)
+	} else {
+		ctx, stop = context.WithTimeout(ctx, l.duration)
+	}
+	defer stop()
 	cpu, began := processCPU(), time.Now()
 	for i := range l.workers {
 		wg.Go(func() {
