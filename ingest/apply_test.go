@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"trustpack/evidence"
 	"trustpack/internal/strictyaml"
@@ -192,7 +193,8 @@ func TestARestartThatRevertsAConfigurationSaysSo(t *testing.T) {
 	if !strings.Contains(log.String(), `"level":"WARN","msg":"the file differs from the configuration that was applied last, and takes its place","version":2,"applied_by":"root.admin"`) {
 		t.Errorf("%s", log.String())
 	}
-	r.restart() // the host's own change is none to be alerted of
+	r.clock.add(time.Minute) // the host's own change is none to be alerted of
+	r.restart()
 	r.config.Limits.Lines, own.Limits.Lines = 76, 76
 	r.restart()
 	if n := len(r.control(evidence.EntryConfigApplied)); n != 4 || len(r.s.listAlerts()) != 1 {
