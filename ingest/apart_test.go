@@ -171,6 +171,24 @@ func TestADiskTakenBackIsRefused(t *testing.T) {
 			if !strings.Contains(k.log.String(), "an operator accepts that the ledger was taken back") {
 				t.Error("nothing was logged")
 			}
+			if c.copy { // it was killed before it put the copy aside
+				b, err := os.ReadFile(aside[0])
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(k.copy, b, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				if s, err = k.open(""); err != nil {
+					t.Fatal(err)
+				}
+				if err := s.Close(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				if now, err := os.ReadFile(k.copy); err != nil || bytes.Equal(now, b) {
+					t.Errorf("the copy is the old one: %v", err)
+				}
+			}
 			// From now on it starts as it is, and nobody can accept in advance.
 			if _, err := k.open("again"); err == nil || !strings.Contains(err.Error(), "nobody knows of one") {
 				t.Errorf("accepting what is not there: %v", err)

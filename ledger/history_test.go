@@ -108,20 +108,29 @@ func TestTornRecordIsLeftOut(t *testing.T) {
 	}
 	b := disk.Files()["/d/f"]
 	last := slices.Index(b[whole:], '\n') + int(whole) + 1
+	lines := strings.Index(string(b), `"lines":`) + len(`"lines":`)
 	for at := range b {
-		for what, spoilt := range map[string][]byte{"cut": slices.Clone(b[:at]), "flipped": slices.Clone(b)} {
-			if what == "flipped" {
-				spoilt[at] ^= 0x10
-			}
+		zeros := append(slices.Clone(b[:at]), make([]byte, len(b)-at)...)
+		hole := slices.Clone(b) // the end reached the disk, and what is before it did not
+		clear(hole[at : len(b)-1])
+		files := map[string][]byte{"cut": slices.Clone(b[:at]), "zeros": zeros, "hole": hole}
+		for bit := range 8 {
+			flipped := slices.Clone(b)
+			flipped[at] ^= 1 << bit
+			files[fmt.Sprintf("flipped bit %d", bit)] = flipped
+		}
+		for what, spoilt := range files {
+			flipped := strings.HasPrefix(what, "flipped")
 			disk.Put("/d/f", spoilt)
 			got, err := read()
 			var d *DamageError
 			switch damaged := errors.As(err, &d); {
-			case at >= last && got == "1 2 3" && err == nil:
-			case what == "flipped" && at == len(b)-1 && got == "1 2 3" && err == nil:
-			case what == "cut" && int64(at) >= whole && at < last && got == "1 2" && err == nil:
-			case what == "flipped" && at < last && damaged && d.File == "f":
-			case what == "cut" && int64(at) < whole && damaged:
+			case flipped && at == lines && got == "1 2 3 4" && err == nil: // it stands outside the checksum
+			case flipped && damaged && d.File == "f":
+			case what == "hole" && at == len(b)-1 && got == "1 2 3 4" && err == nil: // there is none
+			case !flipped && at >= last && got == "1 2 3" && err == nil:
+			case !flipped && int64(at) >= whole && at < last && got == "1 2" && err == nil:
+			case !flipped && int64(at) < whole && damaged:
 			default:
 				t.Errorf("%s at %d of %d: %q, %v", what, at, len(b), got, err)
 			}

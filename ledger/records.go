@@ -14,7 +14,9 @@ import (
 
 // recordFile is a file of JSON records, a line each, to which one goroutine at
 // a time appends. A torn last line is left out when it is read: nobody was
-// told of it.
+// told of it. It lacks its end, or holds zeros, which a file system gives for
+// what was never written and JSON never has; any other line that cannot be
+// read is damage.
 type recordFile struct {
 	fsys   durable.FS
 	dir    string // the ledger's
@@ -74,7 +76,7 @@ func (r *recordFile) read(each func(body []byte) error) error {
 		if !ended {
 			err = errors.New("the line does not end")
 		}
-		if err != nil && n >= untorn && !anyRecord(b[1:]) {
+		if err != nil && n >= untorn && tearable(line, ended) && !anyRecord(b[1:]) {
 			return nil
 		}
 		if err == nil {
@@ -90,6 +92,19 @@ func (r *recordFile) read(each func(body []byte) error) error {
 		b = rest
 	}
 	return nil
+}
+
+// tearable reports whether a last line that cannot be read can be what a write
+// cut short left.
+func tearable(line []byte, ended bool) bool {
+	if bytes.IndexByte(line, 0) >= 0 {
+		return true
+	}
+	if ended || len(line) == 0 {
+		return false
+	}
+	_, err := openRecord(line[:len(line)-1]) // no more than its newline is another
+	return err != nil
 }
 
 // anyRecord reports whether a record stands in b, be it within a line.

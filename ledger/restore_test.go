@@ -143,6 +143,16 @@ func TestRestoreTestNamesWhatIsWrong(t *testing.T) {
 	if _, err := RestoreTest(t.TempDir(), RestoreOptions{}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no ledger: %v", err)
 	}
+	// Nowhere to restore to: that is no result.
+	copyDir, _, _ := backup(t)
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	before := contents(t, copyDir)
+	if r, err := RestoreTest(copyDir, RestoreOptions{TempDir: file}); err == nil || r.OK || !maps.Equal(before, contents(t, copyDir)) {
+		t.Errorf("nowhere to restore to: %+v, %v", r, err)
+	}
 	dir := t.TempDir()
 	open(t, dir, testOptions())
 	var locked *durable.LockedError
