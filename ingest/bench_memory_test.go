@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -19,30 +20,13 @@ import (
 // and two holes. heap-MB is what is in use after a collection, RSS-MB what is
 // resident then, and busy-RSS-MB what is while all of them send again.
 func BenchmarkDevices(b *testing.B) {
-	const devices, tenants = 100_000, 20
 	for b.Loop() {
-		r := newRig(b)
-		for i := range tenants {
-			r.tenant(fmt.Sprintf("tenant-%d", i))
-		}
-		var all []*device
-		for i := 0; i < devices; i += 1000 {
-			all = append(all, registerDevices(b, r.s, i, i+1000, tenants)...)
-		}
-		if len(r.s.st.devices) != devices {
-			b.Fatal("not all of them are registered")
-		}
-		history := maxRuns + 44
-		for n := range history {
-			for i, d := range all {
-				noteNumber(r.s, d, n, int64(n*devices+i)/tenants)
-			}
-		}
+		r, all, history := fullRig(b)
 		debug.FreeOSMemory()
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
 		b.ReportMetric(float64(m.HeapAlloc)/1e6, "heap-MB")
-		b.ReportMetric(float64(m.HeapAlloc)/devices, "heap-B/device")
+		b.ReportMetric(float64(m.HeapAlloc)/float64(len(all)), "heap-B/device")
 		b.ReportMetric(resident(b)/1e6, "RSS-MB")
 		b.ReportMetric(sendAgain(b, r.s, all, history)/1e6, "busy-RSS-MB")
 		r.stop()
@@ -111,23 +95,28 @@ func noteNumber(s *Server, d *device, n int, index int64) {
 // was resident meanwhile.
 func sendAgain(b *testing.B, s *Server, all []*device, n int) (most float64) {
 	b.Helper()
-	at := s.now().Format(time.RFC3339)
 	for i, d := range all {
-		c := &call{d: d, t: s.st.tenant(d.key.tenant), set: s.set.Load()}
-		batch := s.batch(c)
-		batch.texts = append(batch.texts, fmt.Sprintf(`{"boot":1,"seq":%d,"time":%q,"type":"power.v1","fw":"1.4.2","data":{"kw":7.25}}`, n+4, at))
-		if p := s.scan(c, batch); p != nil {
-			b.Fatal(p)
-		}
-		if err := s.take(batch); err != nil || batch.n.accepted != 1 {
-			b.Fatal(err, batch.n)
-		}
-		batch.release()
+		sendOne(b, s, d, n+4)
 		if i%1000 == 0 {
 			most = max(most, resident(b))
 		}
 	}
 	return most
+}
+
+// sendOne sends one event of the device, which is taken.
+func sendOne(b *testing.B, s *Server, d *device, seq int) {
+	b.Helper()
+	c := &call{d: d, t: s.st.tenant(d.key.tenant), set: s.set.Load()}
+	batch := s.batch(c)
+	batch.texts = append(batch.texts, fmt.Sprintf(`{"boot":1,"seq":%d,"time":%q,"type":"power.v1","fw":"1.4.2","data":{"kw":7.25}}`, seq, s.now().Format(time.RFC3339)))
+	if p := s.scan(c, batch); p != nil {
+		b.Fatal(p)
+	}
+	if err := s.take(batch); err != nil || batch.n.accepted != 1 {
+		b.Fatal(err, batch.n)
+	}
+	batch.release()
 }
 
 // resident is how many bytes of the process are in memory.
@@ -145,4 +134,96 @@ func resident(b *testing.B) float64 {
 		b.Fatal(err)
 	}
 	return pages * float64(os.Getpagesize())
+}
+
+// fullRig has 100,000 devices with full histories.
+func fullRig(b *testing.B) (r *rig, all []*device, history int) {
+	const devices, tenants = 100_000, 20
+	r = newRig(b)
+	for i := range tenants {
+		r.tenant(fmt.Sprintf("tenant-%d", i))
+	}
+	for i := 0; i < devices; i += 1000 {
+		all = append(all, registerDevices(b, r.s, i, i+1000, tenants)...)
+	}
+	if len(r.s.st.devices) != devices {
+		b.Fatal("not all of them are registered")
+	}
+	history = maxRuns + 44
+	for n := range history {
+		for i, d := range all {
+			noteNumber(r.s, d, n, int64(n*devices+i)/tenants)
+		}
+	}
+	return r, all, history
+}
+
+// BenchmarkCapture makes snapshots of 100,000 devices with full histories, to
+// nowhere: ms/moment is how long nothing can change.
+func BenchmarkCapture(b *testing.B) {
+	r, _, _ := fullRig(b)
+	var moment time.Duration
+	var out nowhere
+	for b.Loop() {
+		began := time.Now()
+		k := r.s.st.capture()
+		moment += time.Since(began)
+		if err := k.write(&out); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(moment.Microseconds())/1e3/float64(b.N), "ms/moment")
+	b.ReportMetric(float64(out)/1e6/float64(b.N), "MB")
+}
+
+// BenchmarkAckBesideSnapshot sends single events of those devices, one after
+// the other: while nothing else is done, and while snapshots are made. It
+// gives the 99th percentile of the time that each took, and the longest.
+func BenchmarkAckBesideSnapshot(b *testing.B) {
+	r, all, n := fullRig(b)
+	i := 0
+	send := func() time.Duration {
+		began := time.Now()
+		sendOne(b, r.s, all[i%len(all)], n+4+i/len(all))
+		i += 7919 // a prime, so that all have their turn
+		return time.Since(began)
+	}
+	report := func(what string, took []time.Duration) {
+		slices.Sort(took)
+		b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1e3, "ms-p99-"+what)
+		b.ReportMetric(float64(took[len(took)-1].Microseconds())/1e3, "ms-max-"+what)
+	}
+	for b.Loop() {
+		var quiet, beside []time.Duration
+		for range 3000 {
+			quiet = append(quiet, send())
+		}
+		ended := make(chan struct{})
+		began := time.Now()
+		go func() {
+			for range 3 {
+				r.s.saveSnapshot()
+			}
+			close(ended)
+		}()
+		for done := false; !done; {
+			beside = append(beside, send())
+			select {
+			case <-ended:
+				done = true
+			default:
+			}
+		}
+		b.ReportMetric(time.Since(began).Seconds()/3, "s/snapshot")
+		report("quiet", quiet)
+		report("beside", beside)
+	}
+}
+
+// nowhere counts what is written to it.
+type nowhere int64
+
+func (n *nowhere) Write(b []byte) (int, error) {
+	*n += nowhere(len(b))
+	return len(b), nil
 }

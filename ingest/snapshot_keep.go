@@ -15,12 +15,12 @@ const snapshotName = "state"
 
 // When a snapshot is due: after so many entries, or so long after the last one
 // where there were at least a few. All of them together take at most a
-// twentieth of the time.
+// fiftieth of the time.
 const (
 	snapshotEntries = 1 << 20
 	snapshotFew     = 1 << 12
 	snapshotEvery   = 10 * time.Minute
-	snapshotShare   = 20
+	snapshotShare   = 50
 )
 
 // snapshots are made beside everything else.

@@ -87,7 +87,7 @@ func removeIfThere(fsys FS, path string) error {
 }
 
 // syncPiece is how many bytes of a long file are written between two syncs.
-const syncPiece = 8 << 20
+const syncPiece = 1 << 20
 
 // syncedWriter writes a file from its beginning.
 type syncedWriter struct {
