@@ -54,8 +54,9 @@ type ingestResult struct {
 	benchResult
 	EmptyHandler float64        `json:"empty_handler_requests_per_second,omitempty"` // of net/http with mutual TLS, which only reads the same body
 	EmptyP99     float64        `json:"empty_handler_ack_p99_ms,omitempty"`
-	Ratio        float64        `json:"ratio_to_empty_handler,omitempty"` // requests a second of the ingest over that
-	InFlight     int            `json:"in_flight,omitempty"`              // events of each stream
+	EmptyCPU     float64        `json:"empty_handler_cpu_us_per_request,omitempty"` // the load generator included, which is the same
+	Ratio        float64        `json:"ratio_to_empty_handler,omitempty"`           // requests a second of the ingest over that
+	InFlight     int            `json:"in_flight,omitempty"`                        // events of each stream
 	Half         *halfResult    `json:"half_rate,omitempty"`
 	Flood        *floodResult   `json:"flood,omitempty"`
 	Memory       []memorySample `json:"memory,omitempty"`
@@ -311,6 +312,7 @@ func (a *app) compareIngest(ctx context.Context, f *ingestFlags, empty, own benc
 	}
 	r.Tenants = f.tenants
 	r.EmptyHandler, r.EmptyP99, r.Ratio = before.requests, before.AckP99, r.requests/before.requests
+	r.EmptyCPU = before.CPUPerEvent * float64(l.batch)
 	r.Memory, r.Growth = watch.samples, watch.growth()
 	if !f.half {
 		return r, nil
