@@ -56,6 +56,9 @@ func fastRates(c *Config) { c.Rates = Rates{Rate{1e9, 1 << 30}, Rate{1e9, 1 << 3
 // has memory of its own. What is left is the ledger's for each group that it
 // makes durable, and here each request is one.
 func TestTakingAllocatesNothing(t *testing.T) {
+	if withRace {
+		t.Skip("the race detector allocates itself")
+	}
 	r := newRig(t, fastRates)
 	r.tenant("nord")
 	q := newHotRequests(r, "m-1")
