@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"log/slog"
 	"net/http"
 	"strings"
 
@@ -86,7 +87,9 @@ func (s *Server) adminDo(w http.ResponseWriter, r *http.Request, action string, 
 		return
 	}
 	if err := s.durable(); err != nil && r.Method != http.MethodGet {
-		lostProblem(err).write(w)
+		p := lostProblem(err)
+		a.tell(action, p.Status, p.Code)
+		p.write(w)
 		return
 	}
 	out, p := func() (any, *Problem) {
@@ -101,15 +104,36 @@ func (s *Server) adminDo(w http.ResponseWriter, r *http.Request, action string, 
 		if err := a.refuse(p); err != nil {
 			p = s.failure(err)
 		}
+		a.tell(action, p.Status, p.Code)
 		p.write(w)
 		return
 	}
+	if a.status == 0 {
+		a.status = http.StatusOK
+	}
+	a.tell(action, a.status, "")
 	if out != nil {
-		if a.status == 0 {
-			a.status = http.StatusOK
-		}
 		writeJSON(w, a.status, out)
 	}
+}
+
+// tell says in the process's log what an operator did, or could not do. Reading
+// is no news.
+func (a *adminCall) tell(action string, status int, code Code) {
+	if a.r.Method == http.MethodGet && status < 500 {
+		return
+	}
+	level := slog.LevelInfo
+	if status >= 500 {
+		level = slog.LevelError
+	}
+	attrs := []slog.Attr{slog.String("request_id", a.id), slog.String("operator", a.op.Name), slog.String("action", action), slog.Int("status", status)}
+	for _, x := range []struct{ key, value string }{{"code", string(code)}, {"tenant", a.tenant}, {"device", a.device}, {"target", a.target}} {
+		if x.value != "" {
+			attrs = append(attrs, slog.String(x.key, x.value))
+		}
+	}
+	a.s.log.LogAttrs(a.r.Context(), level, "operator", attrs...)
 }
 
 func (s *Server) identifyOperator(c *call, a *adminCall) *Problem {

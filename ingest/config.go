@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"strings"
 	"time"
 )
 
@@ -74,7 +75,8 @@ type TimePolicy struct {
 type HeartbeatPolicy struct {
 	DefaultInterval time.Duration            `yaml:"default_interval"`
 	Missed          int                      `yaml:"missed"`
-	Types           map[string]time.Duration `yaml:"types"` // by device type
+	Types           map[string]time.Duration `yaml:"types"`   // by device type
+	Devices         map[string]time.Duration `yaml:"devices"` // by tenant/device; before that of its type
 }
 
 // LetterPolicy bounds what is kept of events that cannot be accepted.
@@ -128,7 +130,7 @@ func DefaultConfig() Config {
 		Rates:       Rates{Rate{100, 20_000}, Rate{10_000, 100_000}},
 		Replay:      ReplayPolicy{16_384, day},
 		Time:        TimePolicy{2 * time.Minute, 10 * time.Minute, 7 * day},
-		Heartbeat:   HeartbeatPolicy{15 * time.Minute, 3, nil},
+		Heartbeat:   HeartbeatPolicy{DefaultInterval: 15 * time.Minute, Missed: 3},
 		DeadLetters: LetterPolicy{10_000},
 		Exports:     ExportPolicy{10_000, 10_000_000, 20, 1_000_000, day},
 		Approvals:   ApprovalPolicy{nil, 2, day},
@@ -229,6 +231,12 @@ func (c Config) validateDurations() error {
 	for typ, d := range c.Heartbeat.Types {
 		spans = append(spans, span{"heartbeat.types." + typ, d})
 	}
+	for name, d := range c.Heartbeat.Devices {
+		if tenant, device, _ := strings.Cut(name, "/"); !tenantForm.MatchString(tenant) || !deviceForm.MatchString(device) {
+			return fmt.Errorf("ingest.heartbeat.devices.%s: want a tenant and a device, such as acme/meter-1", name)
+		}
+		spans = append(spans, span{"heartbeat.devices." + name, d})
+	}
 	for _, s := range spans {
 		if s.got < time.Millisecond || s.got > 100*365*day {
 			return fmt.Errorf("ingest.%s: %v is outside 1ms to 100 years; write it like 90s, 15m or 24h", s.key, s.got)
@@ -240,8 +248,13 @@ func (c Config) validateDurations() error {
 	return nil
 }
 
-// interval is how often a device of typ is expected to report.
-func (h HeartbeatPolicy) interval(typ string) time.Duration {
+// interval is how often the device of typ is expected to report.
+func (h HeartbeatPolicy) interval(name deviceName, typ string) time.Duration {
+	if len(h.Devices) > 0 {
+		if d, ok := h.Devices[name.tenant+"/"+name.id]; ok {
+			return d
+		}
+	}
 	if d, ok := h.Types[typ]; ok {
 		return d
 	}

@@ -68,7 +68,7 @@ func (s *Server) pulseOf(d *device) pulse {
 	if d.lastAccepted.After(last) {
 		last = d.lastAccepted
 	}
-	return pulse{d, last, s.cfg().Heartbeat.interval(d.record.Type)}
+	return pulse{d, last, s.cfg().Heartbeat.interval(d.key.deviceName, d.record.Type)}
 }
 
 func sortedFleets(m map[fleetName][]pulse) []fleetName {

@@ -1,10 +1,8 @@
 package ingest
 
 import (
-	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"mime"
 	"net/http"
 	"slices"
@@ -85,8 +83,8 @@ func (s *Server) refuse(c *call, p *Problem, to *reply) {
 	if p.Status == http.StatusRequestEntityTooLarge || p.Status >= 500 || p.Code == CodeTooManyConns {
 		to.close = true // what is left of the body, or the connection, is not worth keeping
 	}
-	if s.log.Enabled(context.Background(), slog.LevelDebug) {
-		s.log.Debug("refused", "request_id", c.id(), "code", p.Code, "path", c.path)
+	if p.Status >= 500 {
+		s.log.Error("request failed", "request_id", c.id(), "code", p.Code, "path", c.path)
 	}
 }
 

@@ -115,6 +115,7 @@ func (rs *refusals) add(r refused) error {
 	entries = append(entries, rs.s.refusalEntry(r, now, now, 1, r.events))
 	rs.mu.Unlock()
 	defer rs.recording.RUnlock()
+	rs.s.log.Info("refused", "request_id", r.requestID, "code", r.code, "tenant", r.tenant, "device", r.device, "path", r.path, "source", r.source)
 	return rs.enter(entries, pledges)
 }
 

@@ -86,7 +86,7 @@ func (s *Server) deviceStatus(d *device, now time.Time) DeviceStatus {
 	r := s.st.recordOf(d)
 	out := DeviceStatus{
 		Device: r.ID, Type: r.Type, Site: r.Site, Fleet: r.Fleet, State: r.State, Firmware: r.Firmware, LastSeen: r.LastSeen, Accepted: r.Accepted,
-		IntervalS: s.cfg().Heartbeat.interval(r.Type).Seconds(),
+		IntervalS: s.cfg().Heartbeat.interval(deviceName{r.Tenant, r.ID}, r.Type).Seconds(),
 	}
 	if r.State != evidence.DeviceActive {
 		return out

@@ -20,9 +20,12 @@ func (d durationText) MarshalText() ([]byte, error) { return []byte(time.Duratio
 // new version too. It holds no secret.
 func (set *settings) effective() map[string]any {
 	c := set.Config
-	types := map[string]durationText{}
+	types, devices := map[string]durationText{}, map[string]durationText{}
 	for typ, d := range c.Heartbeat.Types {
 		types[typ] = durationText(d)
+	}
+	for name, d := range c.Heartbeat.Devices {
+		devices[name] = durationText(d)
 	}
 	schemas := map[string]string{}
 	for _, i := range set.rules.infos() {
@@ -37,7 +40,7 @@ func (set *settings) effective() map[string]any {
 		"limits": c.Limits, "rates": map[string]any{"device": c.Rates.Device, "tenant": c.Rates.Tenant},
 		"replay":    map[string]any{"window": c.Replay.Window, "gap_after": durationText(c.Replay.GapAfter)},
 		"time":      map[string]any{"flag": durationText(c.Time.Flag), "future": durationText(c.Time.Future), "past": durationText(c.Time.Past)},
-		"heartbeat": map[string]any{"default_interval": durationText(c.Heartbeat.DefaultInterval), "missed": c.Heartbeat.Missed, "types": types},
+		"heartbeat": map[string]any{"default_interval": durationText(c.Heartbeat.DefaultInterval), "missed": c.Heartbeat.Missed, "types": types, "devices": devices},
 		"schemas":   schemas, "ranges": ranges,
 		"dead_letters": c.DeadLetters,
 		"exports": map[string]any{
