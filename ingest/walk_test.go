@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"bytes"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -72,7 +73,7 @@ func TestAFutureEventMovesNoMark(t *testing.T) {
 	if rec := r.send(c, eventLine(5000, now.Add(11*time.Minute), 1)); rec.DeadLettered != 1 || rec.Lines[0].Code != CodeTimeFuture {
 		t.Fatalf("%+v", rec)
 	}
-	if rec := r.send(c, r.line(2, 1), r.line(3, 1)); rec.Accepted != 2 {
+	if rec := r.send(c, r.line(2, 1), eventLine(3, now.Add(-time.Minute), 1)); rec.Accepted != 2 {
 		t.Errorf("what follows: %+v", rec)
 	}
 	list, err := r.admin("erin").Devices(t.Context(), "nord")
@@ -87,6 +88,77 @@ func TestAFutureEventMovesNoMark(t *testing.T) {
 		t.Errorf("gaps: %+v", g)
 	}
 	r.sameAsFold()
+}
+
+// TestUnapprovedRowsAreSummed: what one operator may take in 24 hours without
+// another's consent is the sum of it, and what was approved is not in that.
+func TestUnapprovedRowsAreSummed(t *testing.T) {
+	r := newRig(t, func(c *Config) {
+		c.Exports = ExportPolicy{UnapprovedRows: 3, MaxRows: 100, PerDay: 50, SpikeRows: 1000, Valid: 100 * time.Hour}
+	})
+	r.tenant("nord")
+	c := r.deviceClient(r.enrol("nord", "a"))
+	began := r.clock.now()
+	r.send(c, r.line(1, 1), r.line(2, 1))
+	r.clock.add(time.Second)
+	later := r.clock.now()
+	r.send(c, r.line(3, 1))
+	var err error
+	if r.pairs["finn"], err = r.admin("root.admin").AddOperator(t.Context(), "finn", []string{RoleExporter}, "test"); err != nil {
+		t.Fatal(err)
+	}
+	ask := func(who string, from, to time.Time, rows int64, state string) string {
+		t.Helper()
+		req := ExportRequest{Tenant: "nord", Format: "csv", Destination: "d", Reason: "r", From: from.Format(time.RFC3339)}
+		if !to.IsZero() {
+			req.To = to.Format(time.RFC3339)
+		}
+		x, err := r.admin(who).RequestExport(t.Context(), req)
+		if err != nil || x.State != state || x.Rows != rows {
+			t.Errorf("%s: %+v, %v; want %d rows, %s", who, x, err, rows, state)
+		}
+		return x.ID
+	}
+	ask("emil", began, later, 2, ExportReady)
+	pending := ask("emil", began, later, 2, ExportPending) // 4 are more than 3
+	if _, err := r.admin("carla").ApproveExport(t.Context(), pending, "ok", ""); err != nil {
+		t.Fatal(err)
+	}
+	ask("emil", later, time.Time{}, 1, ExportReady) // 3 are not, and what was approved does not count
+	r.restart()
+	ask("emil", later, time.Time{}, 1, ExportPending)
+	ask("finn", began, time.Time{}, 3, ExportReady) // another's own
+	ask("finn", later, time.Time{}, 1, ExportPending)
+	r.clock.add(day)
+	ask("emil", began, time.Time{}, 3, ExportReady)
+}
+
+// TestReadiness: ready while it can make durable and is not about to end; alive
+// as long as it answers.
+func TestReadiness(t *testing.T) {
+	r := newRig(t)
+	public, admin := r.s.Addrs()
+	want := func(status int, body string) {
+		t.Helper()
+		for _, addr := range []string{public, admin} {
+			for path, want := range map[string]struct {
+				status int
+				body   string
+			}{"/readyz": {status, body}, "/healthz": {200, "ok\n"}} {
+				tc := tls.Client(r.tcp(addr).conn, &tls.Config{InsecureSkipVerify: true, Time: r.clock.now})
+				c := &rawConn{tc, newReader(tc)}
+				if res, got := c.raw(t, "GET "+path+" HTTP/1.1\r\nHost: x\r\n\r\n"); res.StatusCode != want.status || got != want.body {
+					t.Errorf("%s: %d %q, want %d %q", path, res.StatusCode, got, want.status, want.body)
+				}
+			}
+		}
+	}
+	want(200, "ready\n")
+	r.s.closing.Store(true)
+	want(503, "draining\n")
+	r.s.closing.Store(false)
+	r.s.lose(fmt.Errorf("the disk is gone"))
+	want(503, "durability lost\n")
 }
 
 // TestBothTimesAreKept, as they were, however far the device's is off.

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -115,6 +116,9 @@ func TestKilledUnderLoad(t *testing.T) {
 	s.stop(p)
 	stored, payloads := s.stored()
 	logged := l.check(t, stored, payloads)
+	if n := l.told(); n["north"].Refused == 0 || n["south"].DeadLettered == 0 {
+		t.Errorf("nothing was refused or dead-lettered: %+v", n)
+	}
 	clerk.check(t, devices, stored["control"])
 	checkBooks(t, books, recount(t, stored))
 	l.told().check(t, books)
@@ -136,6 +140,64 @@ func TestKilledUnderLoad(t *testing.T) {
 	t.Run("tessera reads what is served", func(t *testing.T) { s.tesseraFsckServed(t, "north", "south", "control") })
 	s.stop(p)
 	t.Run("tessera reads what is exported", func(t *testing.T) { s.tesseraFsck(t, "north", "south", "control") })
+}
+
+// TestStoppedUnderLoad stops the ingest with SIGTERM while devices send. It
+// answers what it has in hand, and takes nothing that it does not answer: of
+// the batches that a device had to send again, none is known.
+func TestStoppedUnderLoad(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("a process cannot be told to stop there")
+	}
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	s := initServed(t, fmt.Sprintf("  limits: {lines: %d}", mostLines), "  dead_letters: {per_tenant: 1000000}")
+	p := s.ready(s.start())
+	var fleet []device
+	for i := range 4 {
+		fleet = append(fleet, device{"north", fmt.Sprintf("n-%d", i)}, device{"south", fmt.Sprintf("s-%d", i)})
+	}
+	pairs := s.enrol(ctx, fleet...)
+	l := newLoad()
+	group, gctx := errgroup.WithContext(ctx)
+	for i, d := range fleet {
+		snd := newSender(s, l, d, pairs[d], i, rand.New(rand.NewPCG(seed, uint64(i))))
+		l.senders = append(l.senders, snd)
+		group.Go(func() error { return snd.run(gctx) })
+	}
+	for range 8 {
+		l.awaitAck(gctx, t, group)
+		if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		<-p.ended
+		if p.err != nil {
+			t.Fatalf("told to stop, the ingest ended with %v\n%s", p.err, p.errOut.String())
+		}
+		p = s.ready(s.start())
+	}
+	l.awaitAck(gctx, t, group)
+	close(l.stop)
+	if err := group.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	books, err := s.operator("admin").Books(ctx, "", "", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.stop(p)
+	stored, payloads := s.stored()
+	l.check(t, stored, payloads)
+	l.told().check(t, books)
+	checkBooks(t, books, recount(t, stored))
+	for _, snd := range l.senders {
+		if snd.known > 0 {
+			t.Errorf("%v: %d batches were taken without an answer", snd.device, snd.known)
+		}
+	}
+	s.fsck()
 }
 
 func pause(ctx context.Context, d time.Duration) {

@@ -504,8 +504,8 @@ func (l *load) check(t *testing.T, stored, payloads map[string][][]byte) map[dev
 	}
 	t.Logf("%d events and dead letters acknowledged; %d batches acknowledged when sent again, of which %d were there already; %d batches given up, of which %d lines were stored; %d lines repeated; %d requests refused",
 		acked, again, known, dropped, unanswered, repeats, refused)
-	if again == 0 || dropped == 0 || repeats == 0 || refused == 0 {
-		t.Error("no kill came between a batch and its answer: the test has shown nothing")
+	if again == 0 || dropped == 0 || repeats == 0 {
+		t.Error("no end of the ingest came between a batch and its answer: the test has shown nothing")
 	}
 	for tenant, n := range recountByTenant(t, stored) {
 		if n.Received > l.sent[tenant] {
