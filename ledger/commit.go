@@ -71,7 +71,7 @@ func (l *Ledger) commit() {
 			l.refuse(group, l.lose(fmt.Sprintf("writing group %d to %s", l.journal.last.number+1, segmentName(l.journal.segment.header.number)), err))
 			continue
 		}
-		if l.journal.offset > l.journal.segment.size/segmentGrowth {
+		if l.spares.due(l.journal.offset, l.journal.segment.size) {
 			ask()
 		}
 		acknowledge(group)

@@ -55,11 +55,11 @@ func (o Options) On(fsys durable.FS) Options {
 }
 
 const (
-	defaultSegment = 64 << 20
+	defaultSegment = 32 << 20
 
 	// defaultLag spares syncs: each bringing up of the logs' files costs a few
 	// for each log, which so many segments share.
-	defaultLag = 3
+	defaultLag = 6
 )
 
 // Ledger is an open ledger. Its methods may be called from many goroutines.

@@ -21,7 +21,7 @@ const (
 
 	// keptSpares is how many segments that are not needed any more wait to be
 	// used again.
-	keptSpares = 4
+	keptSpares = 8
 )
 
 // segment is a journal segment open for writing, durable at its full length
@@ -65,6 +65,11 @@ func newSpares(fsys durable.FS, dir string, segmentBytes int64) *spares {
 
 // after is the length of the segment after one of the given length.
 func (s *spares) after(size int64) int64 { return min(size*segmentGrowth, s.full) }
+
+// due reports whether the segment after one of the given length, written up to
+// offset, is to be made. A ledger that has filled its first is busy and will
+// fill this one too, maybe before a longer one can be made.
+func (s *spares) due(offset, size int64) bool { return size > s.first || offset > size/segmentGrowth }
 
 // make makes segment number of the given length.
 func (s *spares) make(number uint64, size int64) (segment, error) {
