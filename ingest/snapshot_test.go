@@ -599,3 +599,27 @@ func FuzzState(f *testing.F) {
 		same(t, "read and read again", plainOf(st), plainCopy(t, st))
 	})
 }
+
+// TestNoSnapshotOfWhatWasNotNoted: once something durable did not make it into
+// the state, no snapshot is made of that.
+func TestNoSnapshotOfWhatWasNotNoted(t *testing.T) {
+	for what, fail := range map[string]func(*Server){
+		"an entry that cannot be applied": func(s *Server) {
+			if _, err := s.record(s.entry(evidence.EntryAlertAcked, evidence.AuditEntry{Data: raw(map[string]string{"id": "never raised"})})); err == nil {
+				t.Error("it was applied")
+			}
+		},
+		"a change that broke off": func(s *Server) {
+			change := s.snapshots.begin()
+			defer change.end()
+			change.durable = true
+		},
+	} {
+		h := newHistory(t, 13)
+		fail(h.s)
+		h.s.saveSnapshot()
+		if _, err := os.Stat(h.snapshotFile(h.dir)); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s: a snapshot was made", what)
+		}
+	}
+}
