@@ -200,12 +200,15 @@ func (t *tree) flushEntries(fsys durable.FS, c cut) error {
 
 // write writes behind what a file holds. The caller holds flushing.
 func (t *tree) write(fsys durable.FS, p *pack, b []byte, at int64) error {
-	t.mu.Lock()
-	made, err := p.create(fsys)
-	t.mu.Unlock()
-	t.newFiles = t.newFiles || made
-	if err != nil {
-		return err
+	if p.file == nil { // it is set by who holds flushing alone
+		f, err := p.made(fsys) // not under mu, which would keep the log's integrator waiting for a directory
+		if err != nil {
+			return err
+		}
+		t.mu.Lock()
+		p.file = f
+		t.mu.Unlock()
+		t.newFiles = true
 	}
 	if _, err := p.file.WriteAt(b, at); err != nil {
 		return fmt.Errorf("writing %s: %w", p.name, err)

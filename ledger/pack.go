@@ -80,12 +80,17 @@ func (p *pack) create(fsys durable.FS) (made bool, err error) {
 	if p.file != nil {
 		return false, nil
 	}
-	f, err := fsys.OpenFile(filepath.Join(p.dir, p.name), os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := p.made(fsys)
 	if err != nil {
 		return false, err
 	}
 	p.file = f
 	return true, nil
+}
+
+// made makes the file, or opens it, for writing.
+func (p *pack) made(fsys durable.FS) (durable.File, error) {
+	return fsys.OpenFile(filepath.Join(p.dir, p.name), os.O_RDWR|os.O_CREATE, 0o600)
 }
 
 func (p *pack) close() error {
