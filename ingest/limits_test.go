@@ -508,7 +508,7 @@ func limitRate(t *testing.T, code Code, burst bool) {
 // client is the same, and only the setting differs.
 const (
 	long  = time.Hour
-	short = 150 * time.Millisecond
+	short = 400 * time.Millisecond
 )
 
 func limitHeaderTime(t *testing.T) {

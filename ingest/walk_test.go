@@ -233,6 +233,45 @@ func TestHeartbeatOfADevice(t *testing.T) {
 	}
 }
 
+// TestSilencesAreAlertsOfTheirOwn: those of a fleet that fall silent together
+// are one alert, and one that does so later is another.
+func TestSilencesAreAlertsOfTheirOwn(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Heartbeat = HeartbeatPolicy{DefaultInterval: 10 * time.Minute, Missed: 2} })
+	r.tenant("nord")
+	clients := map[string]*DeviceClient{}
+	for _, d := range []string{"a", "b", "c", "d", "e"} {
+		clients[d] = r.deviceClient(r.enrol("nord", d))
+	}
+	seq := 0
+	pass := func(d time.Duration, report ...string) (kinds []string) {
+		t.Helper()
+		r.clock.add(d)
+		seq++
+		for _, d := range report {
+			r.send(clients[d], r.line(seq, 1))
+		}
+		if err := r.s.Tick(t.Context(), r.clock.now()); err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range r.s.listAlerts() {
+			kinds = append(kinds, a.Kind+" "+strings.Join(a.Devices, " "))
+		}
+		slices.Sort(kinds)
+		return kinds
+	}
+	pass(0, "a", "b", "c", "d", "e")
+	pass(15*time.Minute, "d", "e")
+	together := []string{"fleet.silent nord/a nord/b nord/c"}
+	for range 3 {
+		if got := pass(6*time.Minute, "d", "e"); !slices.Equal(got, together) {
+			t.Errorf("%q", got)
+		}
+	}
+	if got := pass(21*time.Minute, "e"); !slices.Equal(got, append([]string{"device.silent nord/d"}, together...)) {
+		t.Errorf("%q", got)
+	}
+}
+
 // lines of a log that a test reads.
 type logLines struct {
 	mu  sync.Mutex
