@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -109,6 +110,7 @@ func TestNothingIsRefusedInAClosedDay(t *testing.T) {
 	l := newLimited(t, func(*Config) {})
 	d := l.s.st.device("nord", "m-1")
 	var wg sync.WaitGroup
+	var added atomic.Int64
 	stop := make(chan struct{})
 	for range 4 {
 		wg.Go(func() {
@@ -124,12 +126,15 @@ func TestNothingIsRefusedInAClosedDay(t *testing.T) {
 					t.Error(err)
 					return
 				}
+				added.Add(1)
 			}
 		})
 	}
 	const days = 50
 	for range days {
+		before := added.Load()
 		l.clock.add(day)
+		await(t, "something is refused in the new day", func() bool { return added.Load() > before+4 })
 		if err := l.s.Tick(t.Context(), l.clock.now()); err != nil {
 			t.Error(err)
 		}
