@@ -115,13 +115,13 @@ func fillTelemetry(b *testing.B, r *rig, n, devices, tenants int) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	const lines = 100
+	const lines, together = 100, 40
 	seqs := make([]int64, devices)
 	var g errgroup.Group
 	for t := range min(tenants, 8) {
 		g.Go(func() error {
 			rnd, at := rand.New(rand.NewPCG(uint64(t), 5)), r.clock.now()
-			log := make([]byte, 0, lines*400)
+			log := make([]byte, 0, lines*together*400)
 			var entries []ledger.Entry
 			var positions []ledger.Position
 			for left := n / min(tenants, 8) / lines; left > 0; left-- {
@@ -129,7 +129,6 @@ func fillTelemetry(b *testing.B, r *rig, n, devices, tenants int) {
 				at = at.Add(time.Duration(rnd.Int64N(int64(2 * time.Millisecond))))
 				f := sender{device: fmt.Sprintf("meter-%06d", i), gen: 1, rules: "8d969eef6ecad3c29a3a629280e686cf0c3f5d5a86aff3ca12020c923adc6c92"}
 				f.stamp(at)
-				log, entries = log[:0], entries[:0]
 				for range lines {
 					if seqs[i]++; rnd.IntN(5000) == 0 {
 						seqs[i]++
@@ -141,10 +140,14 @@ func fillTelemetry(b *testing.B, r *rig, n, devices, tenants int) {
 					log = fmt.Appendf(log, `{"kw":%d.25,"phase":"l2","meter":{"kwh":%d.125}}`, rnd.IntN(400), seqs[i])
 					entries = append(entries, ledger.Entry{Log: fmt.Sprintf("tenant-%d", i%tenants), Data: log[from:mid:mid], Payload: log[mid:len(log):len(log)]})
 				}
+				if left%together != 1 { // what many send at once goes into the log at once
+					continue
+				}
 				var err error
 				if positions, err = led.AppendTo(context.Background(), positions[:0], entries); err != nil {
 					return err
 				}
+				log, entries = log[:0], entries[:0]
 			}
 			return nil
 		})
