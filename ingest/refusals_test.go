@@ -133,8 +133,8 @@ func TestNothingIsRefusedInAClosedDay(t *testing.T) {
 	const days = 50
 	for range days {
 		before := added.Load()
-		l.clock.add(day)
-		await(t, "something is refused in the new day", func() bool { return added.Load() > before+4 })
+		await(t, "something is refused in this day", func() bool { return added.Load() > before+4 })
+		l.clock.add(day) // and some are on their way
 		if err := l.s.Tick(t.Context(), l.clock.now()); err != nil {
 			t.Error(err)
 		}
