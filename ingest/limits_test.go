@@ -303,6 +303,9 @@ func limitHeaderBytes(t *testing.T) {
 	if status := l.dial(l.pair).request(t, many+"Content-Length: 0\r\n\r\n"); status != 431 {
 		t.Errorf("4000 header fields: %d", status)
 	}
+	if l.s.led.Size("nord") != before {
+		t.Error("what came with too long a head was stored")
+	}
 	l.taken("over HTTP/2", []byte(l.event(`{}`)), "X-Pad", strings.Repeat("p", limit-1000))
 	before = l.s.led.Size("nord")
 	req, err := http.NewRequest(http.MethodPost, l.client.url+"/v1/telemetry", strings.NewReader(l.event(`{}`)))
