@@ -54,6 +54,12 @@ type request struct {
 	// none. They and the leaves of such entries follow from the index: who
 	// hashes fills them in.
 	commitments []commitment
+
+	// What a purge asks of the committer: that payloads of a log be dated so
+	// late at least, and that the journal be cleared, see erase.
+	fence   *tree
+	fenceAt int64
+	clear   chan error
 }
 
 type requestRun struct {
@@ -94,6 +100,7 @@ func (p *requestPool) put(r *request) {
 	}
 	clear(r.runs)
 	r.body, r.leaves, r.runs, r.commitments = r.body[:0], r.leaves[:0], r.runs[:0], r.commitments[:0]
+	r.fence, r.clear = nil, nil
 	r.state.Store(requestWaiting)
 	p.Put(r)
 }
@@ -134,6 +141,11 @@ func (l *Ledger) AppendTo(ctx context.Context, positions []Position, entries []E
 		l.pool.put(r)
 		return nil, err
 	}
+	return l.submit(ctx, r, positions)
+}
+
+// submit hands r to the committer and waits for the outcome.
+func (l *Ledger) submit(ctx context.Context, r *request, positions []Position) ([]Position, error) {
 	r.held.Store(2)
 	select {
 	case l.requests <- r:

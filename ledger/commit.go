@@ -13,7 +13,8 @@ type written struct {
 	requests []*request
 	hashing  *hashing // nil where all was hashed before
 	last     chain
-	begun    uint64 // number of the segment begun; 0 if none
+	begun    uint64     // number of the segment begun; 0 if none
+	clear    chan error // told when nothing is left of what was before that segment
 }
 
 // wanted is a segment that the committer will need.
@@ -60,6 +61,7 @@ func (l *Ledger) commit() {
 			asked = false
 			l.written <- written{last: l.journal.last, begun: l.journal.segment.header.number}
 		}
+		setFences(group)
 		if err := l.prepareKeys(group); err != nil {
 			l.refuse(group, l.lose("making a key of payloads", err))
 			continue
@@ -74,9 +76,45 @@ func (l *Ledger) commit() {
 		if l.spares.due(l.journal.offset, l.journal.segment.size) {
 			ask()
 		}
+		clear := clearing(group)
 		acknowledge(group)
 		l.written <- written{requests: group, hashing: hashing, last: l.journal.last}
+		for turn := 0; clear != nil && turn < 2; turn++ {
+			// A segment that was asked for before may be made of an old one.
+			again := asked && turn == 0
+			ask()
+			if err := l.rotate(); err != nil {
+				clear <- l.lose("beginning "+segmentName(l.journal.segment.header.number+1), err)
+				break
+			}
+			asked = false
+			w := written{last: l.journal.last, begun: l.journal.segment.header.number}
+			if !again {
+				w.clear, clear = clear, nil
+			}
+			l.written <- w
+		}
 	}
+}
+
+// setFences dates what comes after the fences in a group.
+func setFences(group []*request) {
+	for _, r := range group {
+		if t := r.fence; t != nil {
+			t.received = max(t.received, r.fenceAt)
+			t.key = nil // read anew, and not kept beyond a purge
+		}
+	}
+}
+
+// clearing is who in a group has the journal cleared, if anybody has.
+func clearing(group []*request) (who chan error) {
+	for _, r := range group {
+		if r.clear != nil {
+			who = r.clear // there is one purge at a time
+		}
+	}
+	return who
 }
 
 // rotate goes on to the next segment, which was asked for a while ago.
@@ -216,7 +254,7 @@ func (l *Ledger) integrate() {
 	defer close(l.due)
 	for w := range l.written {
 		if w.begun > 0 {
-			l.flushes <- place{w.last, w.begun}
+			l.flushes <- place{w.last, w.begun, w.clear}
 			continue
 		}
 		l.reached.Store(w.last.number)

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"maps"
 	"math"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -15,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"trustpack/internal/durable"
 	"trustpack/internal/durable/crashfs"
 )
 
@@ -26,6 +29,8 @@ type witness struct {
 	signed map[string][]string
 	opened map[string]Checkpoint // those of signed that were verified
 	other  *testWitness
+
+	purges []triedPurge
 
 	snapshot string   // the last that was saved
 	saved    []string // those and what else may have been
@@ -60,6 +65,11 @@ func (w *witness) use(l *Ledger, round int) error {
 			return err
 		}
 		letKeeperCatchUp(l)
+		if round == 0 && i == 4 || round == 1 && i == 3 {
+			if err := w.purge(l); err != nil {
+				return err
+			}
+		}
 		if i%3 != 2 {
 			continue
 		}
@@ -124,6 +134,88 @@ func (w *witness) append(l *Ledger, batch []Entry) error {
 	return nil
 }
 
+// triedPurge is a purge that was asked for, and what it was to erase.
+type triedPurge struct {
+	Purge
+	entry Entry
+	keys  [][]byte
+	done  bool // it was answered that it is
+}
+
+// purge erases what log a holds of days before today.
+func (w *witness) purge(l *Ledger) error {
+	tried := triedPurge{}
+	_, at, err := l.Purge(context.Background(), "a", l.now(), func(p Purge) (Entry, error) {
+		tried.Purge = p
+		for day := p.FirstDay; day <= p.LastDay; {
+			d, err := parseDay(day)
+			if err != nil {
+				return Entry{}, err
+			}
+			if key, err := durable.ReadFileIn(l.fsys, filepath.Join(l.dir, payloadName("a", d, keySuffix))); err == nil {
+				tried.keys = append(tried.keys, key)
+			}
+			day = (d + 1).String()
+		}
+		plan, err := p.canonical()
+		tried.entry = Entry{Log: "purges", Data: fmt.Appendf(nil, `{"purge":%s}`, plan)}
+		return tried.entry, err
+	})
+	if tried.Log == "" {
+		return err
+	}
+	if tried.done = err == nil; tried.done {
+		w.acked[at] = tried.entry
+	} else {
+		w.maybe = append(w.maybe, []Entry{tried.entry})
+	}
+	w.purges = append(w.purges, tried)
+	return err
+}
+
+// checkPurges wants each purge done, or nothing of it, and gives the entries
+// whose payloads are gone.
+func (w *witness) checkPurges(t *testing.T, l *Ledger, seen map[string]int, files map[string][]byte) map[Position]bool {
+	t.Helper()
+	gone := map[Position]bool{}
+	for _, p := range w.purges {
+		stands := seen[string(p.entry.Data)] > 0
+		if p.done && !stands {
+			t.Error("a purge that was done is not in the log")
+		}
+		if !stands {
+			continue
+		}
+		for index := p.First; index < p.End; index++ {
+			if _, _, err := l.Payload("a", index); !errors.Is(err, ErrPurged) && !errors.Is(err, ErrNoPayload) {
+				t.Errorf("entry %d was purged: %v", index, err)
+			}
+			at := Position{"a", index}
+			gone[at] = true
+			if e, ok := w.acked[at]; ok && e.Payload != nil {
+				wantNowhere(t, files, e.Payload)
+			}
+		}
+		if len(p.keys) == 0 {
+			t.Error("no keys are known")
+		}
+		for _, key := range p.keys {
+			wantNowhere(t, files, key)
+		}
+	}
+	return gone
+}
+
+// wantNowhere wants no file of a disk to hold the bytes.
+func wantNowhere(t *testing.T, files map[string][]byte, secret []byte) {
+	t.Helper()
+	for name, content := range files {
+		if bytes.Contains(content, secret) || strings.HasSuffix(name, ".seg") && bytes.Contains(unstamped(content), secret) {
+			t.Errorf("%s holds %.20q, which was purged", name, secret)
+		}
+	}
+}
+
 // check holds a reopened ledger to its promises.
 func (w *witness) check(t *testing.T, o Options) {
 	t.Helper()
@@ -142,9 +234,17 @@ func (w *witness) check(t *testing.T, o Options) {
 			seen[string(e)]++
 		}
 	}
+	gone := w.checkPurges(t, l, seen, o.fsys.(*crashfs.FS).Files())
 	for p, want := range w.acked {
 		data := string(want.Data)
-		if err := checkEntry(l, p, want); err != nil {
+		err := checkEntry(l, p, want)
+		if gone[p] && want.Payload != nil { // the leaf stays
+			var leaf []byte
+			if leaf, err = l.Entry(p.Log, p.Index); err == nil && !strings.HasPrefix(string(leaf), data[:len(data)-1]+`,"payload":"`) {
+				err = fmt.Errorf("leaf %q", leaf)
+			}
+		}
+		if err != nil {
 			t.Errorf("acknowledged %v %q: %v", p, data, err)
 		}
 		if seen[data] != 1 {
@@ -294,7 +394,7 @@ func TestEveryDurableStepBroken(t *testing.T) {
 			keys++
 		}
 	}
-	if keys < 3 || steps < 100 || len(kinds) < 6 || len(w.acked) != 48 || !anew {
+	if keys < 3 || steps < 100 || len(kinds) < 6 || len(w.acked) != 50 || !anew {
 		t.Fatalf("the workload has %d steps of %d kinds and %d entries: it does not test much", steps, len(kinds), len(w.acked))
 	}
 	all := os.Getenv("LEDGER_EXHAUSTIVE") != ""
@@ -313,7 +413,7 @@ func TestEveryDurableStepBroken(t *testing.T) {
 				"restart": disk.Restart(), "restart and crash": openedOnce(t, o, disk.Restart()).Reboot(0),
 				"crash": disk.Reboot(0), "half": disk.Reboot(128), "lucky crash": disk.Reboot(256),
 			} {
-				w := &witness{acked: maps.Clone(w.acked), maybe: slices.Clone(w.maybe), signed: maps.Clone(w.signed), opened: w.opened, other: w.other.clone(), snapshot: w.snapshot, saved: w.saved}
+				w := &witness{acked: maps.Clone(w.acked), maybe: slices.Clone(w.maybe), purges: w.purges, signed: maps.Clone(w.signed), opened: w.opened, other: w.other.clone(), snapshot: w.snapshot, saved: w.saved}
 				o := o
 				o.fsys = after
 				w.check(t, o)

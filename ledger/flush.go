@@ -37,6 +37,7 @@ type flushPoint struct {
 type place struct {
 	before  chain
 	segment uint64
+	clear   chan error // where set, nothing is to be left of what was before, and this is told
 }
 
 type flushedLog struct {
@@ -51,12 +52,18 @@ func (l *Ledger) keep() {
 	defer close(l.kept)
 	behind, lag := 0, cmp.Or(l.options.flushLag, defaultLag)
 	for p := range l.flushes {
-		if behind++; behind < lag || l.lost.Load() != nil {
-			continue
+		if behind++; l.lost.Load() == nil && (behind >= lag || p.clear != nil) {
+			behind = 0
+			spares := keptSpares
+			if p.clear != nil {
+				spares = 0
+			}
+			if err := l.flushTo(p, spares); err != nil {
+				l.lose("bringing the logs' files up to the journal", err)
+			}
 		}
-		behind = 0
-		if err := l.flushTo(p, keptSpares); err != nil {
-			l.lose("bringing the logs' files up to the journal", err)
+		if p.clear != nil {
+			p.clear <- l.Err()
 		}
 	}
 }

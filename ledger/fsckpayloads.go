@@ -19,7 +19,10 @@ func (f *fsck) payloads(t *tree) error {
 	if err != nil {
 		return err
 	}
-	next := int64(0)
+	next, err := f.purged(t)
+	if err != nil {
+		return err
+	}
 	for _, fr := range frames {
 		if fr.first < next {
 			return &DamageError{File: payloadName(t.name, fr.day, timesSuffix), Offset: -1, Reason: fmt.Sprintf("a frame begins with entry %d, which another one holds", fr.first)}
@@ -53,6 +56,53 @@ func (f *fsck) payloads(t *tree) error {
 	}
 	workers.Wait()
 	return errors.Join(errs...)
+}
+
+// purged holds the purges of a log to the entries that record them and to what
+// was committed to, and gives the index behind the last.
+func (f *fsck) purged(t *tree) (next int64, err error) {
+	for _, r := range f.l.purgesFor(t.name) {
+		wrong := func(what string, args ...any) {
+			f.problem(t.name, -1, purgesFile, "the purge of what came before "+r.Before+" (entry %d of %s): %s", r.At.Index, r.At.Log, fmt.Sprintf(what, args...))
+		}
+		stands, err := f.l.standsInLog(r)
+		if err != nil {
+			return 0, err
+		}
+		if !stands {
+			wrong("no such entry is in the log")
+		}
+		if r.First < next || r.End > t.size() {
+			wrong("it cannot be of entries %d to %d", r.First, r.End-1)
+			continue
+		}
+		if err := f.missing(t, next, r.First); err != nil {
+			return 0, err
+		}
+		count, hash, err := t.digest(r.First, r.End)
+		if err != nil {
+			return 0, err
+		}
+		if count != r.Count || hash != r.Commitments {
+			wrong("its entries commit to %d payloads with digest %s, not to %d with %s", count, hash, r.Count, r.Commitments)
+		}
+		next = r.End
+		if !r.Erased {
+			continue // the next opening does that
+		}
+		for _, suffix := range []string{keySuffix, payloadSuffix, timesSuffix} {
+			days, err := t.payloads.list(f.l.fsys, suffix)
+			if err != nil {
+				return 0, err
+			}
+			for _, day := range days {
+				if day <= r.lastDay() {
+					wrong("%s is there still", payloadName(t.name, day, suffix))
+				}
+			}
+		}
+	}
+	return next, nil
 }
 
 // missing reports the entries of a span without payloads that commit to one.

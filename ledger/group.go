@@ -30,6 +30,8 @@ import (
 //	run of which an entry has a payload: to the name length 128 is added, and there are
 //	      behind the bytes:       UTC day, u32; time of the commit, Unix nanoseconds, u64; bytes, u32
 //	      behind the last entry:  for each entry, length of its payload or 0, u16; payload
+//	run that says what the entry before it purges:
+//	   0  64, u8; length, u16; a Purge in canonical JSON
 //
 // A segment is made at its full length before it is needed, of zeros or out of
 // one that is not needed any more, because a sync is cheap where no block and
@@ -49,6 +51,7 @@ const (
 	runHeaderSize     = 16
 	payloadHeaderSize = 16
 	runPayloads       = 0x80
+	runPurge          = 0x40
 )
 
 type marker [markerSize]byte
@@ -163,6 +166,8 @@ type run struct {
 	payloads []byte // as many, as a bundle; nil where no entry has one
 	day      utcDay
 	received int64 // Unix time in nanoseconds
+
+	purge *Purge // where it is no run of entries, but what the one before erases
 }
 
 // parseRuns reads a group's body and calls each for every run in order.
@@ -182,6 +187,9 @@ func parseRuns(body []byte, each func(run) error) error {
 
 // parseRun takes the first run off a group's body.
 func parseRun(body []byte) (r run, rest []byte, err error) {
+	if body[0] == runPurge {
+		return parsePurgeRun(body)
+	}
 	withPayload, nameLen, header := body[0]&runPayloads != 0, int(body[0]&^runPayloads), runHeaderSize
 	if withPayload {
 		header += payloadHeaderSize

@@ -13,6 +13,7 @@
 //	flushed.json            how far the files below are durable
 //	logs/NAME/level-L       tile hashes, entries, entries.idx: see tree.go
 //	payloads/NAME/DAY.*     what entries commit to: see payload.go, store.go
+//	purges.jsonl            the purges, which are entries too: see erase.go
 //	signed.jsonl            the last checkpoint of each log, kept apart
 //	history.jsonl           earlier checkpoints
 //	snapshots/NAME.snap     states folded from the logs, see snapshot.go
@@ -84,6 +85,11 @@ type Ledger struct {
 	buffers  bufferPool
 	lost     atomic.Pointer[LostError]
 	reached  atomic.Uint64 // the last group of which the integrator took in anything
+
+	purging sync.Mutex    // held by who purges; guards purges
+	purges  []purgeRecord // that stand in the logs, in order
+	begun   []purgeRecord // on opening: those whose entry may not stand in the log
+	passed  Position      // on opening: of the last entry that replay saw
 
 	signing sync.Mutex // held by who makes checkpoints; guards the two files
 	signed  recordFile
@@ -259,7 +265,7 @@ func (l *Ledger) Close() error {
 // no more space taken than is needed. unused is the number of a segment that
 // was made ahead; 0 if none was.
 func (l *Ledger) finish(unused uint64) error {
-	if err := l.flushTo(place{l.journal.begun, l.journal.segment.header.number}, 0); err != nil {
+	if err := l.flushTo(place{before: l.journal.begun, segment: l.journal.segment.header.number}, 0); err != nil {
 		return err
 	}
 	if unused > 0 {

@@ -33,6 +33,11 @@ func (l *Ledger) payload(log string, index int64) (payload, salt []byte, err err
 	if err != nil {
 		return nil, nil, err
 	}
+	defer func() {
+		if err != nil && index < t.purgedTo() { // meanwhile
+			err = ErrPurged
+		}
+	}()
 	f, err := t.frameOf(l, index)
 	if err != nil {
 		return nil, nil, err
@@ -63,6 +68,9 @@ func (l *Ledger) HasPayload(log string, index int64, payload []byte) (bool, erro
 	if err == nil {
 		key, err = t.keyFor(l, day)
 	}
+	if err != nil && t != nil && index < t.purgedTo() { // meanwhile
+		err = ErrPurged
+	}
 	if err != nil {
 		return false, fmt.Errorf("comparing with the payload of entry %d of %s: %w", index, log, err)
 	}
@@ -82,6 +90,9 @@ func (l *Ledger) committed(log string, index int64) (*tree, commitment, error) {
 	c, err := t.readCommitments(index, 1)
 	if err == nil && (len(c) == 0 || c[0] == commitment{}) {
 		err = ErrNoPayload
+	}
+	if err == nil && index < t.purgedTo() {
+		err = ErrPurged
 	}
 	if err != nil {
 		return nil, commitment{}, err
@@ -192,6 +203,13 @@ func (t *tree) keyFor(l *Ledger, day utcDay) (*payloadKey, error) {
 		t.payloads.lastKey.Store(k)
 	}
 	return k, err
+}
+
+// purgedTo is the index below which all payloads were purged.
+func (t *tree) purgedTo() int64 {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.payloads.purgedTo
 }
 
 // lostPayload is the error for an entry whose payload is not there.

@@ -28,6 +28,9 @@ func (l *Ledger) load() (journalEnd, error) {
 // loadTrees reads each log as its files durably hold it, then what the journal
 // has beyond that.
 func (l *Ledger) loadTrees() (journalEnd, error) {
+	if err := l.readPurges(); err != nil {
+		return journalEnd{}, err
+	}
 	point, err := readPoint(l.fsys, l.dir)
 	if err != nil {
 		return journalEnd{}, err
@@ -41,7 +44,11 @@ func (l *Ledger) loadTrees() (journalEnd, error) {
 			return journalEnd{}, err
 		}
 	}
-	return l.replay(point)
+	end, err := l.replay(point)
+	if err != nil {
+		return journalEnd{}, err
+	}
+	return end, l.settlePurges()
 }
 
 // replay reads the journal's segments from the flush point's on and takes in
@@ -127,10 +134,15 @@ func (l *Ledger) replaySegment(number uint64, last chain, torn *segmentScan, tor
 
 // replayRun takes in a run, unless the log's files have it already.
 func (l *Ledger) replayRun(r run) error {
+	if r.purge != nil {
+		l.begun = append(l.begun, purgeRecord{Purge: *r.purge, At: l.passed})
+		return nil
+	}
 	t, err := l.treeFor(r.log)
 	if err != nil {
 		return err
 	}
+	l.passed = Position{r.log, r.first + int64(r.count) - 1}
 	if r.first+int64(r.count) <= t.syncedTo.Size {
 		if l.seen == nil {
 			return nil
@@ -153,9 +165,9 @@ func (l *Ledger) replayRun(r run) error {
 		more.payloads, more.received = r.payloads, r.received
 		more.commitments = make([]commitment, r.count)
 		more.key.derive(r.first, r.entries, r.payloads, more.leaves, more.commitments)
-		t.received = max(t.received, r.received)
 	}
 	t.add(more)
+	t.received = t.payloads.received
 	t.next = t.size()
 	t.durable.Store(t.next)
 	l.recovery.Entries += int64(r.count)
@@ -209,5 +221,16 @@ func (l *Ledger) takeOver(end journalEnd) error {
 	if err := l.journal.begin(first); err != nil {
 		return err
 	}
-	return l.flushTo(place{end.last, end.segment + 1}, keptSpares)
+	now := place{before: end.last, segment: end.segment + 1}
+	if !l.purgesDue() {
+		return l.flushTo(now, keptSpares)
+	}
+	// A purge broke off: the steps of erase.
+	if err := l.keepPurges(); err != nil {
+		return err
+	}
+	if err := l.flushTo(now, 0); err != nil {
+		return err
+	}
+	return l.eraseFiles()
 }

@@ -53,6 +53,7 @@ type spares struct {
 	mu     sync.Mutex
 	old    []uint64 // of full length
 	taking uint64   // the one being made anew
+	barred bool     // no old one may be used
 }
 
 func newSpares(fsys durable.FS, dir string, segmentBytes int64) *spares {
@@ -103,11 +104,18 @@ func (s *spares) make(number uint64, size int64) (segment, error) {
 func (s *spares) take(size int64) (path string, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if size != s.full || len(s.old) == 0 {
+	if size != s.full || len(s.old) == 0 || s.barred {
 		return "", false
 	}
 	s.taking, s.old = s.old[0], s.old[1:]
 	return filepath.Join(s.dir, segmentName(s.taking)), true
+}
+
+// bar keeps old segments from being used, or lets them be used again.
+func (s *spares) bar(barred bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.barred = barred
 }
 
 func (s *spares) taken() {

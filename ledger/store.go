@@ -45,6 +45,11 @@ type payloadStore struct {
 	days        []*payloadDay  // those with files, ascending
 	parts       []*payloadPart // behind the files, oldest first
 	newFiles    bool           // the flushing lock guards it
+	purgedDay   utcDay         // payloads up to this day were purged; -1 if none were
+	purgedTo    int64          // those of entries below this index
+	perhapsDay  utcDay         // on opening: a purge up to this day may have been begun
+	unread      error          // on opening: why a file of such a day could not be read
+	gone        []*payloadDay  // purged, with files open; the flushing lock guards it
 
 	lastFrame atomic.Pointer[readFrame]
 	lastKey   atomic.Pointer[payloadKey]
@@ -95,7 +100,7 @@ func parseTimeEntry(b []byte) (timeEntry, error) {
 }
 
 func newPayloadStore(ledger, log string) payloadStore {
-	return payloadStore{ledger: ledger, log: log, from: -1, commitments: pack{dir: ledger, name: packName(log, "commitments")}}
+	return payloadStore{ledger: ledger, log: log, from: -1, purgedDay: -1, perhapsDay: -1, commitments: pack{dir: ledger, name: packName(log, "commitments")}}
 }
 
 // add takes in the payloads and commitments of entries from index n on, and
@@ -120,6 +125,9 @@ func (s *payloadStore) add(n int64, more *addition, buffers bufferPool) {
 	}
 	s.received = max(s.received, more.received)
 	s.back = max(s.back, s.received-more.received)
+	if more.key.day <= s.purgedDay {
+		return
+	}
 	for rest := more.payloads; len(rest) > 0; n++ {
 		p := s.open(n, more, buffers)
 		_, after := nextEntry(rest)

@@ -74,7 +74,7 @@ func (s *payloadStore) dir() string { return filepath.Join(s.ledger, payloadsDir
 
 func (s *payloadStore) close() error {
 	var errs []error
-	for _, d := range s.days {
+	for _, d := range slices.Concat(s.days, s.gone) {
 		errs = append(errs, d.data.close(), d.times.close())
 	}
 	return errors.Join(errs...)
@@ -86,24 +86,34 @@ func (s *payloadStore) restore(fsys durable.FS, length int64, p *flushedPayloads
 	if p == nil {
 		return nil
 	}
-	s.from, s.received, s.back = p.From, p.Received, p.Back
+	s.from, s.received, s.back = p.From, max(s.received, p.Received), p.Back
 	s.commitments.flushed = max(0, length-p.From) * int64(len(commitment{}))
 	days, err := s.list(fsys, timesSuffix)
 	if err != nil {
 		return err
 	}
-	if p.Times > 0 && !slices.Contains(days, p.Day) {
-		return &DamageError{File: payloadName(s.log, p.Day, timesSuffix), Offset: 0, Reason: fmt.Sprintf("it is missing, and should hold %d bytes", p.Times)}
+	if p.Times > 0 && p.Day > s.purgedDay && !slices.Contains(days, p.Day) {
+		err := &DamageError{File: payloadName(s.log, p.Day, timesSuffix), Offset: 0, Reason: fmt.Sprintf("it is missing, and should hold %d bytes", p.Times)}
+		if p.Day > s.perhapsDay {
+			return err
+		}
+		s.unread = err
 	}
 	for _, day := range days {
 		if day > p.Day || p.Times == 0 {
 			break // not known to be durable, and in the journal
 		}
+		if day <= s.purgedDay {
+			continue
+		}
 		d := s.dayFor(day)
 		if day == p.Day {
 			d.data.flushed, d.times.flushed = p.Bytes, p.Times
 		}
-		if err := d.look(fsys, day == p.Day); err != nil {
+		if err := d.look(fsys, day == p.Day); err != nil && day <= s.perhapsDay {
+			s.unread = err
+			continue
+		} else if err != nil {
 			return err
 		}
 		s.days = append(s.days, d)
@@ -190,7 +200,7 @@ func (s *payloadStore) take(fsys durable.FS) error {
 			return err
 		}
 		for _, day := range days {
-			if slices.ContainsFunc(s.days, func(d *payloadDay) bool { return d.day == day }) {
+			if day <= s.purgedDay || slices.ContainsFunc(s.days, func(d *payloadDay) bool { return d.day == day }) {
 				continue
 			}
 			if err := fsys.Remove(filepath.Join(s.ledger, payloadName(s.log, day, suffix))); err != nil {
