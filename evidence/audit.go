@@ -68,6 +68,8 @@ const (
 	EntryExportApproved  = "export.approved"          // {"id"}
 	EntryExportDeclined  = "export.declined"          // {"id"}; Reason is set
 	EntryExport          = "export.completed"         // {"id","requester","approver","scope","rows","bytes","sha256","destination","format"}: each time that the file left
+	EntryPurgeRequested  = "purge.requested"          // {"id","asked","purge"}: payloads of Tenant from before asked; purge says what it would erase
+	EntryPurged          = "purge.completed"          // {"id","asked","requester","approver","purge"}: purge says what was erased, {"log","before","first_day","last_day","days","first","end","count","bytes","commitments_sha256"}
 )
 
 // CanaryPrefix begins the IDs of tenants that serve drills and are nobody's

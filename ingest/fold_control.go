@@ -51,6 +51,8 @@ func (st *state) apply(index int64, e *evidence.AuditEntry) error {
 		return st.applyLetter(e)
 	case evidence.EntryExportRequested, evidence.EntryExportApproved, evidence.EntryExportDeclined, evidence.EntryExport:
 		return st.applyExport(e)
+	case evidence.EntryPurgeRequested, evidence.EntryPurged:
+		return st.applyPurge(index, e)
 	case evidence.EntryDeviceRequested:
 		return st.applyRequested(e)
 	}

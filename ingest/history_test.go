@@ -219,6 +219,7 @@ func (h *history) step() {
 		}
 	case n < 15:
 		h.export(d.key.tenant)
+		h.purge(d.key.tenant)
 	case n < 16:
 		h.policy()
 	case n < 17:
@@ -243,6 +244,15 @@ func (h *history) export(tenant string) {
 	if x, ok := out.(*ExportRecord); ok {
 		h.admin(h.s.approveExport, "carla", map[string]string{"reason": "ok"}, "id", x.ID)
 		h.record(evidence.EntryExport, evidence.AuditEntry{Target: x.ID, Data: raw(map[string]any{"id": x.ID, "rows": 3, "bytes": 77, "sha256": "00"})})
+	}
+}
+
+// purge erases what is of days before, where there is something; not each that
+// is asked for is approved.
+func (h *history) purge(tenant string) {
+	out := h.admin(h.s.requestPurge, "ben", map[string]string{"tenant": tenant, "before": h.clock.now().Format(time.RFC3339), "reason": "retention"})
+	if x, ok := out.(*PurgeRecord); ok && h.rnd.IntN(2) == 0 {
+		h.admin(h.s.approvePurge, "carla", map[string]string{"reason": "ok"}, "id", x.ID)
 	}
 }
 

@@ -50,6 +50,8 @@ func Permissions() []Permission {
 		{"export.approve", []string{RoleApprover}},
 		{"export.decline", []string{RoleApprover}},
 		{"export.get", []string{RoleExporter}},
+		{"purge.request", []string{RoleProvisioner, RoleAdmin}},
+		{"purge.approve", []string{RoleApprover}},
 		{"config.apply", []string{RoleAdmin}},
 		{"deadletter.replay", []string{RoleProvisioner, RoleApprover, RoleAdmin}},
 		{"deadletter.discard", []string{RoleApprover}},

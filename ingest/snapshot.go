@@ -30,6 +30,7 @@ const (
 	partTraffic
 	partAlert
 	partExport
+	partPurge
 	partEnd
 )
 
@@ -63,6 +64,7 @@ type capture struct {
 	devices   []*device
 	alerts    []*AlertRecord
 	exports   []*ExportRecord
+	purges    []*PurgeRecord
 
 	mu  sync.Mutex // guards what follows; nothing is locked while it is held
 	c   codec
@@ -79,6 +81,7 @@ func (st *state) capture() *capture {
 		st: st, round: st.round, general: general{st.config, st.versions, maps.Clone(st.refusals), st.drills}, devices: st.order,
 		tenants: slices.Collect(maps.Values(st.tenants)), operators: slices.Collect(maps.Values(st.operators)),
 		alerts: slices.Collect(maps.Values(st.alerts)), exports: slices.Collect(maps.Values(st.exports)),
+		purges: slices.Collect(maps.Values(st.purges)),
 	}
 	version, window := uint64(stateVersion), st.window
 	k.part(partBegin, func(c *codec) { c.uint(&version); c.int64(&window) })
@@ -140,6 +143,9 @@ func (k *capture) write(w io.Writer) error {
 	}
 	for _, x := range k.exports {
 		k.part(partExport, func(c *codec) { c.export(x) })
+	}
+	for _, x := range k.purges {
+		k.part(partPurge, func(c *codec) { c.purge(x) })
 	}
 	for _, t := range k.tenants {
 		t.mu.Lock()
@@ -282,6 +288,10 @@ func (r *restoring) part(c *codec, kind byte) {
 		x := &ExportRecord{}
 		c.export(x)
 		st.exports[x.ID] = x
+	case partPurge:
+		x := &PurgeRecord{}
+		c.purge(x)
+		st.purges[x.ID] = x
 	case partEnd:
 		r.finish(c)
 	default:

@@ -206,6 +206,31 @@ func (c *codec) exportScope(x *evidence.Export) {
 	c.bool(&x.NeedsApproval)
 }
 
+func (c *codec) purge(x *PurgeRecord) {
+	c.text(&x.ID)
+	c.name(&x.Tenant)
+	c.time(&x.Asked)
+	c.text(&x.Before)
+	c.name(&x.State)
+	c.name(&x.Requester)
+	c.time(&x.RequestedAt)
+	c.text(&x.Reason)
+	c.name(&x.Approver)
+	c.time(&x.DoneAt)
+	c.int64(&x.Index)
+	p := &x.Purge
+	c.name(&p.Log)
+	c.text(&p.Before)
+	c.text(&p.FirstDay)
+	c.text(&p.LastDay)
+	c.int(&p.Days)
+	c.int64(&p.First)
+	c.int64(&p.End)
+	c.int64(&p.Count)
+	c.int64(&p.Bytes)
+	c.text(&p.Commitments)
+}
+
 func (c *codec) version(v *ConfigVersion) {
 	c.int(&v.Version)
 	c.text(&v.SHA256)

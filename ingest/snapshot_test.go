@@ -366,7 +366,7 @@ func TestSnapshotOfAnotherKindIsLeft(t *testing.T) {
 			continue
 		}
 		kinds[kind] = true
-		if kind == partOperator || kind == partAlert || kind == partExport {
+		if kind == partOperator || kind == partAlert || kind == partExport || kind == partPurge {
 			continue // of these there may be any number
 		}
 		if _, err := readState(bytes.NewReader(bytes.Join(slices.Delete(slices.Clone(parts), i, i+1), nil)), 40); err == nil {
@@ -469,7 +469,7 @@ func TestSnapshotKnowsTheState(t *testing.T) {
 	}{
 		{state{}, map[string]string{
 			"mu": derived, "tenants": "partTenant", "operators": "partOperator", "operatorFor": derived, "devices": "partRegistry", "latest": derived, "deviceFor": derived,
-			"alerts": "partAlert", "config": "partGeneral", "versions": "partGeneral", "exports": "partExport", "refusals": "partGeneral", "drills": "partGeneral",
+			"alerts": "partAlert", "config": "partGeneral", "versions": "partGeneral", "exports": "partExport", "purges": "partPurge", "refusals": "partGeneral", "drills": "partGeneral",
 			"window": "partBegin", "order": "numbers of devices", "names": derived, "capturing": derived, "round": derived,
 		}},
 		{tenant{}, map[string]string{
@@ -507,6 +507,7 @@ func TestSnapshotKnowsTheState(t *testing.T) {
 	comesBack(t, (*codec).decision)
 	comesBack(t, (*codec).alert)
 	comesBack(t, (*codec).export)
+	comesBack(t, (*codec).purge)
 	comesBack(t, (*codec).version)
 	comesBack(t, (*codec).config)
 	comesBack(t, (*codec).day)

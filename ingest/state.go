@@ -32,6 +32,7 @@ type state struct {
 	config      evidence.ConfigApplied
 	versions    []ConfigVersion // all, oldest first
 	exports     map[string]*ExportRecord
+	purges      map[string]*PurgeRecord
 	refusals    map[Code]int64
 	drills      int64
 	window      int64             // of replay windows
@@ -104,8 +105,8 @@ func newState(window int64) *state {
 	return &state{
 		tenants: map[string]*tenant{}, operators: map[string]*operator{}, operatorFor: map[string]*operator{},
 		devices: map[deviceKey]*device{}, latest: map[deviceName]*device{}, deviceFor: map[string]*device{},
-		exports: map[string]*ExportRecord{},
-		alerts:  map[string]*AlertRecord{}, refusals: map[Code]int64{}, names: map[string]string{}, window: window,
+		exports: map[string]*ExportRecord{}, purges: map[string]*PurgeRecord{},
+		alerts: map[string]*AlertRecord{}, refusals: map[Code]int64{}, names: map[string]string{}, window: window,
 	}
 }
 

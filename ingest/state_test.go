@@ -56,6 +56,7 @@ type plainState struct {
 	Config    evidence.ConfigApplied
 	Versions  []ConfigVersion
 	Exports   map[string]*ExportRecord
+	Purges    map[string]*PurgeRecord
 	Refusals  map[Code]int64
 	Drills    int64
 	Order     []deviceKey
@@ -65,7 +66,7 @@ func plainOf(st *state) plainState {
 	p := plainState{
 		Tenants: map[string]evidence.Tenant{}, Books: map[string]map[string]*evidence.Books{}, Closed: map[string]map[string]bool{}, Dead: map[string][]int64{}, Fates: map[string]map[int64]fate{},
 		Operators: map[string]operator{}, OpFor: slices.Sorted(maps.Keys(st.operatorFor)), Devices: map[deviceKey]plainDevice{},
-		Latest: map[deviceName]deviceKey{}, For: map[string]deviceKey{}, Alerts: st.alerts, Config: st.config, Versions: st.versions, Exports: st.exports, Refusals: st.refusals, Drills: st.drills,
+		Latest: map[deviceName]deviceKey{}, For: map[string]deviceKey{}, Alerts: st.alerts, Config: st.config, Versions: st.versions, Exports: st.exports, Purges: st.purges, Refusals: st.refusals, Drills: st.drills,
 	}
 	for id, t := range st.tenants {
 		p.Tenants[id], p.Books[id], p.Closed[id], p.Dead[id], p.Fates[id] = t.Tenant, t.books, t.closed, t.dead, t.fates
