@@ -16,7 +16,7 @@ import (
 )
 
 func (a *app) ledgerCommand() *cobra.Command {
-	return group("ledger", "The verifiable logs: check, prove, export", a.ledgerFsck(), a.ledgerProve(), a.ledgerCheckpoint(), a.ledgerExport(), a.ledgerRestoreTest())
+	return group("ledger", "The verifiable logs: check, prove, export", a.ledgerFsck(), a.ledgerProve(), a.ledgerCheckpoint(), a.ledgerExport(), a.ledgerRestoreTest(), a.ledgerPayload(), a.ledgerPurge())
 }
 
 // ledgerDirs finds the ledgers in dir: dir itself, or those below it, such as
