@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"errors"
+	"io"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -102,13 +103,28 @@ func (s *Server) makeSnapshot(now time.Time) {
 	sizes, c := s.led.Sizes(), s.st.capture()
 	k.changing.Unlock()
 	defer c.drop()
-	err := s.led.SaveSnapshot(snapshotName, sizes, c.write)
+	err := s.led.SaveSnapshot(snapshotName, sizes, func(w io.Writer) error {
+		if !s.closing.Load() {
+			w = unhurried{w}
+		}
+		return c.write(w)
+	})
 	k.entries, k.at, k.ended, k.took = total(sizes), now, time.Now(), time.Since(began)
 	if err != nil {
 		s.log.Warn("no snapshot of the state could be written; the next start takes longer", "error", err)
 		return
 	}
 	s.log.Debug("snapshot of the state", "entries", k.entries, "ms", k.took.Milliseconds())
+}
+
+// unhurried is a writer that leaves half of the disk's time to others.
+type unhurried struct{ w io.Writer }
+
+func (u unhurried) Write(b []byte) (int, error) {
+	began := time.Now()
+	n, err := u.w.Write(b)
+	time.Sleep(time.Since(began))
+	return n, err
 }
 
 // restoreState reads the snapshot of the state, and the sizes of the logs of
