@@ -241,7 +241,7 @@ func happened(kind evidence.Kind, it evidence.Item, period evidence.Period) bool
 // empty where a kind has none that is sure, and all its items are kept.
 func span(kind evidence.Kind) (first, last string) {
 	switch kind {
-	case "telemetry.refusals", "telemetry.exports", "telemetry.admin-actions", "telemetry.config-changes", "telemetry.gaps",
+	case "telemetry.refusals", "telemetry.exports", "telemetry.purges", "telemetry.admin-actions", "telemetry.config-changes", "telemetry.gaps",
 		"telemetry.clock":
 		return "time", "time"
 	case "telemetry.drills":

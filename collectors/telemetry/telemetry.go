@@ -60,6 +60,7 @@ const (
 	KindSilences      evidence.Kind = "telemetry.silences"
 	KindGaps          evidence.Kind = "telemetry.gaps"
 	KindExports       evidence.Kind = "telemetry.exports"
+	KindPurges        evidence.Kind = "telemetry.purges"
 	KindDrills        evidence.Kind = "telemetry.drills"
 	KindCheckpoints   evidence.Kind = "telemetry.checkpoints"
 	KindBooks         evidence.Kind = "telemetry.books"
@@ -106,7 +107,7 @@ func (c *collector) Name() string { return Name }
 func (c *collector) Kinds() []evidence.Kind {
 	return []evidence.Kind{
 		KindConfig, KindConfigChanges, KindDevices, KindOperators, KindProvisioning, KindRevocations,
-		KindRefusals, KindDeadLetters, KindAlerts, KindSilences, KindGaps, KindExports, KindDrills,
+		KindRefusals, KindDeadLetters, KindAlerts, KindSilences, KindGaps, KindExports, KindPurges, KindDrills,
 		KindCheckpoints, KindBooks, KindAdminActions, KindClock,
 	}
 }
@@ -118,7 +119,7 @@ func (c *collector) Collect(ctx context.Context, p evidence.Period) ([]evidence.
 	r.readLogs()
 	parts := []part{
 		r.config(), r.configChanges(), r.devices(), r.operators(), r.provisioning(), r.revocations(),
-		r.refusals(), r.deadLetters(), r.alerts(), r.silences(), r.gaps(), r.exports(), r.drills(),
+		r.refusals(), r.deadLetters(), r.alerts(), r.silences(), r.gaps(), r.exports(), r.purges(), r.drills(),
 		r.checkpoints(), r.books(), r.adminActions(), r.clock(),
 	}
 	out := make([]evidence.Evidence, 0, len(parts))

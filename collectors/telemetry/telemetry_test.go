@@ -384,7 +384,7 @@ func incomplete(t *testing.T, got map[evidence.Kind]evidence.Evidence, want stri
 
 var fromControlLog = []evidence.Kind{
 	KindConfigChanges, KindDevices, KindOperators, KindProvisioning, KindRevocations, KindRefusals, KindAlerts, KindSilences,
-	KindGaps, KindExports, KindDrills, KindCheckpoints, KindBooks, KindAdminActions, KindDeadLetters, KindClock,
+	KindGaps, KindExports, KindPurges, KindDrills, KindCheckpoints, KindBooks, KindAdminActions, KindDeadLetters, KindClock,
 }
 
 func TestServedEntriesThatAreNotTheSignedOnes(t *testing.T) {
