@@ -60,6 +60,11 @@ type rig struct {
 	ca     []byte
 	pairs  map[string]*tls.Certificate // operators
 	stop   func()
+
+	clients struct {
+		sync.Mutex
+		hangUp []func()
+	}
 }
 
 // newRig makes and starts an ingest; change may alter the configuration.
@@ -116,11 +121,28 @@ func (r *rig) start() {
 	var once sync.Once
 	r.stop = func() {
 		once.Do(func() {
+			r.hangUp() // an idle connection is asked to leave, and given a second for it
 			cancel()
 			if err := <-ended; (err != nil) != r.lost {
 				r.t.Errorf("serving: %v", err)
 			}
 		})
+	}
+}
+
+// opened notes how a client lets go of its idle connections.
+func (r *rig) opened(hangUp func()) {
+	r.t.Cleanup(hangUp)
+	r.clients.Lock()
+	defer r.clients.Unlock()
+	r.clients.hangUp = append(r.clients.hangUp, hangUp)
+}
+
+func (r *rig) hangUp() {
+	r.clients.Lock()
+	defer r.clients.Unlock()
+	for _, hangUp := range r.clients.hangUp {
+		hangUp()
 	}
 }
 
@@ -137,7 +159,7 @@ func (r *rig) admin(name string) *AdminClient {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	r.t.Cleanup(c.Close)
+	r.opened(c.Close)
 	return c
 }
 
@@ -148,7 +170,7 @@ func (r *rig) deviceClient(pair *tls.Certificate) *DeviceClient {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	r.t.Cleanup(c.Close)
+	r.opened(c.Close)
 	return c
 }
 
