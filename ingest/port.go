@@ -114,7 +114,8 @@ func (p *port) run(h *hot) {
 		return
 	}
 	if h.conn.ConnectionState().NegotiatedProtocol == "h2" {
-		handedOn = p.handed.take(h.conn)
+		// Idle no more: a drain must not close what net/http reads already.
+		handedOn = h.state.CompareAndSwap(hotIdle, hotBusy) && p.handed.take(h.conn)
 		return
 	}
 	if h.serve() {

@@ -97,7 +97,7 @@ func Problems() []ProblemInfo {
 		{CodeRateExport, 429, "request", "The operator has asked for as many exports in 24 hours as one may."},
 		{CodeDurabilityLost, 503, "request", "The ingest can no longer make anything durable; it must be restarted."},
 		{CodeLedgerRollback, 503, "request", "The ledger was taken back to an older copy than a witness or the copy of its checkpoints knows; nothing is taken until that is settled at a start."},
-		{CodeDraining, 503, "request", "The ingest is about to end and begins no stream; its successor will."},
+		{CodeDraining, 503, "request", "The ingest is about to end and begins nothing; send it again to its successor."},
 		{CodeInternal, 500, "request", "The ingest failed; nothing was stored."},
 		{CodeEventMalformed, 202, "line", "The line is no event: bad JSON, bad UTF-8, a key twice, a wanted key missing or of the wrong type. Kept as a dead letter."},
 		{CodeEventTooDeep, 202, "line", "The event nests deeper than the limit. Kept as a dead letter."},

@@ -104,6 +104,11 @@ func (s *Server) Close(ctx context.Context) error {
 			errs = append(errs, fmt.Errorf("draining: %w", err))
 		}
 	}
+	if s.public != nil {
+		if err := s.inHand.drain(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("draining: %w", err))
+		}
+	}
 	for _, srv := range []*http.Server{s.public, s.admin} {
 		if srv == nil {
 			continue
@@ -139,7 +144,7 @@ func (s *Server) Close(ctx context.Context) error {
 
 func (s *Server) httpServer(h http.Handler) *http.Server {
 	return &http.Server{
-		Handler:           h,
+		Handler:           s.counted(h),
 		ReadHeaderTimeout: s.cfg().Timeouts.Header,
 		ReadTimeout:       s.cfg().Timeouts.Header + s.cfg().Timeouts.Body,
 		WriteTimeout:      s.writeTimeout(),

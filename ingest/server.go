@@ -87,6 +87,7 @@ type Server struct {
 	apart        *apart
 	closing      atomic.Bool
 	drains       chan struct{} // closed when closing begins
+	inHand       *inHand
 	ticking      sync.Mutex
 	snapshots    snapshots
 }
@@ -107,7 +108,7 @@ func Open(o Options) (*Server, error) {
 	if err := o.Config.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{o: o, log: o.Logger, sessions: newSessions(), ownClock: newClockWatch(o.Now), drains: make(chan struct{})}
+	s := &Server{o: o, log: o.Logger, sessions: newSessions(), ownClock: newClockWatch(o.Now), drains: make(chan struct{}), inHand: newInHand()}
 	s.refusals = newRefusals(s)
 	if err := s.open(); err != nil {
 		if s.led != nil {
