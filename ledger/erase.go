@@ -46,7 +46,11 @@ func (l *Ledger) keepPurges() error {
 		bodies = append(bodies, r)
 	}
 	file := recordFile{fsys: l.fsys, dir: l.dir, name: purgesFile}
-	return errors.Join(file.replace(bodies...), file.close())
+	err := errors.Join(file.replace(bodies...), file.close())
+	if err == nil {
+		l.unkept.Store(false)
+	}
+	return err
 }
 
 // eraseFiles is the last two steps.

@@ -52,7 +52,11 @@ func (l *Ledger) keep() {
 	defer close(l.kept)
 	behind, lag := 0, cmp.Or(l.options.flushLag, defaultLag)
 	for p := range l.flushes {
-		if behind++; l.lost.Load() == nil && (behind >= lag || p.clear != nil) {
+		behind++
+		if l.unkept.Load() && p.clear == nil {
+			continue // a purge stands in the journal alone, which must keep it
+		}
+		if l.lost.Load() == nil && (behind >= lag || p.clear != nil) {
 			behind = 0
 			spares := keptSpares
 			if p.clear != nil {
@@ -261,7 +265,8 @@ func (t *tree) makeDir(fsys durable.FS) error {
 // sync makes durable what flush wrote. The caller holds flushing.
 func (t *tree) sync(fsys durable.FS) error {
 	t.mu.RLock()
-	packs, days := t.packs(), slices.Clone(t.payloads.days)
+	// Purged ones too: until the purge is kept, a crash could bring them back.
+	packs, days := t.packs(), slices.Concat(t.payloads.gone, t.payloads.days)
 	at := flushedLog{Size: t.stored, EntryBytes: t.entries.flushed, Payloads: t.payloads.point()}
 	t.mu.RUnlock()
 	for _, p := range packs {

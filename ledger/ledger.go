@@ -84,6 +84,7 @@ type Ledger struct {
 	packer   *packer
 	buffers  bufferPool
 	lost     atomic.Pointer[LostError]
+	unkept   atomic.Bool   // a purge may be in the journal and not in purgesFile
 	reached  atomic.Uint64 // the last group of which the integrator took in anything
 
 	purging sync.Mutex    // held by who purges; guards purges

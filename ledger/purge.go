@@ -177,8 +177,10 @@ func (l *Ledger) purge(ctx context.Context, log string, before time.Time, entry 
 		l.pool.put(r)
 		return p, at, err
 	}
+	l.unkept.Store(true)
 	positions, err := l.submit(ctx, r, nil)
 	if err != nil {
+		l.unkept.Store(false) // it is not in the journal, or that is lost
 		return p, at, err
 	}
 	at = positions[0]
