@@ -350,3 +350,39 @@ func TestPurgeBrokenAnywhere(t *testing.T) {
 		t.Errorf("%d were finished, %d left all, %d openings broken off: that shows little", finished, left, reopened)
 	}
 }
+
+// TestPurgedDaysAreSyncedUntilThePurgeIsKept breaks off between the entry of a
+// purge and purgesFile: what is read again on the next start must be whole.
+func TestPurgedDaysAreSyncedUntilThePurgeIsKept(t *testing.T) {
+	disk, o := crashfs.New(), testOptions()
+	o.fsys = disk
+	at := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
+	o.Now = func() time.Time { return at }
+	l, err := Open("/ledger", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for range 2 {
+		if _, err := l.Append(t.Context(), Entry{Log: "a", Data: []byte(`{"is":"data"}`), Payload: []byte("payload")}); err != nil {
+			t.Fatal(err)
+		}
+		at = at.Add(24 * time.Hour)
+	}
+	a := l.trees()[0]
+	a.await()
+	if err := a.flush(disk, true); err != nil {
+		t.Fatal(err)
+	}
+	a.purge(Purge{Log: "a", Before: "2026-07-02", End: 1})
+	if _, err := a.bringUp(disk); err != nil {
+		t.Fatal(err)
+	}
+	now, after := disk.Files(), disk.Reboot(0).Files()
+	for _, name := range []string{"2026-07-01.idx", "2026-07-01.zst", "2026-07-02.idx"} {
+		name = "/ledger/payloads/a/" + name
+		if len(now[name]) == 0 || !bytes.Equal(now[name], after[name]) {
+			t.Errorf("%s has %d bytes, of which a crash leaves %d", name, len(now[name]), len(after[name]))
+		}
+	}
+}
