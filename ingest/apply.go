@@ -172,8 +172,9 @@ func (s *Server) applyConfig(a *adminCall) (any, *Problem) {
 	if err != nil {
 		return nil, s.failure(err)
 	}
-	if out.Kept, _ = s.kept(); !out.Kept {
-		s.log.Warn("the configuration in force is not in the file that the ingest starts from: a restart goes back to the file", "version", out.Version)
+	var why string
+	if out.Kept, why = s.kept(); !out.Kept {
+		s.log.Warn("the configuration in force is not in the file that the ingest starts from: a restart goes back to the file", "version", out.Version, "unread", why)
 	}
 	return out, nil
 }
