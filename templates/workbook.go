@@ -51,17 +51,25 @@ func writeWorkbook(w io.Writer, v View, maxRows int) (err error) {
 	if err := b.populations(v, controls); err != nil {
 		return err
 	}
+	if err := setProperties(f, v, "Evidence workbook"); err != nil {
+		return err
+	}
+	return f.Write(w)
+}
+
+// setProperties names the document; its times are those of the evidence.
+func setProperties(f *excelize.File, v View, what string) error {
 	when := v.AsOf
 	if when.IsZero() {
 		when = v.Period.To
 	}
 	at := when.UTC().Format(time.RFC3339)
-	title := strings.TrimPrefix(v.banner().Short+": Evidence workbook, "+v.System+", "+v.Period.String(), ": ")
+	title := strings.TrimPrefix(v.banner().Short+": "+what+", "+v.System+", "+v.Period.String(), ": ")
 	if err := f.SetDocProps(&excelize.DocProperties{Title: line(title), Creator: line(v.Tool), LastModifiedBy: line(v.Tool),
 		Created: at, Modified: at, Language: "en", Category: line(v.banner().Short)}); err != nil {
 		return fmt.Errorf("setting properties: %w", err)
 	}
-	return f.Write(w)
+	return nil
 }
 
 // table is one sheet to be: a banner, a header and rows of cell values.

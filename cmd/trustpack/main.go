@@ -127,7 +127,7 @@ signed evidence pack that an auditor checks offline.`,
 	cmd.AddCommand(
 		a.demoCommand(), a.initCommand(), a.ingestCommand(), a.tenantCommand(), a.deviceCommand(), a.operatorCommand(),
 		a.alertCommand(), a.deadLetterCommand(), a.exportCommand(), a.configCommand(), a.collectCommand(), a.evidenceCommand(), a.assessCommand(), a.controlsCommand(),
-		a.packCommand(), a.verifyCommand(), a.ledgerCommand(), a.benchCommand(), a.keygenCommand(), a.versionCommand(),
+		a.packCommand(), a.verifyCommand(), a.sampleCommand(), a.ledgerCommand(), a.benchCommand(), a.keygenCommand(), a.versionCommand(),
 	)
 	return cmd
 }
