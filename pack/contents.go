@@ -1,6 +1,7 @@
 package pack
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -39,6 +40,9 @@ type Contents struct {
 
 // Root is what pack.json says.
 func (c *Contents) Root() Root { return c.root }
+
+// PackJSON is pack.json as it stands in the archive.
+func (c *Contents) PackJSON() []byte { return bytes.Clone(c.packJSON) }
 
 // Paths lists the entries of the archive in order.
 func (c *Contents) Paths() []string {

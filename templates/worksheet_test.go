@@ -51,12 +51,12 @@ func worksheet(t *testing.T, v View, s Sampled) ([]byte, *excelize.File) {
 func TestWorksheetHasACellForEachTest(t *testing.T) {
 	v := exampleView(t)
 	s := drawnPulls(t, v)
-	var tests []string
+	var tests, ids []string
 	for i, f := range v.Findings {
 		for _, a := range f.Attributes {
 			if a.Kind == s.Kind {
-				tests = append(tests, f.Control+": "+a.Title)
-				v.Findings[i].Exceptions = append(v.Findings[i].Exceptions, evidence.Exception{Attribute: a.ID, Kind: s.Kind, Item: s.Rows[1].Item.ID, Outcome: evidence.OutcomeException, Detail: "=HYPERLINK(1)"})
+				tests, ids = append(tests, f.Control+": "+a.Title), append(ids, a.ID)
+				v.Findings[i].Exceptions = append(v.Findings[i].Exceptions, evidence.Exception{Attribute: a.ID, Kind: s.Kind, Item: s.Rows[1].Item.ID, Outcome: evidence.OutcomeException, Detail: "=HYPERLINK(1) " + a.ID})
 			}
 		}
 	}
@@ -69,12 +69,12 @@ func TestWorksheetHasACellForEachTest(t *testing.T) {
 		t.Fatalf("%d rows, the first %q", len(rows), rows[0])
 	}
 	head := rows[1]
-	for _, test := range tests {
+	for i, test := range tests {
 		at := slices.Index(head, test+" (the pack found)")
 		if at < 0 || head[at+1] != test+" (auditor)" {
 			t.Fatalf("no columns for %q in %q", test, head)
 		}
-		if rows[3][at] != "exception: =HYPERLINK(1)" || rows[2][at] == rows[3][at] || rows[2][at] == "" {
+		if rows[3][at] != "exception: =HYPERLINK(1) "+ids[i] || rows[2][at] == rows[3][at] || rows[2][at] == "" {
 			t.Errorf("%s: found %q and %q", test, rows[2][at], rows[3][at])
 		}
 		if len(rows[3]) > at+1 && rows[3][at+1] != "" {

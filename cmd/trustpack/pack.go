@@ -15,7 +15,7 @@ import (
 )
 
 func (a *app) packCommand() *cobra.Command {
-	return group("pack", "Build and show evidence packs", a.packBuild(), a.packShow())
+	return group("pack", "Build, show and compare evidence packs", a.packBuild(), a.packShow(), a.packDiff())
 }
 
 func (a *app) packBuild() *cobra.Command {
