@@ -189,7 +189,7 @@ func (b *builder) write(w io.Writer, s Signer) (Built, error) {
 		Format: packFormat, Organisation: b.c.Organisation, System: b.c.System, Tool: b.c.Tool,
 		Period: b.c.Period, Sequence: b.c.Sequence, Previous: b.c.Previous, Sample: b.c.Sample,
 		Tree: Tree{treeAlgorithm, tree.size, hex.EncodeToString(treeRoot[:])}, Totals: totals, Logs: heads,
-		Catalog: CatalogRef{framework, b.c.CatalogSHA256}, RequiredRoles: []string{roleVendor},
+		Catalog: CatalogRef{framework, b.c.CatalogSHA256}, RequiredRoles: sortedSet(append(slices.Clone(b.c.RequiredRoles), roleVendor)),
 	}
 	if b.c.Clock != evidence.ClockSystem {
 		root.Clock = b.c.Clock
@@ -199,7 +199,7 @@ func (b *builder) write(w io.Writer, s Signer) (Built, error) {
 		return Built{}, err
 	}
 	packSHA256 := evidence.SHA256Hex(packJSON)
-	signatures, err := sign(packJSON, packSHA256, s)
+	signatures, err := sign(packJSON, packSHA256, b.c.Identity, s)
 	if err != nil {
 		return Built{}, err
 	}
@@ -225,8 +225,8 @@ func (b *builder) write(w io.Writer, s Signer) (Built, error) {
 }
 
 // sign makes the vendor's two signatures over pack.json.
-func sign(packJSON []byte, packSHA256 string, s Signer) (map[string][]byte, error) {
-	payload, err := vendorStatement(packSHA256)
+func sign(packJSON []byte, packSHA256, identity string, s Signer) (map[string][]byte, error) {
+	payload, err := vendorStatement(packSHA256, identity)
 	if err != nil {
 		return nil, err
 	}

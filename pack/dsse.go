@@ -1,13 +1,8 @@
 package pack
 
 import (
-	"crypto/sha256"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"strconv"
-
-	"trustpack/evidence"
 )
 
 // A role's signature is a DSSE envelope (secure-systems-lab/dsse v1.0) over an
@@ -54,53 +49,6 @@ type statement struct {
 type subject struct {
 	Digest map[string]string `json:"digest"`
 	Name   string            `json:"name"`
-}
-
-// vendorStatement is the payload that the vendor signs for the pack.json with
-// the given hex SHA-256.
-func vendorStatement(packSHA256 string) ([]byte, error) {
-	predicate, err := evidence.CanonicalJSON(map[string]string{"format": packFormat, "role": roleVendor})
-	if err != nil {
-		return nil, err
-	}
-	return evidence.CanonicalJSON(statement{
-		Type:          statementType,
-		Predicate:     predicate,
-		PredicateType: PredicateType(roleVendor),
-		Subject:       []subject{{Digest: map[string]string{"sha256": packSHA256}, Name: packJSONName}},
-	})
-}
-
-var errOtherPack = errors.New("it signs another pack.json")
-
-// checkStatement says what in payload does not fit a role's signature over
-// the pack.json with the given hex SHA-256.
-func checkStatement(payload []byte, role, packSHA256 string) error {
-	if len(payload) > maxStatementBytes {
-		return fmt.Errorf("statement of %d bytes, more than %d", len(payload), maxStatementBytes)
-	}
-	var s statement
-	if err := decodeStrict(payload, &s); err != nil {
-		return fmt.Errorf("reading statement: %w", err)
-	}
-	if s.Type != statementType && s.Type != statementTypeV01 {
-		return fmt.Errorf("statement type %q, want %q", s.Type, statementType)
-	}
-	if want := PredicateType(role); s.PredicateType != want {
-		return fmt.Errorf("predicate type %q, want %q for role %s", s.PredicateType, want, role)
-	}
-	if len(s.Subject) != 1 {
-		return fmt.Errorf("%d subjects, want one", len(s.Subject))
-	}
-	sub := s.Subject[0]
-	got := sub.Digest["sha256"]
-	if sub.Name != packJSONName || len(sub.Digest) != 1 || len(got) != 2*sha256.Size {
-		return errors.New("its subject is not pack.json with one sha256 digest")
-	}
-	if got != packSHA256 {
-		return fmt.Errorf("%w: one with SHA-256 %s, this one has %s", errOtherPack, got, packSHA256)
-	}
-	return nil
 }
 
 // preAuth is DSSE's pre-authentication encoding, the bytes that are signed.

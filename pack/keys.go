@@ -79,16 +79,22 @@ func ParsePublicKey(text []byte) (PublicKey, error) {
 	if len(options) > 0 || len(strings.TrimSpace(string(rest))) > 0 {
 		return PublicKey{}, errors.New("reading public key: want exactly one key, without options")
 	}
-	cryptoKey, ok := parsed.(ssh.CryptoPublicKey)
-	if !ok {
-		return PublicKey{}, fmt.Errorf("reading public key: %s keys are not supported: want ssh-ed25519 or ecdsa-sha2-nistp256", parsed.Type())
-	}
-	key, err := NewPublicKey(cryptoKey.CryptoPublicKey())
+	key, err := fromSSH(parsed)
 	if err != nil {
-		return PublicKey{}, err
+		return PublicKey{}, fmt.Errorf("reading public key: %w", err)
 	}
 	key.Comment = comment
 	return key, nil
+}
+
+// fromSSH takes a plain key. Those of security keys (sk-…) sign something
+// else than the message, so they are not keys of this format.
+func fromSSH(parsed ssh.PublicKey) (PublicKey, error) {
+	cryptoKey, ok := parsed.(ssh.CryptoPublicKey)
+	if t := parsed.Type(); !ok || t != ssh.KeyAlgoED25519 && t != ssh.KeyAlgoECDSA256 {
+		return PublicKey{}, fmt.Errorf("the key is %s: want Ed25519 or ECDSA P-256 (%s, %s)", t, ssh.KeyAlgoED25519, ssh.KeyAlgoECDSA256)
+	}
+	return NewPublicKey(cryptoKey.CryptoPublicKey())
 }
 
 // IsZero reports whether k holds no key.

@@ -15,7 +15,9 @@ import (
 // Content is what a pack is built from. The same content and key give the
 // same bytes.
 type Content struct {
-	Organisation, System, Tool string // one line each
+	Organisation, System, Tool string   // one line each
+	Identity                   string   // of the vendor, as he signs; empty: none is given
+	RequiredRoles              []string // whose signatures the pack needs to be whole; the vendor's is always among them
 	Period                     evidence.Period
 	Sequence                   int    // 1 for an organisation's first pack
 	Previous                   string // hex SHA-256 of the previous pack's pack.json (Built.PackJSONSHA256); empty for the first

@@ -3,7 +3,6 @@ package pack
 import (
 	"fmt"
 	"io"
-	"regexp"
 	"strings"
 
 	"trustpack/evidence"
@@ -49,8 +48,8 @@ type Held struct {
 // Signed is a signature of the pack and the key that it claims.
 type Signed struct {
 	Path string `json:"path"`
-	Role string `json:"role"`
-	Key  string `json:"key"` // OpenSSH fingerprint
+	Role string `json:"role"` // or "redaction"
+	Key  string `json:"key"`  // OpenSSH fingerprint
 }
 
 // Show summarises the pack in r. It verifies nothing: that is Verify's work.
@@ -88,12 +87,14 @@ func Show(r io.ReaderAt, size int64, limits Limits) (Summary, error) {
 	return s, err
 }
 
-var roleInName = regexp.MustCompile(`^signatures/([a-z]+)-`)
-
+// signatures lists who claims to have signed: the bundles and the SSH
+// signature. Timestamps and samples are none.
 func (c *Contents) signatures() ([]Signed, error) {
 	var out []Signed
 	for _, path := range c.Paths() {
-		if !strings.HasPrefix(path, signaturesDir) || !isSignature(path) {
+		m := bundlePath.FindStringSubmatch(path)
+		redaction := redactionBundle.MatchString(path)
+		if m == nil && !redaction && path != sshsigName {
 			continue
 		}
 		data, err := c.a.read(path, maxSignatureBundle)
@@ -112,7 +113,11 @@ func (c *Contents) signatures() ([]Signed, error) {
 		if err != nil {
 			return nil, fmt.Errorf("reading %s: %w", path, err)
 		}
-		out = append(out, Signed{path, roleInName.FindStringSubmatch(path)[1], b.hint})
+		role := "redaction"
+		if m != nil {
+			role = m[1]
+		}
+		out = append(out, Signed{path, role, b.hint})
 	}
 	return out, nil
 }

@@ -120,11 +120,7 @@ func parseSSH(armored []byte) (sshsigBlob, PublicKey, error) {
 	if err != nil {
 		return fail("its public key: " + err.Error())
 	}
-	cryptoKey, ok := parsed.(ssh.CryptoPublicKey)
-	if !ok {
-		return fail("its public key is of an unsupported type")
-	}
-	key, err := NewPublicKey(cryptoKey.CryptoPublicKey())
+	key, err := fromSSH(parsed)
 	if err != nil {
 		return fail("its public key: " + err.Error())
 	}

@@ -259,8 +259,22 @@ func signBundleOf(t testing.TB, st statement, s Signer) []byte {
 	return b
 }
 
-func statementFor(role, packSHA256 string) statement {
-	return statement{Type: statementType, Predicate: []byte(`{}`), PredicateType: PredicateType(role), Subject: []subject{{map[string]string{"sha256": packSHA256}, packJSONName}}}
+// statementFor is the statement that a signer of the role makes, over the
+// pack.json of that digest.
+func statementFor(t testing.TB, role, packSHA256 string) statement {
+	t.Helper()
+	payload, err := vendorStatement(packSHA256, "")
+	if role != roleVendor {
+		payload, err = verifierStatement(role, packSHA256, "the "+role, day(95), nil)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var st statement
+	if err := decodeStrict(payload, &st); err != nil {
+		t.Fatal(err)
+	}
+	return st
 }
 
 func TestSignaturesForged(t *testing.T) {
@@ -279,9 +293,9 @@ func TestSignaturesForged(t *testing.T) {
 	c := content(t)
 	c.System = "Another"
 	other := entriesOf(t, buildPack(t, c, s))
-	forged := signBundleOf(t, statementFor(roleVendor, sum), attacker)
+	forged := signBundleOf(t, statementFor(t, roleVendor, sum), attacker)
 	attackersHint := []byte(attacker.Public().Fingerprint())
-	wrongPredicate, twoSubjects := statementFor(roleReviewer, sum), statementFor(roleVendor, sum)
+	wrongPredicate, twoSubjects := statementFor(t, roleReviewer, sum), statementFor(t, roleVendor, sum)
 	twoSubjects.Subject = append(twoSubjects.Subject, twoSubjects.Subject[0])
 	for name, pack := range map[string][]byte{
 		"foreign key":                replaced(bundleAt, forged),

@@ -34,12 +34,12 @@ func TestVerdicts(t *testing.T) {
 	sum := evidence.SHA256Hex(entries[find(t, entries, packJSONName)].body)
 	with := func(role string, signer Signer) []byte {
 		e := slices.Clone(entries)
-		e = append(e, stored{bundleName(role, 1), signBundleOf(t, statementFor(role, sum), signer)})
+		e = append(e, stored{bundleName(role, 1), signBundleOf(t, statementFor(t, role, sum), signer)})
 		slices.SortFunc(e, func(a, b stored) int { return compareNames(a.name, b.name) })
 		return zipOf(t, e)
 	}
 	vendor := []PublicKey{s.Public()}
-	reviewers := map[string][]PublicKey{roleReviewer: {reviewer.Public()}}
+	reviewers := []Anchor{{Role: roleReviewer, Key: reviewer.Public()}}
 	for _, tc := range []struct {
 		name  string
 		pack  []byte
@@ -51,13 +51,13 @@ func TestVerdicts(t *testing.T) {
 		{"no key", data, VerifyOptions{}, 3, checkSigPrefix + roleVendor},
 		{"wrong key", data, VerifyOptions{Keys: []PublicKey{reviewer.Public()}}, 1, checkSigPrefix + roleVendor},
 		{"one of two keys", data, VerifyOptions{Keys: []PublicKey{reviewer.Public(), s.Public()}}, 0, ""},
-		{"role missing", data, VerifyOptions{Keys: vendor, RequireRoles: []string{roleReviewer}, Signers: reviewers}, 3, checkRoles},
-		{"role there", with(roleReviewer, reviewer), VerifyOptions{Keys: vendor, RequireRoles: []string{roleReviewer}, Signers: reviewers}, 0, ""},
+		{"role missing", data, VerifyOptions{Keys: vendor, RequireRoles: []string{roleReviewer}, Anchors: reviewers}, 3, checkRoles},
+		{"role there", with(roleReviewer, reviewer), VerifyOptions{Keys: vendor, RequireRoles: []string{roleReviewer}, Anchors: reviewers}, 0, ""},
 		{"role there, nobody asked", with(roleReviewer, reviewer), VerifyOptions{Keys: vendor}, 0, ""},
 		{"role there, key not given", with(roleReviewer, reviewer), VerifyOptions{Keys: vendor, RequireRoles: []string{roleReviewer}}, 3, checkRoles},
-		{"role by another", with(roleReviewer, edSigner(t, 4)), VerifyOptions{Keys: vendor, Signers: reviewers}, 1, checkSigPrefix + roleReviewer},
-		{"vendor as reviewer", with(roleReviewer, s), VerifyOptions{Keys: vendor, Signers: reviewers}, 1, checkSigPrefix + roleReviewer},
-		{"one key in two roles", with(roleReviewer, s), VerifyOptions{Keys: vendor, Signers: map[string][]PublicKey{roleReviewer: vendor}}, 1, checkRoles},
+		{"role by another", with(roleReviewer, edSigner(t, 4)), VerifyOptions{Keys: vendor, Anchors: reviewers}, 1, checkSigPrefix + roleReviewer},
+		{"vendor as reviewer", with(roleReviewer, s), VerifyOptions{Keys: vendor, Anchors: reviewers}, 1, checkSigPrefix + roleReviewer},
+		{"one key in two roles", with(roleReviewer, s), VerifyOptions{Keys: vendor, Anchors: []Anchor{{Role: roleReviewer, Key: s.Public()}}}, 1, checkRoles},
 		{"unknown role", data, VerifyOptions{Keys: vendor, RequireRoles: []string{"boss"}}, 2, checkOptions},
 		{"bad log key", data, VerifyOptions{Keys: vendor, LogKeys: []string{"nonsense"}}, 2, checkOptions},
 		{"key of a log that is not there", data, VerifyOptions{Keys: vendor, LogKeys: []string{vkeyOf(t, "elsewhere/x")}}, 1, checkCheckpoint},

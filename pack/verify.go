@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/mod/sumdb/note"
 
@@ -16,11 +17,12 @@ import (
 // VerifyOptions are the anchors of a verification, all from outside the pack,
 // and what it may cost.
 type VerifyOptions struct {
-	Name         string                 // of the pack, for the report
-	Keys         []PublicKey            // the vendor's; without one the verdict is inconclusive at best
-	Signers      map[string][]PublicKey // further keys by role: "reviewer", "auditor"
-	RequireRoles []string               // beyond those that pack.json requires
-	LogKeys      []string               // verifier keys of logs, "<origin>+<hash>+<base64>"
+	Name         string      // of the pack, for the report
+	Keys         []PublicKey // the vendor's, whatever he calls himself and for all time; without a key of the vendor the verdict is inconclusive at best
+	Anchors      []Anchor    // further keys, of any role
+	RequireRoles []string    // beyond those that pack.json requires
+	LogKeys      []string    // verifier keys of logs, "<origin>+<hash>+<base64>"
+	Now          time.Time   // when keys must be valid whose signature has no verified timestamp; zero: time.Now()
 	Limits       Limits
 
 	// Reevaluate judges the pack's evidence again by the pack's own catalog;
@@ -44,8 +46,12 @@ type verifier struct {
 
 	packSHA256 string
 	payload    payloadSums
-	signedBy   map[string][]PublicKey // by role, keys whose signature held
-	logKeys    map[string]string      // by origin
+	sshKey     PublicKey              // under which the SSH signature holds; zero where it does not
+	signatures []heldSignature        // by role and number
+	genTimes   map[string]time.Time   // of verified timestamps, by the name of the bundle beside
+	signedBy   map[string][]PublicKey // by role, keys whose signature held when it counts
+	now        time.Time
+	logKeys    map[string]string // by origin
 }
 
 // ioWatch remembers the first error of the medium, which is no fault of the
@@ -65,7 +71,11 @@ func (w *ioWatch) ReadAt(p []byte, off int64) (int, error) {
 
 func newVerifier(r io.ReaderAt, size int64, o VerifyOptions) *verifier {
 	watch := &ioWatch{r: r}
+	if o.Now.IsZero() {
+		o.Now = time.Now()
+	}
 	return &verifier{
+		now: o.Now, genTimes: map[string]time.Time{},
 		o: o, r: watch, size: size, ioErr: watch, res: newResults(), report: Report{Pack: clean(o.Name)},
 		signedBy: map[string][]PublicKey{}, logKeys: map[string]string{}, c: Contents{stages: map[evidence.Stage]Totals{}},
 	}
@@ -78,7 +88,8 @@ func Verify(r io.ReaderAt, size int64, o VerifyOptions) Report {
 	v := newVerifier(r, size, o)
 	if v.checkOptions() && v.scan() {
 		haveRoot := v.readRoot()
-		v.checkSignatures()
+		v.readSignatures()
+		v.judgeSignatures()
 		v.checkRoles(haveRoot)
 		haveManifest := haveRoot && v.readManifest()
 		v.hashFiles(haveManifest)
@@ -104,16 +115,13 @@ func (v *verifier) checkOptions() bool {
 			bad("role %q: want one of %s", role, strings.Join(roles(), ", "))
 		}
 	}
-	for role, keys := range v.o.Signers {
-		if PredicateType(role) == "" {
-			bad("role %q: want one of %s", role, strings.Join(roles(), ", "))
-		}
-		if slices.ContainsFunc(keys, PublicKey.IsZero) {
-			bad("an empty key for role %s", role)
-		}
-	}
 	if slices.ContainsFunc(v.o.Keys, PublicKey.IsZero) {
-		bad("an empty key for the vendor")
+		bad("an empty key for role %s", roleVendor)
+	}
+	for _, a := range v.o.Anchors {
+		if err := a.check(); err != nil {
+			bad("%v", err)
+		}
 	}
 	for _, vkey := range v.o.LogKeys {
 		verifier, err := note.NewVerifier(strings.TrimSpace(vkey))
@@ -126,21 +134,12 @@ func (v *verifier) checkOptions() bool {
 	if v.res.failed() {
 		return false
 	}
-	if keys := v.pinned(roleVendor); len(keys) > 0 {
+	if keys := keysOf(v.o.anchors(roleVendor)); len(keys) > 0 {
 		v.res.pass(checkKeys, fmt.Sprintf("%d pinned for the vendor, %s", len(keys), keys[0].Fingerprint()))
 	} else {
 		v.res.skip(checkKeys, "", "no key of the vendor was given (--key): who made this pack cannot be told")
 	}
 	return true
-}
-
-// pinned gives the keys that were given for a role.
-func (v *verifier) pinned(role string) []PublicKey {
-	keys := slices.Clone(v.o.Signers[role])
-	if role == roleVendor {
-		keys = append(slices.Clone(v.o.Keys), keys...)
-	}
-	return keys
 }
 
 // scan reads the archive's structure.

@@ -3,43 +3,38 @@ package pack
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
+	"time"
 )
 
-var bundlePath = regexp.MustCompile(`^signatures/(vendor|reviewer|auditor)-([1-9][0-9]{0,2})\.sigstore\.json$`)
+// heldSignature is a role's signature over this pack.json whose form is
+// right.
+type heldSignature struct {
+	role, name string
+	bundle     openedBundle
+	said       said
+	anchors    []Anchor // those given for the role under whose key it holds
+}
 
-// isSignature reports whether a name in signatures/ is one that may be there.
-func isSignature(name string) bool { return name == sshsigName || bundlePath.MatchString(name) }
-
-// checkSignatures checks every signature of the pack over pack.json.
-func (v *verifier) checkSignatures() {
+// readSignatures reads every signature of the pack and checks its
+// mathematics. Whether a key was good when it signed is asked later, by
+// judgeSignatures, when the times of signing are known.
+func (v *verifier) readSignatures() {
 	if v.c.packJSON == nil {
 		return
 	}
-	numbers := map[string][]int{}
-	for _, name := range v.c.Paths() {
-		if m := bundlePath.FindStringSubmatch(name); m != nil {
-			n, _ := strconv.Atoi(m[2]) // the pattern lets only numbers through
-			numbers[m[1]] = append(numbers[m[1]], n)
-		}
-	}
-	named, namedOK := v.checkSSH()
+	v.checkSSH()
 	for _, role := range roles() {
 		id := checkSigPrefix + role
-		slices.Sort(numbers[role])
-		for i, n := range numbers[role] {
-			if n != i+1 {
-				v.res.fail(id, bundleName(role, n), "numbers from 1 without a gap", fmt.Sprintf("%s is missing", bundleName(role, i+1)))
-				break
-			}
+		numbers := v.c.bundleNumbers(role)
+		if gap := gapIn(numbers); gap > 0 {
+			v.res.fail(id, bundleName(role, numbers[gap-1]), "numbers from 1 without a gap", bundleName(role, gap)+" is missing")
 		}
 		switch {
-		case len(numbers[role]) > 0:
-			for _, n := range numbers[role] {
-				v.checkBundle(role, bundleName(role, n), named, namedOK)
+		case len(numbers) > 0:
+			for _, n := range numbers {
+				v.readBundle(role, bundleName(role, n))
 			}
 		case role == roleVendor:
 			v.res.fail(id, bundleName(role, 1), "the vendor's signature", "it is missing")
@@ -47,13 +42,11 @@ func (v *verifier) checkSignatures() {
 			v.res.skip(id, "", "no such signature in the pack")
 		}
 	}
-	v.matchSSH(named, namedOK)
 }
 
-// checkBundle checks one signature of a role. named is the key that the SSH
-// signature names and holds under: with no pinned key it still tells a changed
-// pack from a whole one, though not who made it.
-func (v *verifier) checkBundle(role, name string, named PublicKey, namedOK bool) {
+// readBundle checks the form of one signature of a role, and its mathematics
+// under the keys given for the role.
+func (v *verifier) readBundle(role, name string) {
 	id := checkSigPrefix + role
 	data, err := v.c.a.read(name, maxSignatureBundle)
 	if err != nil {
@@ -65,40 +58,87 @@ func (v *verifier) checkBundle(role, name string, named PublicKey, namedOK bool)
 		v.res.fail(id, name, "a Sigstore bundle v0.3 in canonical form", err.Error())
 		return
 	}
-	if err := checkStatement(b.payload, role, v.packSHA256); err != nil {
+	says, err := checkStatement(b.payload, role, v.packSHA256)
+	if err != nil {
 		if errors.Is(err, errOtherPack) {
 			name = packJSONName
 		}
-		v.res.fail(id, name, "an in-toto statement over this pack.json", err.Error())
+		v.res.fail(id, name, "an in-toto statement over this pack.json for role "+role, err.Error())
 		return
 	}
-	pinned := v.pinned(role)
-	if len(pinned) == 0 {
-		if role == roleVendor && namedOK {
-			if _, err := b.verify([]PublicKey{named}); err != nil {
-				v.res.fail(id, name, "a signature by the key that made the SSH signature, "+named.Fingerprint(), err.Error())
-				return
-			}
+	sig := heldSignature{role: role, name: name, bundle: b, said: says}
+	pinned := v.o.anchors(role)
+	if len(pinned) > 0 {
+		key, err := b.verify(keysOf(pinned))
+		if err != nil {
+			v.res.fail(id, name, "a signature by "+fingerprints(keysOf(pinned)), err.Error())
+			return
 		}
-		v.res.skip(id, name, fmt.Sprintf("no key of the %s was given; its hint says %q", role, b.hint))
-		return
+		sig.anchors = slices.DeleteFunc(pinned, func(a Anchor) bool { return !a.Key.Equal(key) })
 	}
-	key, err := b.verify(pinned)
-	if err != nil {
-		v.res.fail(id, name, "a signature by "+fingerprints(pinned), err.Error())
-		return
+	v.signatures = append(v.signatures, sig)
+}
+
+// signedAt gives the time at which the signature in a bundle is proved to
+// have existed, by a timestamp that was verified under the given roots.
+func (v *verifier) signedAt(bundle string) (time.Time, bool) {
+	t, ok := v.genTimes[bundle]
+	return t, ok
+}
+
+// judgeSignatures asks of each signature whether an anchor covers who signed
+// and when.
+func (v *verifier) judgeSignatures() {
+	passed := map[string][]string{}
+	for _, sig := range v.signatures {
+		id := checkSigPrefix + sig.role
+		if len(sig.anchors) == 0 {
+			v.judgeWithoutKey(id, sig)
+			continue
+		}
+		at, _ := v.signedAt(sig.name)
+		anchor, err := trust(sig.anchors, sig.said.identity, at, v.now)
+		switch {
+		case errors.Is(err, errUnproved):
+			v.res.skip(id, sig.name, err.Error())
+		case err != nil:
+			v.res.fail(id, sig.name, "a signature by a key that is given for who signed and when", err.Error())
+		default:
+			v.signedBy[sig.role] = append(v.signedBy[sig.role], anchor.Key)
+			passed[id] = append(passed[id], fmt.Sprintf("%s by %s%s", anchor.Key.Type(), anchor.Key.Fingerprint(), sig.said.asWhom()))
+			v.res.pass(id, strings.Join(passed[id], "; "))
+		}
 	}
-	v.signedBy[role] = append(v.signedBy[role], key)
-	v.res.pass(id, fmt.Sprintf("%s by %s", key.Type(), key.Fingerprint()))
+	v.judgeSSH()
+}
+
+func (s said) asWhom() string {
+	if s.identity == "" {
+		return ""
+	}
+	return ", who says to be " + s.identity
+}
+
+// judgeWithoutKey is for a role that no key was given for. The key that made
+// the SSH signature still tells a changed pack from a whole one, though not
+// who made it.
+func (v *verifier) judgeWithoutKey(id string, sig heldSignature) {
+	if sig.role == roleVendor && !v.sshKey.IsZero() {
+		if _, err := sig.bundle.verify([]PublicKey{v.sshKey}); err != nil {
+			v.res.fail(id, sig.name, "a signature by the key that made the SSH signature, "+v.sshKey.Fingerprint(), err.Error())
+			return
+		}
+	}
+	v.res.skip(id, sig.name, fmt.Sprintf("no key of the %s was given; its hint says %q", sig.role, sig.bundle.hint))
 }
 
 // checkSSH checks the SSH signature under the key that it names, which says
 // only whether pack.json is what that key signed.
-func (v *verifier) checkSSH() (PublicKey, bool) {
+func (v *verifier) checkSSH() {
 	armored, err := v.c.a.read(sshsigName, maxSignatureBundle)
 	if err != nil {
 		v.res.fail(checkSSHSig, sshsigName, "the vendor's SSH signature", err.Error())
-		return PublicKey{}, false
+		return
 	}
 	_, named, err := parseSSH(armored)
 	if err == nil {
@@ -106,22 +146,44 @@ func (v *verifier) checkSSH() (PublicKey, bool) {
 	}
 	if err != nil {
 		v.res.fail(checkSSHSig, sshsigName, "an SSH signature over this pack.json", err.Error())
-		return PublicKey{}, false
+		return
 	}
-	return named, true
+	v.sshKey = named
 }
 
-// matchSSH demands that the SSH signature is by a pinned key of the vendor.
-func (v *verifier) matchSSH(named PublicKey, ok bool) {
-	pinned := v.pinned(roleVendor)
+// judgeSSH demands that the SSH signature is by a given key of the vendor,
+// good at the time at which the same key made the vendor's bundle: it says
+// nothing that the bundle does not say, and has no time of its own.
+func (v *verifier) judgeSSH() {
+	if v.sshKey.IsZero() {
+		return
+	}
+	pinned := v.o.anchors(roleVendor)
+	mine := slices.DeleteFunc(slices.Clone(pinned), func(a Anchor) bool { return !a.Key.Equal(v.sshKey) })
+	var at time.Time
+	var says said
+	for _, sig := range v.signatures {
+		if sig.role == roleVendor && sig.bundle.hint == v.sshKey.Fingerprint() && len(sig.anchors) > 0 {
+			at, _ = v.signedAt(sig.name)
+			says = sig.said
+		}
+	}
 	switch {
-	case !ok:
 	case len(pinned) == 0:
-		v.res.skip(checkSSHSig, sshsigName, "no key of the vendor was given; it names "+named.Fingerprint())
-	case !slices.ContainsFunc(pinned, named.Equal):
-		v.res.fail(checkSSHSig, sshsigName, "a signature by "+fingerprints(pinned), "it is by "+named.Fingerprint())
+		v.res.skip(checkSSHSig, sshsigName, "no key of the vendor was given; it names "+v.sshKey.Fingerprint())
+		return
+	case len(mine) == 0:
+		v.res.fail(checkSSHSig, sshsigName, "a signature by "+fingerprints(keysOf(pinned)), "it is by "+v.sshKey.Fingerprint())
+		return
+	}
+	_, err := trust(mine, says.identity, at, v.now)
+	switch {
+	case errors.Is(err, errUnproved):
+		v.res.skip(checkSSHSig, sshsigName, err.Error())
+	case err != nil:
+		v.res.fail(checkSSHSig, sshsigName, "a signature by a key that is given for who signed and when", err.Error())
 	default:
-		v.res.pass(checkSSHSig, fmt.Sprintf("%s, namespace %s", named.Fingerprint(), SSHNamespace))
+		v.res.pass(checkSSHSig, fmt.Sprintf("%s, namespace %s", v.sshKey.Fingerprint(), SSHNamespace))
 	}
 }
 
@@ -131,33 +193,4 @@ func fingerprints(keys []PublicKey) string {
 		out = append(out, k.Fingerprint())
 	}
 	return strings.Join(out, " or ")
-}
-
-// checkRoles demands a signature of each required role, each by its own key.
-func (v *verifier) checkRoles(haveRoot bool) {
-	required := []string{roleVendor}
-	if haveRoot {
-		required = append(required, v.c.root.RequiredRoles...)
-	}
-	required = sortedSet(append(required, v.o.RequireRoles...))
-	whole := true
-	for _, role := range required {
-		if len(v.signedBy[role]) > 0 {
-			continue
-		}
-		whole = false
-		v.res.skip(checkRoles, "", fmt.Sprintf("%s: no signature that a given key verifies", role))
-	}
-	holder := map[string]string{}
-	for _, role := range roles() {
-		for _, key := range v.signedBy[role] {
-			if other, ok := holder[key.Fingerprint()]; ok {
-				v.res.fail(checkRoles, "", "a key of its own for each signature", fmt.Sprintf("%s signed as %s and as %s", key.Fingerprint(), other, role))
-			}
-			holder[key.Fingerprint()] = role
-		}
-	}
-	if whole {
-		v.res.pass(checkRoles, strings.Join(required, ", "))
-	}
 }

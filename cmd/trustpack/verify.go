@@ -48,11 +48,7 @@ bring. Exit: 0 everything required was checked and holds; 1 something is wrong;
 				if err != nil {
 					return err
 				}
-				if role == "vendor" {
-					o.Keys = append(o.Keys, pub)
-				} else {
-					o.Signers[role] = append(o.Signers[role], pub)
-				}
+				o.Anchors = append(o.Anchors, pack.Anchor{Role: role, Key: pub})
 			}
 			for _, k := range logKeys {
 				lines, err := readLogKeys(k)
@@ -77,7 +73,7 @@ bring. Exit: 0 everything required was checked and holds; 1 something is wrong;
 // judged again and its pages made again.
 func verifyOptions(name string, keys []pack.PublicKey, logKeys []string) pack.VerifyOptions {
 	return pack.VerifyOptions{
-		Name: name, Keys: keys, LogKeys: logKeys, Signers: map[string][]pack.PublicKey{},
+		Name: name, Keys: keys, LogKeys: logKeys,
 		Reevaluate: reevaluate, Regenerate: regenerate,
 	}
 }
