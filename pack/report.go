@@ -55,6 +55,7 @@ const (
 	checkWindow      = "evidence.window"
 	checkLabels      = "sample.label"
 	checkFindings    = "findings"
+	checkSample      = "sample.drawn"
 	checkReevaluated = "findings.reevaluated"
 	checkDerived     = "derived.files"
 )
@@ -67,7 +68,7 @@ func CheckIDs() []string {
 	}
 	return append(ids, checkTime, checkRoles, checkManifest, checkTreeRoot, checkDigest, checkSet, checkBagit, checkExceptions,
 		checkCheckpoint, checkConsistency, checkInclusion, checkWitness, checkChain,
-		checkEvidenceID, checkWindow, checkLabels, checkFindings, checkReevaluated, checkDerived)
+		checkEvidenceID, checkWindow, checkLabels, checkFindings, checkSample, checkReevaluated, checkDerived)
 }
 
 // requiredChecks are those without which a pack is never OK.

@@ -44,14 +44,15 @@ type verifier struct {
 	c      Contents
 	report Report
 
-	packSHA256 string
-	payload    payloadSums
-	sshKey     PublicKey              // under which the SSH signature holds; zero where it does not
-	signatures []heldSignature        // by role and number
-	genTimes   map[string]time.Time   // of verified timestamps, by the name of the bundle beside
-	signedBy   map[string][]PublicKey // by role, keys whose signature held when it counts
-	now        time.Time
-	logKeys    map[string]string // by origin
+	packSHA256    string
+	payload       payloadSums
+	sshKey        PublicKey              // under which the SSH signature holds; zero where it does not
+	signatures    []heldSignature        // by role and number
+	genTimes      map[string]time.Time   // of verified timestamps, by the name of the bundle beside
+	signedBy      map[string][]PublicKey // by role, keys whose signature held when it counts
+	now           time.Time
+	carriesSample bool              // samples are in the pack, so that their check is required
+	logKeys       map[string]string // by origin
 }
 
 // ioWatch remembers the first error of the medium, which is no fault of the
@@ -98,6 +99,7 @@ func Verify(r io.ReaderAt, size int64, o VerifyOptions) Report {
 			v.checkLogs()
 			v.checkEvidence()
 			v.checkFindings()
+			v.checkSamples()
 			v.checkAgain()
 		}
 	}
@@ -192,12 +194,21 @@ func (v *verifier) conclude() Report {
 		r.Verdict, r.Exit = VerdictError, 2
 	case v.res.failed():
 		r.Verdict, r.Exit = VerdictFailed, 1
-	case slices.ContainsFunc(requiredChecks(), func(id string) bool { return !v.res.ok(id) }):
+	case slices.ContainsFunc(v.required(), func(id string) bool { return !v.res.ok(id) }):
 		r.Verdict, r.Exit = VerdictInconclusive, 3
 	default:
 		r.Verdict, r.Exit = VerdictOK, 0
 	}
 	return r
+}
+
+// required lists the checks without which this pack is not OK.
+func (v *verifier) required() []string {
+	ids := requiredChecks()
+	if v.carriesSample {
+		ids = append(ids, checkSample)
+	}
+	return ids
 }
 
 func hex32(sum [32]byte) string { return hex.EncodeToString(sum[:]) }
