@@ -244,10 +244,6 @@ func sign(packJSON []byte, packSHA256, identity string, s Signer) (map[string][]
 	return map[string][]byte{bundleName(roleVendor, 1): dsse, sshsigName: sshsig}, nil
 }
 
-func bundleName(role string, n int) string {
-	return fmt.Sprintf("%s%s-%d.sigstore.json", signaturesDir, role, n)
-}
-
 var errNoID = errors.New("its ID is not 64 lower-case hex digits")
 
 func checkID(id string) error {

@@ -1,6 +1,7 @@
 package pack
 
 import (
+	"fmt"
 	"regexp"
 	"slices"
 	"strconv"
@@ -17,6 +18,12 @@ var (
 	samplePath      = regexp.MustCompile(`^signatures/sample-([1-9][0-9]{0,2})\.json$`)
 	worksheetPath   = regexp.MustCompile(`^signatures/sample-([1-9][0-9]{0,2})\.xlsx$`)
 )
+
+const maxNumber = 999 // of a file in signatures/
+
+func bundleName(role string, n int) string {
+	return fmt.Sprintf("%s%s-%d.sigstore.json", signaturesDir, role, n)
+}
 
 // isSignature reports whether a name in signatures/ is one that may be there.
 func isSignature(name string) bool {

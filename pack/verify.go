@@ -51,6 +51,7 @@ type verifier struct {
 	genTimes      map[string]time.Time   // of verified timestamps, by the name of the bundle beside
 	signedBy      map[string][]PublicKey // by role, keys whose signature held when it counts
 	now           time.Time
+	unfinished    bool              // the roles that pack.json requires need not have signed yet
 	carriesSample bool              // samples are in the pack, so that their check is required
 	logKeys       map[string]string // by origin
 }
@@ -86,7 +87,10 @@ func newVerifier(r io.ReaderAt, size int64, o VerifyOptions) *verifier {
 // reports every failure that it can reach, reads each file in a stream, and
 // believes nothing that the pack says of itself.
 func Verify(r io.ReaderAt, size int64, o VerifyOptions) Report {
-	v := newVerifier(r, size, o)
+	return newVerifier(r, size, o).run()
+}
+
+func (v *verifier) run() Report {
 	if v.checkOptions() && v.scan() {
 		haveRoot := v.readRoot()
 		v.readSignatures()

@@ -10,7 +10,7 @@ import (
 // signature of the pack, whether a key was given for it or not.
 func (v *verifier) checkRoles(haveRoot bool) {
 	required := []string{roleVendor}
-	if haveRoot {
+	if haveRoot && !v.unfinished {
 		required = append(required, v.c.root.RequiredRoles...)
 	}
 	required = sortedSet(append(required, v.o.RequireRoles...))
