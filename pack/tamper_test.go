@@ -5,7 +5,9 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -380,33 +382,102 @@ func TestArchiveTampered(t *testing.T) {
 	}
 }
 
-// TestRandomMutations: no change of the archive's bytes goes unnoticed.
+// TestRandomMutations: of 10,000 changes of a pack's bytes none goes unnoticed,
+// none panics, and none makes the verifier read or hold more than a pack of
+// that size may cost.
 func TestRandomMutations(t *testing.T) {
 	s := edSigner(t, 1)
 	data, o := buildPack(t, content(t), s), options(t, s)
-	rounds := 600
+	rounds := 10_000
 	if testing.Short() {
-		rounds = 100
+		rounds = 500
 	}
+	records := recordsOf(t, data)
 	rng := rand.New(rand.NewPCG(2026, 3))
 	for n := range rounds {
-		d := bytes.Clone(data)
-		at, to := rng.IntN(len(d)), rng.IntN(len(d))
-		span := 1 + rng.IntN(64)
-		what := ""
-		switch n % 4 {
-		case 0, 1:
-			what = fmt.Sprintf("bit flip at %d", at)
-			d[at] ^= 1 << rng.IntN(8)
-		case 2:
-			what = fmt.Sprintf("%d bytes deleted at %d", span, at)
-			d = slices.Delete(d, at, min(at+span, len(d)))
-		case 3:
-			what = fmt.Sprintf("%d bytes from %d inserted at %d", span, to, at)
-			d = slices.Insert(d, at, bytes.Clone(d[to:min(to+span, len(d))])...)
+		d, what := mutated(data, records, rng, n)
+		if bytes.Equal(d, data) {
+			continue
 		}
-		if r := verifyBytes(d, o); r.Exit != 1 {
+		in := &meteredReader{r: bytes.NewReader(d)}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		r := Verify(in, int64(len(d)), o)
+		runtime.ReadMemStats(&after)
+		if r.Exit != 1 {
 			t.Fatalf("round %d: %s: exit %d\n%s", n, what, r.Exit, reportText(r))
 		}
+		if most := 8*int64(len(data)) + 1<<20; in.read > most {
+			t.Fatalf("round %d: %s: %d bytes were read, of a pack of %d", n, what, in.read, len(d))
+		}
+		if got := after.TotalAlloc - before.TotalAlloc; got > 64<<20 {
+			t.Fatalf("round %d: %s: %d bytes were allocated", n, what, got)
+		}
 	}
+}
+
+// mutated changes data in the n-th of four ways.
+func mutated(data []byte, records [][2]int, rng *rand.Rand, n int) (out []byte, what string) {
+	d := bytes.Clone(data)
+	at, to, span := rng.IntN(len(d)), rng.IntN(len(d)), 1+rng.IntN(64)
+	switch n % 5 {
+	case 0, 1:
+		d[at] ^= 1 << rng.IntN(8)
+		return d, fmt.Sprintf("bit flip at %d", at)
+	case 2:
+		return slices.Delete(d, at, min(at+span, len(d))), fmt.Sprintf("%d bytes deleted at %d", span, at)
+	case 3:
+		return slices.Insert(d, at, bytes.Clone(data[to:min(to+span, len(data))])...), fmt.Sprintf("%d bytes from %d inserted at %d", span, to, at)
+	}
+	i, j := rng.IntN(len(records)), rng.IntN(len(records))
+	if i > j {
+		i, j = j, i
+	}
+	a, b := records[i], records[j]
+	if i == j {
+		return d, "nothing"
+	}
+	return slices.Concat(data[:a[0]], data[b[0]:b[1]], data[a[1]:b[0]], data[a[0]:a[1]], data[b[1]:]), fmt.Sprintf("records %d and %d swapped", i, j)
+}
+
+// recordsOf gives where each record of the archive begins and ends: entries
+// with their headers, directory entries, the end.
+func recordsOf(t testing.TB, data []byte) [][2]int {
+	t.Helper()
+	var starts []int
+	for _, signature := range []string{"PK\x03\x04", "PK\x01\x02", "PK\x05\x06"} {
+		for at := 0; ; at++ {
+			i := bytes.Index(data[at:], []byte(signature))
+			if i < 0 {
+				break
+			}
+			at += i
+			starts = append(starts, at)
+		}
+	}
+	slices.Sort(starts)
+	var out [][2]int
+	for i, at := range starts {
+		end := len(data)
+		if i+1 < len(starts) {
+			end = starts[i+1]
+		}
+		out = append(out, [2]int{at, end})
+	}
+	if len(out) < 100 {
+		t.Fatalf("only %d records", len(out))
+	}
+	return out
+}
+
+// meteredReader counts the bytes that are asked for.
+type meteredReader struct {
+	r    io.ReaderAt
+	read int64
+}
+
+func (m *meteredReader) ReadAt(p []byte, off int64) (int, error) {
+	n, err := m.r.ReadAt(p, off)
+	m.read += int64(n)
+	return n, err
 }
