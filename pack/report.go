@@ -219,10 +219,10 @@ func labelText(sample bool, clock evidence.Clock) string {
 	return strings.Join(words, ", ")
 }
 
-// WriteText writes the report for people: a line for each check, then what
-// was not checked, then the verdict.
+// WriteText writes the report for people: what failed first, then a line for
+// each check that passed, then what was not checked, then the verdict.
 func (r Report) WriteText(w io.Writer) error {
-	var b strings.Builder
+	var b, passed strings.Builder
 	if r.Organisation != "" {
 		fmt.Fprintf(&b, "%s, %s, %s, pack %d\n", r.Organisation, r.System, r.Period, r.Sequence)
 	}
@@ -235,11 +235,12 @@ func (r Report) WriteText(w io.Writer) error {
 				fmt.Fprintf(&b, "       %-20s expected: %s\n", "", c.Expected)
 			}
 		case Passed:
-			fmt.Fprintf(&b, "passed %-20s %s\n", c.ID, c.Actual)
+			fmt.Fprintf(&passed, "passed %-20s %s\n", c.ID, c.Actual)
 		default:
 			left = append(left, c)
 		}
 	}
+	b.WriteString(passed.String())
 	if len(left) > 0 {
 		b.WriteString("not checked:\n")
 		for _, c := range left {

@@ -186,3 +186,16 @@ func TestHooks(t *testing.T) {
 	}
 	wantFailure(t, verifyBytes(data, o), checkDerived, "data/report/index.html")
 }
+
+// TestWhatFailedStandsFirst: a reader of the first lines knows the worst.
+func TestWhatFailedStandsFirst(t *testing.T) {
+	s := edSigner(t, 1)
+	data := buildPack(t, content(t), s)
+	e := entriesOf(t, data)
+	e[find(t, e, manifestName)].body[10] ^= 1
+	text := reportText(verifyBytes(zipOf(t, e), options(t, s)))
+	failed, passed, left, verdict := strings.LastIndex(text, "\nFAILED "), strings.Index(text, "\npassed "), strings.Index(text, "\nnot checked:"), strings.Index(text, "\nverify: FAILED")
+	if failed < 0 || passed < failed || left < passed || verdict < left {
+		t.Errorf("failed at %d, passed at %d, not checked at %d, verdict at %d:\n%s", failed, passed, left, verdict, text)
+	}
+}
