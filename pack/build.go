@@ -2,10 +2,8 @@ package pack
 
 import (
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"maps"
 	"slices"
@@ -16,17 +14,24 @@ import (
 
 const minSecret = 16
 
-// builder gathers the files that the manifest lists.
+// builder gathers the files that the manifest lists. Of each it keeps what the
+// manifest and the archive say of it; the content is read again when it is
+// written.
 type builder struct {
 	c       Content
 	files   []builtFile
-	names   nameSet
 	records int64
+	sum     *summer
+	copier  copier
 }
 
+// builtFile is a file of the manifest.
 type builtFile struct {
-	line Line
-	body []byte
+	path  string
+	media string
+	about *Line // what else its line says; shared by the files of a collection
+	sums
+	open opener // nil: Content.Open, by its SHA-256
 }
 
 // Build writes the pack of c, signed by s. It refuses content that its own
@@ -34,20 +39,63 @@ type builtFile struct {
 // that is not in the evidence log, findings over evidence that is not there,
 // sample data without its label. Nothing is written before all of that has
 // been checked; what a failing w has taken by then is no pack.
+//
+// Content is read twice, in a stream: memory grows with the number of files
+// (names and digests), not with their bytes.
 func Build(w io.Writer, c Content, s Signer) (Built, error) {
-	built, err := build(w, c, s)
+	d, err := Prepare(c, s.Public())
+	if err != nil {
+		return Built{}, err
+	}
+	return d.Write(w, s)
+}
+
+// Draft is a pack whose content has been read, checked and summed up, but not
+// written.
+type Draft struct {
+	b       *builder
+	key     PublicKey
+	derived derived
+}
+
+// Prepare makes the draft of a pack that the owner of key will sign.
+func Prepare(c Content, key PublicKey) (*Draft, error) {
+	b, err := gather(c, key)
+	if err != nil {
+		return nil, fmt.Errorf("building pack: %w", err)
+	}
+	d, err := b.derive()
+	if err != nil {
+		return nil, fmt.Errorf("building pack: %w", err)
+	}
+	return &Draft{b, key, d}, nil
+}
+
+// Number gives the pack its place in the chain of packs, over that of its
+// content.
+func (d *Draft) Number(sequence int, previous string) {
+	d.b.c.Sequence, d.b.c.Previous = sequence, previous
+}
+
+// PackJSONSHA256 is the hex SHA-256 of the pack.json that Write would write.
+func (d *Draft) PackJSONSHA256() (string, error) {
+	packJSON, err := d.b.root(d.derived).encode()
+	if err != nil {
+		return "", fmt.Errorf("building pack: %w", err)
+	}
+	return evidence.SHA256Hex(packJSON), nil
+}
+
+// Write writes the pack, signed by s, whose key must be that of Prepare.
+func (d *Draft) Write(w io.Writer, s Signer) (Built, error) {
+	if !s.Public().Equal(d.key) {
+		return Built{}, fmt.Errorf("building pack: it was prepared for the key %s, and is to be signed by %s", d.key.Fingerprint(), s.Public().Fingerprint())
+	}
+	built, err := d.b.write(w, s, d.derived)
 	if err != nil {
 		return Built{}, fmt.Errorf("building pack: %w", err)
 	}
 	return built, nil
-}
-
-func build(w io.Writer, c Content, s Signer) (Built, error) {
-	b, err := gather(c, s.Public())
-	if err != nil {
-		return Built{}, err
-	}
-	return b.write(w, s)
 }
 
 // gather collects every file that the manifest lists.
@@ -55,7 +103,7 @@ func gather(c Content, key PublicKey) (*builder, error) {
 	if len(c.Secret) < minSecret {
 		return nil, fmt.Errorf("the secret has %d bytes, want at least %d", len(c.Secret), minSecret)
 	}
-	b := &builder{c: c, names: newNameSet()}
+	b := &builder{c: c, sum: newSummer()}
 	for _, step := range []func() error{
 		b.addControls, b.addEvidence, b.addExceptions, b.addCatalog, b.addExtra, b.addLogs,
 		func() error { return b.addTrust(key) },
@@ -67,29 +115,55 @@ func gather(c Content, key PublicKey) (*builder, error) {
 			return nil, err
 		}
 	}
-	slices.SortFunc(b.files, func(x, y builtFile) int { return strings.Compare(x.line.Path, y.line.Path) })
+	slices.SortFunc(b.files, func(x, y builtFile) int { return strings.Compare(x.path, y.path) })
+	names := newNameSet()
+	for _, f := range b.files {
+		if err := names.add(f.path); err != nil {
+			return nil, fmt.Errorf("%s: %w", f.path, err)
+		}
+	}
 	return b, nil
 }
 
-// add takes in a file; its line lacks size and salt, and the digest unless
-// that is known already.
+// add takes in a file of which the line says what is not known from body.
 func (b *builder) add(l Line, body []byte) error {
-	if err := checkName(l.Path); err != nil {
-		return fmt.Errorf("%s: %w", l.Path, err)
+	return b.addOpen(l.Path, l.MediaType, &l, inMemory(body))
+}
+
+// addOpen takes in a file that open opens; about is not changed any more.
+func (b *builder) addOpen(path, media string, about *Line, open opener) error {
+	b.sum.Reset()
+	if err := b.copier.copy(b.sum, open); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
 	}
-	if err := b.names.add(l.Path); err != nil {
-		return fmt.Errorf("%s: %w", l.Path, err)
+	return b.addSummed(builtFile{path, media, about, b.sum.sums(), open})
+}
+
+func (b *builder) addSummed(f builtFile) error {
+	if err := checkName(f.path); err != nil {
+		return fmt.Errorf("%s: %w", f.path, err)
 	}
-	l.Controls, l.DerivedFrom = sortedSet(l.Controls), sortedSet(l.DerivedFrom)
-	if l.MediaType == "" {
-		l.MediaType = typeBinary
+	if f.media == "" {
+		f.media = typeBinary
 	}
-	if l.SHA256 == "" {
-		l.SHA256 = evidence.SHA256Hex(body)
-	}
-	l.Size, l.Salt = int64(len(body)), salt(b.c.Secret, l.Path)
-	b.files = append(b.files, builtFile{l, body})
+	b.files = append(b.files, f)
 	return nil
+}
+
+// open opens the content of a file.
+func (b *builder) open(f *builtFile) (io.ReadCloser, error) {
+	if f.open != nil {
+		return f.open()
+	}
+	return b.c.Open(hex32(f.sha256))
+}
+
+// line is the file's line in the manifest.
+func (b *builder) line(f *builtFile) Line {
+	l := *f.about
+	l.Path, l.MediaType, l.Size, l.SHA256, l.Salt = f.path, f.media, f.size, hex32(f.sha256), salt(b.c.Secret, f.path)
+	l.Controls, l.DerivedFrom = sortedSet(l.Controls), sortedSet(l.DerivedFrom)
+	return l
 }
 
 func (b *builder) addJSON(l Line, v any) error {
@@ -126,7 +200,11 @@ func (b *builder) addExtra() error {
 		if !inPayload(f.Path) || ownFolder(f.Path) {
 			return fmt.Errorf("%s: an extra file belongs under %s, outside the folders of stages, logs, catalog and evidence", f.Path, dataDir)
 		}
-		if err := b.add(Line{Path: f.Path, MediaType: f.MediaType, Stage: f.Stage, Controls: f.Controls, Kind: f.Kind, DerivedFrom: f.DerivedFrom}, f.Body); err != nil {
+		open := opener(f.Open)
+		if open == nil {
+			open = inMemory(f.Body)
+		}
+		if err := b.addOpen(f.Path, f.MediaType, &Line{Stage: f.Stage, Controls: f.Controls, Kind: f.Kind, DerivedFrom: f.DerivedFrom}, open); err != nil {
 			return err
 		}
 	}
@@ -153,75 +231,6 @@ func (b *builder) addTrust(key PublicKey) error {
 		}
 	}
 	return nil
-}
-
-// write derives manifest, pack.json, signatures and BagIt files and writes
-// the archive.
-func (b *builder) write(w io.Writer, s Signer) (Built, error) {
-	var manifest, payload []byte
-	var tree treeBuilder
-	tags := map[string]string{}
-	totals := Totals{Files: int64(len(b.files)), Evidence: b.records, Controls: int64(len(b.c.Controls))}
-	var payloadFiles, payloadBytes int64
-	bodies := map[string][]byte{}
-	for _, f := range b.files {
-		raw, err := f.line.encode()
-		if err != nil {
-			return Built{}, err
-		}
-		tree.add(raw)
-		manifest = append(append(manifest, raw...), '\n')
-		totals.Bytes += f.line.Size
-		if inPayload(f.line.Path) {
-			payload = append(payload, checksumLine(f.line.SHA256, f.line.Path)...)
-			payloadFiles, payloadBytes = payloadFiles+1, payloadBytes+f.line.Size
-		} else {
-			tags[f.line.Path] = f.line.SHA256
-		}
-		bodies[f.line.Path] = f.body
-	}
-	heads, err := b.c.logHeads()
-	if err != nil {
-		return Built{}, err
-	}
-	treeRoot := tree.root()
-	root := Root{
-		Format: packFormat, Organisation: b.c.Organisation, System: b.c.System, Tool: b.c.Tool,
-		Period: b.c.Period, Sequence: b.c.Sequence, Previous: b.c.Previous, Sample: b.c.Sample,
-		Tree: Tree{treeAlgorithm, tree.size, hex.EncodeToString(treeRoot[:])}, Totals: totals, Logs: heads,
-		Catalog: CatalogRef{framework, b.c.CatalogSHA256}, RequiredRoles: sortedSet(append(slices.Clone(b.c.RequiredRoles), roleVendor)),
-	}
-	if b.c.Clock != evidence.ClockSystem {
-		root.Clock = b.c.Clock
-	}
-	packJSON, err := root.encode()
-	if err != nil {
-		return Built{}, err
-	}
-	packSHA256 := evidence.SHA256Hex(packJSON)
-	signatures, err := sign(packJSON, packSHA256, b.c.Identity, s)
-	if err != nil {
-		return Built{}, err
-	}
-	maps.Copy(bodies, signatures)
-	for name, body := range map[string][]byte{
-		packJSONName: packJSON, manifestName: manifest, bagitName: []byte(bagitText),
-		bagInfoName: bagInfo(root, payloadFiles, payloadBytes), payloadManifestName: payload,
-	} {
-		bodies[name], tags[name] = body, evidence.SHA256Hex(body)
-	}
-	bodies[tagManifestName] = tagManifest(tags)
-
-	z := &zipWriter{w: w}
-	for _, name := range slices.SortedFunc(maps.Keys(bodies), compareNames) {
-		if err := z.add(name, crc32.ChecksumIEEE(bodies[name]), bodies[name]); err != nil {
-			return Built{}, err
-		}
-	}
-	if err := z.close(); err != nil {
-		return Built{}, err
-	}
-	return Built{packSHA256, root.Tree.Root, totals.Files, len(z.entries), z.offset, s.Public().Fingerprint()}, nil
 }
 
 // sign makes the vendor's two signatures over pack.json.

@@ -1,8 +1,10 @@
 package pack
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -92,48 +94,109 @@ func (b *builder) addEvidence() error {
 // addCollection adds the record, population and raw replies of e and gives
 // their folder.
 func (b *builder) addCollection(e evidence.Collected, base string, stage evidence.Stage, citers []string) (string, error) {
-	if err := checkID(e.ID); err != nil {
-		return "", err
-	}
-	rec, canonical, id, err := evidence.RecordOf(e.Evidence)
+	rec, bodies, err := b.record(e)
 	if err != nil {
 		return "", err
 	}
-	if id != e.ID {
-		return "", fmt.Errorf("its content has the ID %s: it has changed since it was collected", id)
-	}
-	if err := errors.Join(checkPeriod(e.Evidence, b.c.Period), checkOrigin(e.Provenance, b.c.Sample, b.c.Clock)); err != nil {
+	if err := errors.Join(checkPeriod(rec.Evidence, b.c.Period), checkOrigin(rec.Provenance, b.c.Sample, b.c.Clock)); err != nil {
 		return "", err
 	}
-	population, err := e.Population.Lines()
-	if err != nil {
+	dir, at, window := collectionDir(base, e), rec.CollectedAt.UTC(), rec.Window
+	about := &Line{CollectedAt: &at, Controls: citers, Kind: string(rec.Kind), Provenance: e.ID, Stage: stage, Window: &window}
+	add := func(path, media, digest string) error {
+		open := bodies[digest]
+		b.sum.Reset()
+		source := open
+		if source == nil {
+			source = func() (io.ReadCloser, error) { return b.c.Open(digest) }
+		}
+		if err := b.copier.copy(b.sum, source); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		f := builtFile{path, media, about, b.sum.sums(), open}
+		if hex32(f.sha256) != digest {
+			return fmt.Errorf("%s: its bytes have the SHA-256 %s, the record says %s: they have changed since it was collected", path, hex32(f.sha256), digest)
+		}
+		return b.addSummed(f)
+	}
+	if err := add(dir+recordFile, typeJSON, e.ID); err != nil {
 		return "", err
 	}
-	dir, at, window := collectionDir(base, e), e.CollectedAt.UTC(), e.Window
-	line := Line{CollectedAt: &at, Controls: citers, Kind: string(e.Kind), Provenance: e.ID, Stage: stage, Window: &window}
-	add := func(path, media, digest string, body []byte) error {
-		l := line
-		l.Path, l.MediaType, l.SHA256 = path, media, digest
-		return b.add(l, body)
-	}
-	if err := add(dir+recordFile, typeJSON, id, canonical); err != nil {
+	if err := add(dir+populationFile, typeJSONL, rec.PopulationSHA256); err != nil {
 		return "", err
 	}
-	if err := add(dir+populationFile, typeJSONL, rec.PopulationSHA256, population); err != nil {
-		return "", err
-	}
-	names, digests := make([]string, len(rec.RawFiles)), make(map[string]string, len(rec.RawFiles))
+	names := make([]string, len(rec.RawFiles))
 	for i, r := range rec.RawFiles {
-		names[i], digests[r.Name] = r.Name, r.SHA256
+		names[i] = r.Name
 	}
 	paths := rawPaths(names)
-	for _, r := range e.Raw {
-		if err := add(dir+rawDir+paths[r.Name], rawMedia(r.Name), digests[r.Name], r.Body); err != nil {
+	for _, r := range rec.RawFiles {
+		if err := add(dir+rawDir+paths[r.Name], rawMedia(r.Name), r.SHA256); err != nil {
 			return "", err
 		}
 	}
 	b.records++
 	return dir, nil
+}
+
+// record gives the record of e, which must have its ID, with the bytes by
+// their SHA-256 that the content holds itself.
+func (b *builder) record(e evidence.Collected) (evidence.Record, map[string]opener, error) {
+	if err := checkID(e.ID); err != nil {
+		return evidence.Record{}, nil, err
+	}
+	if b.c.Open != nil {
+		rec, err := b.openRecord(e)
+		return rec, nil, err
+	}
+	rec, canonical, id, err := evidence.RecordOf(e.Evidence)
+	if err != nil {
+		return evidence.Record{}, nil, err
+	}
+	if id != e.ID {
+		return evidence.Record{}, nil, fmt.Errorf("its content has the ID %s: it has changed since it was collected", id)
+	}
+	population, err := e.Population.Lines()
+	if err != nil {
+		return evidence.Record{}, nil, err
+	}
+	bodies := map[string]opener{id: inMemory(canonical), rec.PopulationSHA256: inMemory(population)}
+	for _, r := range e.Raw {
+		bodies[evidence.SHA256Hex(r.Body)] = inMemory(r.Body)
+	}
+	return rec, bodies, nil
+}
+
+// openRecord reads the record of e and holds e to it: what was judged must be
+// what the pack shows.
+func (b *builder) openRecord(e evidence.Collected) (evidence.Record, error) {
+	data, err := b.copier.read(func() (io.ReadCloser, error) { return b.c.Open(e.ID) }, maxRead)
+	if err != nil {
+		return evidence.Record{}, fmt.Errorf("reading its record: %w", err)
+	}
+	var rec evidence.Record
+	if err := json.Unmarshal(data, &rec); err != nil {
+		return evidence.Record{}, fmt.Errorf("reading its record: %w", err)
+	}
+	given := rec
+	given.Evidence = e.Evidence
+	again, err := evidence.CanonicalJSON(given)
+	if err != nil {
+		return evidence.Record{}, err
+	}
+	if evidence.SHA256Hex(again) != e.ID {
+		return evidence.Record{}, fmt.Errorf("it is not what its record says: it has changed since it was collected")
+	}
+	if e.Population.Items != nil {
+		lines, err := e.Population.Lines()
+		if err != nil {
+			return evidence.Record{}, err
+		}
+		if evidence.SHA256Hex(lines) != rec.PopulationSHA256 {
+			return evidence.Record{}, fmt.Errorf("its population is not that of its record: it has changed since it was collected")
+		}
+	}
+	return rec, nil
 }
 
 func rawMedia(name string) string {

@@ -22,8 +22,12 @@ func rebuild(t testing.TB, c Content, s Signer, change func(*builder)) []byte {
 		t.Fatal(err)
 	}
 	change(b)
+	d, err := b.derive()
+	if err != nil {
+		t.Fatal(err)
+	}
 	var out bytes.Buffer
-	if _, err := b.write(&out, s); err != nil {
+	if _, err := b.write(&out, s, d); err != nil {
 		t.Fatal(err)
 	}
 	return out.Bytes()
@@ -32,7 +36,7 @@ func rebuild(t testing.TB, c Content, s Signer, change func(*builder)) []byte {
 func (b *builder) at(t testing.TB, suffix string) *builtFile {
 	t.Helper()
 	for i := range b.files {
-		if strings.HasSuffix(b.files[i].line.Path, suffix) {
+		if strings.HasSuffix(b.files[i].path, suffix) {
 			return &b.files[i]
 		}
 	}
@@ -40,15 +44,35 @@ func (b *builder) at(t testing.TB, suffix string) *builtFile {
 	return nil
 }
 
+// set gives the file another content.
 func (f *builtFile) set(body []byte) {
-	f.body, f.line.Size, f.line.SHA256 = body, int64(len(body)), evidence.SHA256Hex(body)
+	sum := newSummer()
+	sum.Write(body)
+	f.sums, f.open = sum.sums(), inMemory(body)
+}
+
+// body is the file's content.
+func (f *builtFile) body(t testing.TB) []byte {
+	t.Helper()
+	b, err := new(copier).read(f.open, maxRead)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// edit changes the file's line, that of no other.
+func (f *builtFile) edit(change func(*Line)) {
+	l := *f.about
+	change(&l)
+	f.about = &l
 }
 
 // collection changes each file of the first collection.
 func (b *builder) collection(t testing.TB, change func(*builtFile)) {
-	dir := strings.TrimSuffix(b.at(t, recordFile).line.Path, recordFile)
+	dir := strings.TrimSuffix(b.at(t, recordFile).path, recordFile)
 	for i := range b.files {
-		if strings.HasPrefix(b.files[i].line.Path, dir) {
+		if strings.HasPrefix(b.files[i].path, dir) {
 			change(&b.files[i])
 		}
 	}
@@ -57,12 +81,12 @@ func (b *builder) collection(t testing.TB, change func(*builtFile)) {
 // insert puts a file in its place.
 func (b *builder) insert(f builtFile) {
 	b.files = append(b.files, f)
-	slices.SortFunc(b.files, func(x, y builtFile) int { return strings.Compare(x.line.Path, y.line.Path) })
+	slices.SortFunc(b.files, func(x, y builtFile) int { return strings.Compare(x.path, y.path) })
 }
 
 func (b *builder) remove(t testing.TB, suffix string) {
 	f := b.at(t, suffix)
-	b.files = slices.DeleteFunc(b.files, func(x builtFile) bool { return x.line.Path == f.line.Path })
+	b.files = slices.DeleteFunc(b.files, func(x builtFile) bool { return x.path == f.path })
 }
 
 // TestVendorCheats: the vendor's own signature does not make these true.
@@ -76,7 +100,7 @@ func TestVendorCheats(t *testing.T) {
 	}{
 		{"checkpoint by another key", func(b *builder) {
 			f := b.at(t, control+checkpointFile)
-			c, err := unverifiedCheckpoint(f.body)
+			c, err := unverifiedCheckpoint(f.body(t))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -87,13 +111,13 @@ func TestVendorCheats(t *testing.T) {
 			f.set(note)
 		}, checkCheckpoint},
 		{"checkpoint of another log", func(b *builder) {
-			b.at(t, control+checkpointFile).set(b.at(t, evidenceLog+checkpointFile).body)
+			b.at(t, control+checkpointFile).set(b.at(t, evidenceLog+checkpointFile).body(t))
 		}, checkCheckpoint},
 		{"log taken out", func(b *builder) {
-			b.files = slices.DeleteFunc(b.files, func(f builtFile) bool { return strings.Contains(f.line.Path, control) })
+			b.files = slices.DeleteFunc(b.files, func(f builtFile) bool { return strings.Contains(f.path, control) })
 			b.c.Logs = b.c.Logs[:1]
 			f := b.at(t, logsName)
-			first, _, _ := bytes.Cut(f.body, []byte("\n"))
+			first, _, _ := bytes.Cut(f.body(t), []byte("\n"))
 			f.set(append(bytes.Clone(first), '\n'))
 		}, checkCheckpoint},
 		{"fork", func(b *builder) {
@@ -102,19 +126,19 @@ func TestVendorCheats(t *testing.T) {
 				fork.add(fmt.Appendf(nil, "other %d", i))
 			}
 			_, note := fork.checkpoint(10)
-			b.at(t, control+historyFile).set(bytes.Replace(b.at(t, control+historyFile).body, []byte(canonical(t, b.c.Logs[1].History[0].Note)), []byte(canonical(t, note)), 1))
+			b.at(t, control+historyFile).set(bytes.Replace(b.at(t, control+historyFile).body(t), []byte(canonical(t, b.c.Logs[1].History[0].Note)), []byte(canonical(t, note)), 1))
 		}, checkConsistency},
 		{"consistency proof", func(b *builder) { b.at(t, evidenceLog+consistencyFile).set([]byte(`[]`)) }, checkConsistency},
 		{"history cut", func(b *builder) {
 			f := b.at(t, control+historyFile)
-			first, _, _ := bytes.Cut(f.body, []byte("\n"))
+			first, _, _ := bytes.Cut(f.body(t), []byte("\n"))
 			f.set(append(bytes.Clone(first), '\n'))
 		}, checkConsistency},
 		{"proof of another leaf", func(b *builder) {
-			b.at(t, control+"proofs/3.tlog-proof").set(b.at(t, control+"proofs/19.tlog-proof").body)
+			b.at(t, control+"proofs/3.tlog-proof").set(b.at(t, control+"proofs/19.tlog-proof").body(t))
 		}, checkInclusion},
 		{"proof relabelled", func(b *builder) {
-			b.at(t, control+"proofs/3.tlog-proof").set(bytes.Replace(b.at(t, control+"proofs/19.tlog-proof").body, []byte("index 19"), []byte("index 3"), 1))
+			b.at(t, control+"proofs/3.tlog-proof").set(bytes.Replace(b.at(t, control+"proofs/19.tlog-proof").body(t), []byte("index 19"), []byte("index 3"), 1))
 		}, checkInclusion},
 		{"entry changed", func(b *builder) { b.at(t, control+"entries/3.entry").set([]byte("other")) }, checkInclusion},
 		{"proof taken out", func(b *builder) { b.remove(t, control+"proofs/3.tlog-proof") }, checkInclusion},
@@ -124,60 +148,62 @@ func TestVendorCheats(t *testing.T) {
 		}, checkInclusion},
 		{"population changed", func(b *builder) {
 			f := b.at(t, populationFile)
-			f.set(bytes.Replace(f.body, []byte("item-000"), []byte("item-999"), 1))
+			f.set(bytes.Replace(f.body(t), []byte("item-000"), []byte("item-999"), 1))
 		}, checkEvidenceID},
 		{"population taken out", func(b *builder) { b.remove(t, populationFile) }, checkEvidenceID},
 		{"raw reply changed", func(b *builder) { b.at(t, "raw/reply.json").set([]byte("{}")) }, checkEvidenceID},
 		{"raw reply taken out", func(b *builder) { b.remove(t, "raw/reply.json") }, checkEvidenceID},
 		{"record changed", func(b *builder) {
 			f := b.at(t, recordFile)
-			f.set(bytes.Replace(f.body, []byte(`"complete"`), []byte(`"completE"`), 1))
+			f.set(bytes.Replace(f.body(t), []byte(`"complete"`), []byte(`"completE"`), 1))
 		}, checkEvidenceID},
 		{"record that is none", func(b *builder) {
 			b.at(t, recordFile).set([]byte("not JSON"))
-			b.collection(t, func(f *builtFile) { f.line.Provenance = evidence.SHA256Hex([]byte("not JSON")) })
+			b.collection(t, func(f *builtFile) { f.edit(func(l *Line) { l.Provenance = evidence.SHA256Hex([]byte("not JSON")) }) })
 		}, checkEvidenceID},
 		{"collected at another time", func(b *builder) {
 			at := day(50)
-			b.collection(t, func(f *builtFile) { f.line.CollectedAt = &at })
+			b.collection(t, func(f *builtFile) { f.edit(func(l *Line) { l.CollectedAt = &at }) })
 		}, checkEvidenceID},
 		{"folder of another ID", func(b *builder) {
-			b.collection(t, func(f *builtFile) { f.line.Path = strings.Replace(f.line.Path, "Z-", "Z-0", 1) })
+			b.collection(t, func(f *builtFile) { f.path = strings.Replace(f.path, "Z-", "Z-0", 1) })
 		}, checkEvidenceID},
 		{"raw reply added", func(b *builder) {
 			f := *b.at(t, "telemetry.devices/"+day(90).Format("20060102T150405Z")+"-"+b.c.Evidence[1].ID[:12]+"/raw/reply.json")
-			f.line.Path += "2"
+			f.path += "2"
 			b.insert(f)
 		}, checkEvidenceID},
 		{"stranger in a collection", func(b *builder) {
 			f := *b.at(t, populationFile)
-			f.line.Path += "2"
+			f.path += "2"
 			b.insert(f)
 		}, checkEvidenceID},
-		{"one file's time changed", func(b *builder) { at := day(50); b.at(t, populationFile).line.CollectedAt = &at }, checkEvidenceID},
-		{"provenance of nothing", func(b *builder) { b.at(t, exceptionsName).line.Provenance = strings.Repeat("0", 64) }, checkEvidenceID},
-		{"provenance of itself missing", func(b *builder) { b.at(t, recordFile).line.Provenance = "" }, checkEvidenceID},
+		{"one file's time changed", func(b *builder) { at := day(50); b.at(t, populationFile).edit(func(l *Line) { l.CollectedAt = &at }) }, checkEvidenceID},
+		{"provenance of nothing", func(b *builder) {
+			b.at(t, exceptionsName).edit(func(l *Line) { l.Provenance = strings.Repeat("0", 64) })
+		}, checkEvidenceID},
+		{"provenance of itself missing", func(b *builder) { b.at(t, recordFile).edit(func(l *Line) { l.Provenance = "" }) }, checkEvidenceID},
 		{"provenance of itself another", func(b *builder) {
-			b.collection(t, func(f *builtFile) { f.line.Provenance = strings.Repeat("0", 64) })
+			b.collection(t, func(f *builtFile) { f.edit(func(l *Line) { l.Provenance = strings.Repeat("0", 64) }) })
 		}, checkEvidenceID},
 		{"finding that is none", func(b *builder) { b.at(t, "ID-01/findings.json").set([]byte("[")) }, checkFindings},
 		{"control of another folder", func(b *builder) {
-			b.at(t, "ID-01/control.json").set(b.at(t, "PR-01/control.json").body)
+			b.at(t, "ID-01/control.json").set(b.at(t, "PR-01/control.json").body(t))
 			b.at(t, "ID-01/findings.json").set([]byte("[]"))
 		}, checkFindings},
 		{"outcome that is none", func(b *builder) {
 			f := b.at(t, "ID-01/findings.json")
-			f.set(bytes.Replace(f.body, []byte(`"outcome":"met"`), []byte(`"outcome":"fine"`), 1))
+			f.set(bytes.Replace(f.body(t), []byte(`"outcome":"met"`), []byte(`"outcome":"fine"`), 1))
 		}, checkFindings},
 		{"finding cites what is not there", func(b *builder) {
 			f := b.at(t, "ID-01/findings.json")
-			f.set(bytes.Replace(f.body, []byte(b.c.Evidence[1].ID), []byte(strings.Repeat("0", 64)), 1))
+			f.set(bytes.Replace(f.body(t), []byte(b.c.Evidence[1].ID), []byte(strings.Repeat("0", 64)), 1))
 		}, checkFindings},
 		{"exceptions taken out", func(b *builder) { b.remove(t, exceptionsName) }, checkExceptions},
 		{"list of logs taken out", func(b *builder) { b.remove(t, logsName) }, checkCheckpoint},
 		{"list of logs miswritten", func(b *builder) {
 			f := b.at(t, logsName)
-			f.set(bytes.Replace(f.body, []byte(`{"`), []byte(`{"a":1,"`), 1))
+			f.set(bytes.Replace(f.body(t), []byte(`{"`), []byte(`{"a":1,"`), 1))
 		}, checkCheckpoint},
 		{"head of another size everywhere but in the log", func(b *builder) {
 			b.c.Logs[1].Checkpoint = b.c.Logs[1].History[0].Note
@@ -189,17 +215,17 @@ func TestVendorCheats(t *testing.T) {
 		}, checkCheckpoint},
 		{"log taken off the list", func(b *builder) {
 			f := b.at(t, logsName)
-			first, _, _ := bytes.Cut(f.body, []byte("\n"))
+			first, _, _ := bytes.Cut(f.body(t), []byte("\n"))
 			f.set(append(bytes.Clone(first), '\n'))
 		}, checkCheckpoint},
 		{"list of logs differs", func(b *builder) {
 			f := b.at(t, logsName)
-			f.set(bytes.Replace(f.body, []byte(`"size":20`), []byte(`"size":21`), 1))
+			f.set(bytes.Replace(f.body(t), []byte(`"size":20`), []byte(`"size":21`), 1))
 		}, checkCheckpoint},
 		{"checkpoint taken out", func(b *builder) { b.remove(t, control+checkpointFile) }, checkCheckpoint},
 		{"previous checkpoint by another key", func(b *builder) {
 			f := b.at(t, evidenceLog+previousFile)
-			c, err := unverifiedCheckpoint(f.body)
+			c, err := unverifiedCheckpoint(f.body(t))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -217,11 +243,11 @@ func TestVendorCheats(t *testing.T) {
 		{"another period", func(b *builder) { b.c.Period, _ = evidence.ParsePeriod("2025-Q1") }, checkWindow},
 		{"exceptions hidden", func(b *builder) { b.at(t, exceptionsName).set([]byte("[]")) }, checkExceptions},
 		{"finding of another control", func(b *builder) {
-			b.at(t, "ID-01/findings.json").set(b.at(t, "PR-01/findings.json").body)
+			b.at(t, "ID-01/findings.json").set(b.at(t, "PR-01/findings.json").body(t))
 		}, checkFindings},
 		{"references elsewhere", func(b *builder) {
 			f := b.at(t, "ID-01/references.json")
-			f.set(bytes.Replace(f.body, []byte("data/"), []byte("date/"), 1))
+			f.set(bytes.Replace(f.body(t), []byte("data/"), []byte("date/"), 1))
 		}, checkFindings},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -282,7 +308,7 @@ func TestSignedRubbish(t *testing.T) {
 	for n := range 200 {
 		pack := rebuild(t, content(t), s, func(b *builder) {
 			f := &b.files[rng.IntN(len(b.files))]
-			body := bytes.Clone(f.body)
+			body := bytes.Clone(f.body(t))
 			switch at := rng.IntN(len(body)); n % 3 {
 			case 0:
 				body[at] ^= 1 << rng.IntN(8)

@@ -8,6 +8,8 @@
 package pack
 
 import (
+	"io"
+
 	"trustpack/evidence"
 	"trustpack/ledger"
 )
@@ -30,10 +32,15 @@ type Content struct {
 
 	Controls []evidence.Control
 	Findings []evidence.Finding
-	Evidence []evidence.Collected
-	Extra    []File           // reports, statements, workbook
-	Logs     []ledger.Excerpt // with the evidence.collected entries of Evidence among the records
-	Secret   []byte           // at least 16 bytes, kept by the vendor; salts the manifest's lines
+	Evidence []evidence.Collected // whole; where Open is given, raw replies and populations may be left out
+	Extra    []File               // reports, statements, workbook
+	Logs     []ledger.Excerpt     // with the evidence.collected entries of Evidence among the records
+	Secret   []byte               // at least 16 bytes, kept by the vendor; salts the manifest's lines
+
+	// Open opens the record, population or raw reply with this SHA-256 (hex).
+	// Where it is given, they are read from it, twice each, and are never all
+	// in memory; where it is nil, Evidence holds them.
+	Open func(sha256 string) (io.ReadCloser, error)
 }
 
 // File is a file of the pack's data/ that Build does not make itself.
@@ -45,6 +52,7 @@ type File struct {
 	Kind        string
 	DerivedFrom []string
 	Body        []byte
+	Open        func() (io.ReadCloser, error) // instead of Body; opened twice, for the same bytes
 }
 
 // Built says what Build has written.

@@ -328,7 +328,7 @@ func (m *vectorMaker) times() {
 	}))
 	at := day(50)
 	m.add(31, "collected at another time than its record says, signed", checkEvidenceID, "", m.signed(func(b *builder) {
-		b.collection(m.t, func(f *builtFile) { f.line.CollectedAt = &at })
+		b.collection(m.t, func(f *builtFile) { f.edit(func(l *Line) { l.CollectedAt = &at }) })
 	}))
 }
 
@@ -340,7 +340,7 @@ func (m *vectorMaker) logs() {
 	_, forked := fork.checkpoint(10)
 	m.add(34, "history with a fork, signed by the log", checkConsistency, vectorLog+historyFile, m.signed(func(b *builder) {
 		f := b.at(m.t, vectorLog+historyFile)
-		f.set(bytes.Replace(f.body, []byte(canonical(m.t, b.c.Logs[1].History[0].Note)), []byte(canonical(m.t, forked)), 1))
+		f.set(bytes.Replace(f.body(m.t), []byte(canonical(m.t, b.c.Logs[1].History[0].Note)), []byte(canonical(m.t, forked)), 1))
 	}))
 	m.add(35, "head smaller than the last of the history", checkConsistency, vectorLog+historyFile, m.signed(func(b *builder) {
 		b.at(m.t, vectorLog+checkpointFile).set([]byte(b.c.Logs[1].History[0].Note))
@@ -352,18 +352,18 @@ func (m *vectorMaker) logs() {
 		b.at(m.t, logsName).set([]byte(canonical(m.t, heads[0]) + "\n" + canonical(m.t, heads[1]) + "\n"))
 	}))
 	m.add(36, "proof of another leaf", checkInclusion, vectorLog+"proofs/3.tlog-proof", m.signed(func(b *builder) {
-		b.at(m.t, vectorLog+"proofs/3.tlog-proof").set(b.at(m.t, vectorLog+"proofs/19.tlog-proof").body)
+		b.at(m.t, vectorLog+"proofs/3.tlog-proof").set(b.at(m.t, vectorLog+"proofs/19.tlog-proof").body(m.t))
 	}))
 	m.add(36, "proof relabelled to another index", checkInclusion, vectorLog+"proofs/3.tlog-proof", m.signed(func(b *builder) {
-		b.at(m.t, vectorLog+"proofs/3.tlog-proof").set(bytes.Replace(b.at(m.t, vectorLog+"proofs/19.tlog-proof").body, []byte("index 19"), []byte("index 3"), 1))
+		b.at(m.t, vectorLog+"proofs/3.tlog-proof").set(bytes.Replace(b.at(m.t, vectorLog+"proofs/19.tlog-proof").body(m.t), []byte("index 19"), []byte("index 3"), 1))
 	}))
 	m.add(36, "entry changed", checkInclusion, vectorLog+"proofs/3.tlog-proof", m.signed(func(b *builder) { b.at(m.t, vectorLog+"entries/3.entry").set([]byte("other")) }))
 	m.add(37, "checkpoint of another origin", checkCheckpoint, vectorLog+checkpointFile, m.signed(func(b *builder) {
-		b.at(m.t, vectorLog+checkpointFile).set(b.at(m.t, "log/ingest.example/evidence/"+checkpointFile).body)
+		b.at(m.t, vectorLog+checkpointFile).set(b.at(m.t, "log/ingest.example/evidence/"+checkpointFile).body(m.t))
 	}))
 	m.add(37, "checkpoint by another key", checkCheckpoint, vectorLog+checkpointFile, m.signed(func(b *builder) {
 		f := b.at(m.t, vectorLog+checkpointFile)
-		c, err := unverifiedCheckpoint(f.body)
+		c, err := unverifiedCheckpoint(f.body(m.t))
 		if err != nil {
 			m.t.Fatal(err)
 		}

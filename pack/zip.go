@@ -3,6 +3,7 @@ package pack
 import (
 	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"math"
 )
@@ -108,18 +109,43 @@ func (z *zipWriter) write(b []byte) error {
 
 // add writes one file whose CRC-32 is crc.
 func (z *zipWriter) add(name string, crc uint32, body []byte) error {
-	if int64(len(body)) > maxFileSize {
-		return fmt.Errorf("writing %s: %d bytes, more than a pack's file may have", name, len(body))
+	return z.addFrom(name, sums{size: int64(len(body)), crc: crc}, func(w io.Writer) error {
+		_, err := w.Write(body)
+		return err
+	})
+}
+
+// addFrom writes one file that write writes, of the size and CRC-32 that were
+// seen before. What write wrote otherwise it cannot take back: the archive is
+// none then.
+func (z *zipWriter) addFrom(name string, seen sums, write func(io.Writer) error) error {
+	if seen.size > maxFileSize {
+		return fmt.Errorf("writing %s: %d bytes, more than a pack's file may have", name, seen.size)
 	}
-	e := entry{name: name, crc: crc, size: int64(len(body)), offset: z.offset}
+	e := entry{name: name, crc: seen.crc, size: seen.size, offset: z.offset}
 	if err := z.write(e.localHeader()); err != nil {
 		return fmt.Errorf("writing %s: %w", name, err)
 	}
-	if err := z.write(body); err != nil {
+	body := &zipBody{z: z}
+	if err := write(body); err != nil {
 		return fmt.Errorf("writing %s: %w", name, err)
+	}
+	if z.offset != e.end() || body.crc != e.crc {
+		return fmt.Errorf("writing %s: %d bytes with CRC-32 %08x, before it were %d with %08x: it changed while the pack was built", name, z.offset-e.bodyOffset(), body.crc, e.size, e.crc)
 	}
 	z.entries = append(z.entries, e)
 	return nil
+}
+
+// zipBody takes the bytes of a file.
+type zipBody struct {
+	z   *zipWriter
+	crc uint32
+}
+
+func (b *zipBody) Write(p []byte) (int, error) {
+	b.crc = crc32.Update(b.crc, crc32.IEEETable, p)
+	return len(p), b.z.write(p)
 }
 
 // close writes the central directory and the end records.

@@ -33,19 +33,24 @@ func (a *app) buildPack(ctx context.Context, cfg *Config, p evidence.Period, out
 	if err != nil {
 		return pack.Built{}, err
 	}
-	if err := place(&content, lock, signer); err != nil {
-		return pack.Built{}, fmt.Errorf("building pack: %w", err)
+	draft, err := pack.Prepare(content, signer.Public())
+	if err != nil {
+		return pack.Built{}, err
+	}
+	sequence, err := place(draft, lock, p)
+	if err != nil {
+		return pack.Built{}, err
 	}
 	digest := sha256.New()
 	err = writeWhole(out, func(w io.Writer) error {
-		built, err = pack.Build(io.MultiWriter(w, digest), content, signer)
+		built, err = draft.Write(io.MultiWriter(w, digest), signer)
 		return err
 	})
 	if err != nil {
-		return pack.Built{}, fmt.Errorf("building pack: %w", err)
+		return pack.Built{}, err
 	}
 	_, err = lock.PutPack(ctx, locker.PackBuilt{
-		Time: asOf(content.Evidence), Period: p, Sequence: content.Sequence,
+		Time: asOf(content.Evidence), Period: p, Sequence: sequence,
 		PackJSON: built.PackJSONSHA256, SHA256: hex.EncodeToString(digest.Sum(nil)),
 	})
 	if err == nil {
@@ -54,7 +59,9 @@ func (a *app) buildPack(ctx context.Context, cfg *Config, p evidence.Period, out
 	return built, err
 }
 
-// packContent gathers everything that a pack of the period is made from.
+// packContent gathers everything that a pack of the period is made from. The
+// populations are in memory, since controls are judged over them and the report
+// shows them; raw replies are read from the locker when the pack is written.
 func (a *app) packContent(cfg *Config, lock *locker.Locker, p evidence.Period) (pack.Content, error) {
 	collected, entries, err := evidenceOf(lock, p)
 	if err != nil {
@@ -80,6 +87,7 @@ func (a *app) packContent(cfg *Config, lock *locker.Locker, p evidence.Period) (
 		Sample: cfg.Sample || anySample(collected), Clock: clockOf(cfg.Clock, collected),
 		CatalogSHA256: catalog.SHA256(), CatalogFiles: catalog.Files(),
 		Controls: catalog.Controls(), Findings: assessed.Findings, Evidence: collected, Secret: secret,
+		Open: lock.Open,
 	}
 	if c.Logs, err = excerpts(lock, collected, entries, p); err != nil {
 		return pack.Content{}, err
@@ -104,31 +112,33 @@ func (a *app) packContent(cfg *Config, lock *locker.Locker, p evidence.Period) (
 // same bytes it is that pack; to other bytes, as after a later collection, it
 // follows what was built for the period before, so that no two packs that
 // differ have one number.
-func place(c *pack.Content, lock *locker.Locker, signer pack.Signer) error {
+func place(draft *pack.Draft, lock *locker.Locker, p evidence.Period) (int, error) {
 	_, packs, err := lock.Index()
 	if err != nil {
-		return err
+		return 0, err
 	}
-	c.Sequence, c.Previous = 1, ""
+	sequence, previous := 1, ""
 	for _, old := range packs {
-		if !old.Period.To.After(c.Period.From) && old.Sequence >= c.Sequence {
-			c.Sequence, c.Previous = old.Sequence+1, old.PackJSON
+		if !old.Period.To.After(p.From) && old.Sequence >= sequence {
+			sequence, previous = old.Sequence+1, old.PackJSON
 		}
 	}
 	for _, old := range packs {
-		if old.Period != c.Period {
+		if old.Period != p {
 			continue
 		}
-		built, err := pack.Build(io.Discard, *c, signer)
+		draft.Number(sequence, previous)
+		again, err := draft.PackJSONSHA256()
 		if err != nil {
-			return err
+			return 0, err
 		}
-		if built.PackJSONSHA256 == old.PackJSON {
-			return nil
+		if again == old.PackJSON {
+			return sequence, nil
 		}
-		c.Sequence, c.Previous = old.Sequence+1, old.PackJSON
+		sequence, previous = old.Sequence+1, old.PackJSON
 	}
-	return nil
+	draft.Number(sequence, previous)
+	return sequence, nil
 }
 
 // excerpts are the evidence log's, proving each collection, and the logs of
@@ -143,12 +153,20 @@ func excerpts(lock *locker.Locker, collected []evidence.Collected, entries []loc
 	if latest == nil {
 		return out, nil
 	}
-	for _, raw := range latest.Raw {
+	rec, err := lock.Record(latest.ID)
+	if err != nil {
+		return nil, err
+	}
+	for _, raw := range rec.RawFiles {
 		if !strings.HasPrefix(raw.Name, "excerpt-") {
 			continue
 		}
+		body, err := lock.Read(raw.SHA256)
+		if err != nil {
+			return nil, fmt.Errorf("reading %s of evidence %s: %w", raw.Name, latest.ID, err)
+		}
 		var e ledger.Excerpt
-		if err := json.Unmarshal(raw.Body, &e); err != nil {
+		if err := json.Unmarshal(body, &e); err != nil {
 			return nil, fmt.Errorf("reading %s of evidence %s: %w", raw.Name, latest.ID, err)
 		}
 		out = append(out, e)

@@ -56,11 +56,18 @@ func (a *app) evidenceShow() *cobra.Command {
 				if err != nil {
 					return err
 				}
+				if err := l.Check(id); err != nil {
+					return err
+				}
 				e, err := l.Get(id)
 				if err != nil {
 					return err
 				}
-				return a.printEvidence(e, asJSON)
+				rec, err := l.Record(id)
+				if err != nil {
+					return err
+				}
+				return a.printEvidence(e, rec, asJSON)
 			})
 		},
 	}
@@ -102,11 +109,7 @@ func resolveID(l *locker.Locker, prefix string) (string, error) {
 	return prefix, nil
 }
 
-func (a *app) printEvidence(e evidence.Collected, asJSON bool) error {
-	rec, _, _, err := evidence.RecordOf(e.Evidence)
-	if err != nil {
-		return err
-	}
+func (a *app) printEvidence(e evidence.Collected, rec evidence.Record, asJSON bool) error {
 	if asJSON {
 		items := make([]json.RawMessage, 0, len(e.Population.Items))
 		for _, it := range e.Population.Items {

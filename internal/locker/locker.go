@@ -10,9 +10,13 @@ package locker
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash"
+	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -197,18 +201,15 @@ func (l *Locker) Index() ([]Collected, []PackBuilt, error) {
 	return collected, packs, nil
 }
 
-// Get reads the evidence with this ID (the record's digest) and checks every
-// byte of it against the digests that the record commits to.
+// Get reads the evidence with this ID (the record's digest), without its raw
+// replies, and checks its record and population against the digests that the
+// ID commits to.
 func (l *Locker) Get(id string) (evidence.Collected, error) {
-	data, err := l.blob(id)
+	rec, err := l.Record(id)
 	if err != nil {
-		return evidence.Collected{}, fmt.Errorf("reading evidence %s: %w", id, err)
+		return evidence.Collected{}, err
 	}
-	var rec evidence.Record
-	if err := json.Unmarshal(data, &rec); err != nil {
-		return evidence.Collected{}, fmt.Errorf("reading evidence %s: %w", id, err)
-	}
-	lines, err := l.blob(rec.PopulationSHA256)
+	lines, err := l.Read(rec.PopulationSHA256)
 	if err != nil {
 		return evidence.Collected{}, fmt.Errorf("reading evidence %s: population: %w", id, err)
 	}
@@ -216,14 +217,46 @@ func (l *Locker) Get(id string) (evidence.Collected, error) {
 	if e.Population, err = evidence.ParsePopulation(lines); err != nil {
 		return evidence.Collected{}, fmt.Errorf("reading evidence %s: %w", id, err)
 	}
-	for _, f := range rec.RawFiles {
-		body, err := l.blob(f.SHA256)
-		if err != nil {
-			return evidence.Collected{}, fmt.Errorf("reading evidence %s: reply %s: %w", id, f.Name, err)
-		}
-		e.Raw = append(e.Raw, evidence.RawReply{Name: f.Name, Body: body})
-	}
 	return evidence.Collected{ID: id, Evidence: e}, nil
+}
+
+// Record reads the record with this ID: it names the population and the raw
+// replies that Open opens.
+func (l *Locker) Record(id string) (evidence.Record, error) {
+	data, err := l.Read(id)
+	if err != nil {
+		return evidence.Record{}, fmt.Errorf("reading evidence %s: %w", id, err)
+	}
+	var rec evidence.Record
+	if err := json.Unmarshal(data, &rec); err != nil {
+		return evidence.Record{}, fmt.Errorf("reading evidence %s: %w", id, err)
+	}
+	return rec, nil
+}
+
+// Check reads every byte of the evidence with this ID, raw replies and all,
+// and says what is missing or has changed.
+func (l *Locker) Check(id string) error {
+	rec, err := l.Record(id)
+	if err != nil {
+		return err
+	}
+	check := func(what, digest string) error {
+		in, err := l.Open(digest)
+		if err == nil {
+			_, err = io.Copy(io.Discard, in)
+			err = errors.Join(err, in.Close())
+		}
+		if err != nil {
+			return fmt.Errorf("reading evidence %s: %s: %w", id, what, err)
+		}
+		return nil
+	}
+	failed := []error{check("population", rec.PopulationSHA256)}
+	for _, f := range rec.RawFiles {
+		failed = append(failed, check("reply "+f.Name, f.SHA256))
+	}
+	return errors.Join(failed...)
 }
 
 // ErrNotFound says that the locker has no such evidence.
@@ -250,24 +283,66 @@ func (l *Locker) putBlob(b []byte) error {
 	return nil
 }
 
-func (l *Locker) blob(digest string) ([]byte, error) {
-	if len(digest) != 64 {
+// Open opens the bytes with this SHA-256 (hex). Reading them to their end gives
+// an error instead of io.EOF where they have changed on disk.
+func (l *Locker) Open(digest string) (io.ReadCloser, error) {
+	if !isDigest(digest) {
 		return nil, fmt.Errorf("%q is no SHA-256 digest: %w", digest, ErrNotFound)
 	}
-	for _, c := range digest {
-		if !('0' <= c && c <= '9' || 'a' <= c && c <= 'f') {
-			return nil, fmt.Errorf("%q is no SHA-256 digest: %w", digest, ErrNotFound)
-		}
-	}
-	b, err := os.ReadFile(l.path(digest))
+	f, err := os.Open(l.path(digest))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, ErrNotFound
 	}
 	if err != nil {
 		return nil, err
 	}
-	if got := evidence.SHA256Hex(b); got != digest {
-		return nil, fmt.Errorf("its bytes have changed on disk: sha256 is %s", got)
+	return &checked{File: f, digest: digest, sum: sha256.New()}, nil
+}
+
+// Read is what Open opens, whole.
+func (l *Locker) Read(digest string) ([]byte, error) {
+	in, err := l.Open(digest)
+	if err != nil {
+		return nil, err
+	}
+	b, err := io.ReadAll(in)
+	if err = errors.Join(err, in.Close()); err != nil {
+		return nil, err
 	}
 	return b, nil
+}
+
+func isDigest(s string) bool {
+	if len(s) != sha256.Size*2 {
+		return false
+	}
+	for i := range len(s) {
+		if c := s[i]; !('0' <= c && c <= '9' || 'a' <= c && c <= 'f') {
+			return false
+		}
+	}
+	return true
+}
+
+// checked is a file whose digest is known.
+type checked struct {
+	*os.File
+	digest string
+	sum    hash.Hash
+}
+
+func (c *checked) Read(p []byte) (int, error) {
+	n, err := c.File.Read(p)
+	c.sum.Write(p[:n])
+	if errors.Is(err, io.EOF) {
+		if got := hex.EncodeToString(c.sum.Sum(nil)); got != c.digest {
+			return n, fmt.Errorf("its bytes have changed on disk: sha256 is %s", got)
+		}
+	}
+	return n, err
+}
+
+// WriteTo keeps io.Copy from the file's own, which would read past the check.
+func (c *checked) WriteTo(w io.Writer) (int64, error) {
+	return io.Copy(w, struct{ io.Reader }{c})
 }

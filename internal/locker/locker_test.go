@@ -62,15 +62,17 @@ func TestPutIsLoggedAndReadBackTheSame(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	body, err := l.Read(evidence.SHA256Hex([]byte(`{"id":"a"}`)))
+	if err != nil || string(body) != `{"id":"a"}` {
+		t.Errorf("raw reply is %s, %v", body, err)
+	}
+	got.Raw = []evidence.RawReply{{Name: "reply.json", Body: body}}
 	if _, _, id, err := evidence.RecordOf(got.Evidence); err != nil || id != first.ID {
 		t.Errorf("what is read back has the ID %s (%v), want %s", id, err, first.ID)
 	}
-	if string(got.Raw[0].Body) != `{"id":"a"}` {
-		t.Errorf("raw reply is %s", got.Raw[0].Body)
-	}
 }
 
-func TestGetRefusesChangedBytes(t *testing.T) {
+func TestChangedBytesAreRefused(t *testing.T) {
 	dir := t.TempDir()
 	l := open(t, dir)
 	c := put(t, l, sample("a"))
@@ -86,8 +88,11 @@ func TestGetRefusesChangedBytes(t *testing.T) {
 		if err := os.WriteFile(path, append([]byte("x"), old[1:]...), 0o600); err != nil {
 			return err
 		}
-		if _, err := l.Get(c.ID); err == nil || !strings.Contains(err.Error(), "changed on disk") {
-			t.Errorf("Get after %s was changed: %v", filepath.Base(path), err)
+		if err := l.Check(c.ID); err == nil || !strings.Contains(err.Error(), "changed on disk") {
+			t.Errorf("Check after %s was changed: %v", filepath.Base(path), err)
+		}
+		if _, err := l.Read(filepath.Base(path)); err == nil || !strings.Contains(err.Error(), "changed on disk") {
+			t.Errorf("Read after %s was changed: %v", filepath.Base(path), err)
 		}
 		changed++
 		return os.WriteFile(path, old, 0o600)
@@ -95,7 +100,7 @@ func TestGetRefusesChangedBytes(t *testing.T) {
 	if err != nil || changed != 3 {
 		t.Errorf("changed %d blobs (%v), want record, population and reply", changed, err)
 	}
-	if _, err := l.Get(c.ID); err != nil {
+	if err := l.Check(c.ID); err != nil {
 		t.Errorf("after all was put back: %v", err)
 	}
 }

@@ -79,7 +79,11 @@ func TestRestoreTestsAreEvidence(t *testing.T) {
 	if got := verdicts(first); got != good+"true by ben; " {
 		t.Errorf("%s", got)
 	}
-	if len(first.Raw) != 1 || first.Provenance.Principal != "ben" || !first.Snapshot || !first.Window.Contains(first.CollectedAt) || first.Provenance.Requests[0].ReplySHA256 != evidence.SHA256Hex(first.Raw[0].Body) {
+	if err := l.Check(first.ID); err != nil {
+		t.Error(err)
+	}
+	rec, err := l.Record(first.ID)
+	if err != nil || len(rec.RawFiles) != 1 || first.Provenance.Principal != "ben" || !first.Snapshot || !first.Window.Contains(first.CollectedAt) || first.Provenance.Requests[0].ReplySHA256 != rec.RawFiles[0].SHA256 {
 		t.Errorf("%+v", first)
 	}
 	if got := verdicts(put(nil)); got != good+"false by ben; ledger ok true match true keys false signed 1 latest true by ben; " {
