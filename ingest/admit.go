@@ -168,7 +168,9 @@ func (b *batch) judgeLine(i int) error {
 		b.end(e.raw)
 	} else {
 		b.n.accepted++
-		b.lines[i] = LineReceipt{Line: i + 1, Status: lineAccepted}
+		l := &b.lines[i]
+		*l = LineReceipt{}
+		l.Line, l.Status = i+1, lineAccepted
 		b.buf = b.from.appendEvent(b.buf, e, flags)
 		b.end(e.data)
 	}
@@ -308,9 +310,11 @@ var (
 
 // encode cuts the buffer into entries, behind those it is given.
 func (b *batch) encode(entries []ledger.Entry) []ledger.Entry {
-	at := 0
-	for _, end := range b.ends {
-		entries = append(entries, ledger.Entry{Log: b.t.ID, Data: b.buf[at:end.data:end.data], Payload: b.buf[end.data:end.payload:end.payload]})
+	at, n := 0, len(entries)
+	entries = slices.Grow(entries, len(b.ends))[:n+len(b.ends)]
+	for i, end := range b.ends {
+		e := &entries[n+i]
+		e.Log, e.Data, e.Payload = b.t.ID, b.buf[at:end.data:end.data], b.buf[end.data:end.payload:end.payload]
 		at = end.payload
 	}
 	return entries

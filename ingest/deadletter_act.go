@@ -256,7 +256,8 @@ func (s *Server) enterReplay(a *adminCall, set *settings, in letterCall, t *tena
 	}
 	received := control.Time
 	_, _, flags := set.Time.judge(e.at, l.Received)
-	line := sender{device: l.Device, gen: l.Generation, received: received, rules: set.rules.hash}.appendReplay(e, flags, l.Index)
+	from := sender{device: l.Device, gen: l.Generation, received: received, rules: set.rules.hash}
+	line := from.appendReplay(e, flags, l.Index)
 	change := s.snapshots.begin()
 	defer change.end()
 	positions, err := s.append([]ledger.Entry{{Log: t.ID, Data: line, Payload: []byte(e.data)}, {Log: controlLog, Data: decided}})

@@ -53,24 +53,30 @@ type sender struct {
 	gen      int
 	received time.Time
 	rules    string
-	room     []byte // for stamped
-	stamped  string // received and the rules as entries have them, once stamp has been called
+	room     []byte // for the two texts below
+	named    string // the device as an event has it, once stamp has been called
+	stamped  string // and its generation, time of receipt and rules
 }
 
 // stamp sets the time of receipt.
 func (f *sender) stamp(received time.Time) {
-	f.received, f.stamped = received, ""
-	f.room = f.appendRules(f.appendGen(f.room[:0]))
-	f.stamped = textOver(f.room)
+	f.received = received
+	f.room = f.appendDevice(f.room[:0])
+	named := len(f.room)
+	f.room = f.appendRules(f.appendGen(f.room))
+	f.named, f.stamped = textOver(f.room[:named]), textOver(f.room[named:])
 }
 
 // Keys stand in sorted order, as canonical JSON wants them.
 
-func (f sender) appendEvent(b []byte, e *event, flags []string) []byte {
+func (f *sender) appendEvent(b []byte, e *event, flags []string) []byte {
 	b = append(b, `{"boot":`...)
 	b = strconv.AppendInt(b, e.boot, 10)
-	b = append(b, `,"device":`...)
-	b = appendString(b, f.device)
+	if f.named != "" {
+		b = append(b, f.named...)
+	} else {
+		b = f.appendDevice(b)
+	}
 	if len(flags) > 0 {
 		b = append(b, `,"flags":[`...)
 		for i, flag := range flags {
@@ -99,7 +105,7 @@ func (f sender) appendEvent(b []byte, e *event, flags []string) []byte {
 	return append(b, '}')
 }
 
-func (f sender) appendDeadLetter(b []byte, e *event, reason Code, detail string) []byte {
+func (f *sender) appendDeadLetter(b []byte, e *event, reason Code, detail string) []byte {
 	b = append(b, '{')
 	if e.hasSeq {
 		b = append(b, `"boot":`...)
@@ -123,7 +129,7 @@ func (f sender) appendDeadLetter(b []byte, e *event, reason Code, detail string)
 	return append(b, `,"t":"deadletter"}`...)
 }
 
-func (f sender) appendTally(b []byte, n counts) []byte {
+func (f *sender) appendTally(b []byte, n counts) []byte {
 	b = append(b, `{"accepted":`...)
 	b = strconv.AppendInt(b, n.accepted, 10)
 	b = append(b, `,"dead_lettered":`...)
@@ -140,20 +146,24 @@ func (f sender) appendTally(b []byte, n counts) []byte {
 	return append(b, `,"t":"tally"}`...)
 }
 
+func (f *sender) appendDevice(b []byte) []byte {
+	return appendString(append(b, `,"device":`...), f.device)
+}
+
 // appendGen writes gen and received, which stand side by side in events and
 // tallies.
-func (f sender) appendGen(b []byte) []byte {
+func (f *sender) appendGen(b []byte) []byte {
 	b = append(b, `,"gen":`...)
 	return f.appendReceived(strconv.AppendInt(b, int64(f.gen), 10))
 }
 
-func (f sender) appendRules(b []byte) []byte {
+func (f *sender) appendRules(b []byte) []byte {
 	b = append(b, `,"rules":"`...)
 	b = append(b, f.rules...)
 	return append(b, '"')
 }
 
-func (f sender) appendReceived(b []byte) []byte {
+func (f *sender) appendReceived(b []byte) []byte {
 	b = append(b, `,"received":"`...)
 	b = f.received.AppendFormat(b, time.RFC3339Nano)
 	return append(b, '"')

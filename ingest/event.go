@@ -36,7 +36,8 @@ type event struct {
 // "fw", "device" and "tenant". Any other key is a fault, since what is not
 // kept must not be taken.
 func (s *scanner) event(e *event, line string, maxDepth int) {
-	*e = event{raw: line}
+	*e = event{}
+	e.raw = line
 	if len(line) > maxLine {
 		e.fault, e.detail = CodeEventTooLarge, fmt.Sprintf("%d bytes; the limit is %d", len(line), maxLine)
 		return
@@ -131,11 +132,19 @@ func (e *event) scan(s *scanner) error {
 
 // member reads one key of the event and its value. have are those before it.
 func (e *event) member(s *scanner, have *int) error {
-	at := len(s.nodes)
-	if err := s.key(); err != nil {
-		return err
+	s.space()
+	key, ok := s.plain()
+	if ok {
+		if err := s.colon(); err != nil {
+			return err
+		}
+	} else {
+		at := len(s.nodes)
+		if err := s.key(); err != nil {
+			return err
+		}
+		key = s.textOf(at)
 	}
-	key := s.textOf(at)
 	bit := fieldBit(key)
 	if bit == 0 {
 		return s.errorf("unknown key %q", clip(key))
@@ -184,11 +193,14 @@ func (s *scanner) fieldText(key string, limit int) (string, error) {
 	if !s.at('"') {
 		return "", s.errorf("%q must be a string", key)
 	}
-	at := len(s.nodes)
-	if err := s.str(); err != nil {
-		return "", err
+	v, ok := s.plain()
+	if !ok {
+		at := len(s.nodes)
+		if err := s.str(); err != nil {
+			return "", err
+		}
+		v = s.textOf(at)
 	}
-	v := s.textOf(at)
 	if v == "" || len(v) > limit {
 		return "", s.errorf("%q must have 1 to %d bytes", key, limit)
 	}

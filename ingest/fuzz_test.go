@@ -18,6 +18,7 @@ func FuzzEventLine(f *testing.F) {
 		`{"seq":1,"time":"2026-07-01T10:00:00Z","type":"power.v1","data":{"kw":1.5e3,"a":[true,false,null,"\u00e9\ud83d\ude00\\\/"]}}`,
 		`{"seq":9007199254740992,"boot":3,"fw":"é","device":"m","tenant":"t","time":"2026-07-01T10:00:00.5+02:00","type":"x","data":{}}`,
 		`{"seq":1,"seq":2}`, `{"data":{"a":1,"a":2}}`, `{"data":{"a":[[[[[[[[]]]]]]]]}}`, "{\"data\":{\"\xff\":\"\\ud800\"}}", `{"data":{"n":-0.0e-5,"m":1e999}}`, `[`, ``,
+		`{"\u0073eq":1,"time":"2026-07-01T10:00:00\u005a","type":"a\"b\\","fw":"\u00e9é","data":{"\u0061":1}}`, "{\"seq\":1,\"fw\":\"a\x01\"}", "{\"seq\":1,\"type\":\"\xff\"}",
 	}
 	for _, s := range seeds {
 		f.Add([]byte(s))
@@ -49,7 +50,8 @@ func FuzzEventLine(f *testing.F) {
 		if std.Seq != e.seq || std.Boot != e.boot || std.Time != e.time || std.Type != e.typ || std.FW != e.fw || !reflect.DeepEqual(value, sc.decode(e.root)) {
 			t.Fatalf("read differently:\n%+v\n%+v", std, e)
 		}
-		b := sender{device: "d", rules: "r"}.appendEvent(nil, &e, nil)
+		f := sender{device: "d", rules: "r"}
+		b := f.appendEvent(nil, &e, nil)
 		var back tenantEntry
 		if err := json.Unmarshal(b, &back); err != nil || *back.Seq != e.seq || back.Type != e.typ {
 			t.Fatalf("entry: %v %s", err, b)

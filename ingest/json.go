@@ -91,10 +91,24 @@ func (s *scanner) value() error {
 	}
 }
 
-// add appends a node that has none below it.
-func (s *scanner) add(n node) {
-	n.next = int32(len(s.nodes) + 1)
-	s.nodes = append(s.nodes, n)
+// add appends a node that has none below it, and gives it to be filled in. It
+// is written field by field: a whole one would be made elsewhere and read back
+// before its parts have arrived, which costs more than all the rest of a node.
+func (s *scanner) add(kind nodeKind) *node {
+	k := len(s.nodes)
+	if k == cap(s.nodes) {
+		s.nodes = append(s.nodes, node{})
+	}
+	s.nodes = s.nodes[:k+1]
+	n := &s.nodes[k]
+	n.kind, n.escaped, n.next, n.count = kind, false, int32(k+1), 0
+	return n
+}
+
+// addText appends the node of a string whose text is b[from:to].
+func (s *scanner) addText(from, to int) {
+	n := s.add(nodeString)
+	n.from, n.to = int32(from), int32(to)
 }
 
 func (s *scanner) word(w string, kind nodeKind) error {
@@ -102,7 +116,7 @@ func (s *scanner) word(w string, kind nodeKind) error {
 		return s.errorf("unexpected word")
 	}
 	s.i += len(w)
-	s.add(node{kind: kind})
+	s.add(kind)
 	return nil
 }
 
@@ -115,6 +129,11 @@ func (s *scanner) key() error {
 	if err := s.str(); err != nil {
 		return err
 	}
+	return s.colon()
+}
+
+// colon moves over the colon after a key, up to the value.
+func (s *scanner) colon() error {
 	if !s.at(':') {
 		if s.space(); !s.at(':') {
 			return s.errorf("expected ':'")
@@ -146,7 +165,7 @@ const fewKeys = 16
 
 func (s *scanner) object() error {
 	top := len(s.nodes)
-	s.add(node{kind: nodeObject})
+	s.add(nodeObject)
 	if err := s.enter(); err != nil {
 		return err
 	}
@@ -209,7 +228,7 @@ func (s *scanner) distinct(top int) error {
 
 func (s *scanner) array() error {
 	top := len(s.nodes)
-	s.add(node{kind: nodeArray})
+	s.add(nodeArray)
 	if err := s.enter(); err != nil {
 		return err
 	}
@@ -268,7 +287,7 @@ func (s *scanner) number() error {
 		if negative {
 			f = -f
 		}
-		s.add(node{kind: nodeNumber, num: f})
+		s.add(nodeNumber).num = f
 		return nil
 	}
 	f, err := strconv.ParseFloat(s.b[from:s.i], 64)
@@ -276,7 +295,7 @@ func (s *scanner) number() error {
 		s.i = from
 		return s.errorf("number out of range")
 	}
-	s.add(node{kind: nodeNumber, num: f})
+	s.add(nodeNumber).num = f
 	return nil
 }
 
@@ -319,6 +338,26 @@ func (s *scanner) integer(name string) (int64, error) {
 	return int64(m.value), nil
 }
 
+// plain reads a string of ASCII without escapes, of which it makes no node. ok
+// is false for anything else, of which it reads nothing.
+func (s *scanner) plain() (text string, ok bool) {
+	if !s.at('"') {
+		return "", false
+	}
+	rest := s.b[s.i+1:]
+	for i := range len(rest) {
+		c := rest[i]
+		if c == '"' {
+			s.i += i + 2
+			return rest[:i], true
+		}
+		if c < 0x20 || c == '\\' || c >= utf8.RuneSelf {
+			return "", false
+		}
+	}
+	return "", false
+}
+
 // str reads a string; the common one without escapes is only checked.
 func (s *scanner) str() error {
 	s.i++
@@ -331,7 +370,7 @@ func (s *scanner) str() error {
 				s.i = from
 				return s.errorf("bad UTF-8")
 			}
-			s.add(node{kind: nodeString, from: int32(from), to: int32(i)})
+			s.addText(from, i)
 			return nil
 		case c == '\\':
 			s.i = i
@@ -359,7 +398,8 @@ func (s *scanner) escaped(from int) error {
 			if !utf8.Valid(s.text[start:]) {
 				return s.errorf("bad UTF-8")
 			}
-			s.add(node{kind: nodeString, escaped: true, from: int32(start), to: int32(len(s.text))})
+			s.addText(start, len(s.text))
+			s.nodes[len(s.nodes)-1].escaped = true
 			return nil
 		case c < 0x20:
 			return s.errorf("control character in a string")

@@ -72,3 +72,27 @@ func TestNumbersReadLikeStrconv(t *testing.T) {
 		}
 	}
 }
+
+// TestTextsOfAnEvent holds how the event's own keys and strings are read, with
+// and without what the common ones are free of.
+func TestTextsOfAnEvent(t *testing.T) {
+	e, _ := scanWith([]byte(`{"\u0073eq" :1,"time":"2026-07-01T10:00:00\u005a","type" : "a\"b\\","f\u0077":"\u00e9é","device":"dé","data":{"\u0061":1}}`), 16)
+	if e.fault != "" || !e.hasSeq || e.seq != 1 || e.time != "2026-07-01T10:00:00Z" || e.typ != `a"b\` || e.fw != "éé" || e.device != "dé" {
+		t.Fatalf("read as %+v", e)
+	}
+	for line, want := range map[string]string{
+		`{"seq":1,"type":"a`:             "string without end",
+		`{"seq":1,"type":"a\`:            "string without end",
+		`{"seq`:                          "string without end",
+		"{\"seq\":1,\"type\":\"a\x1f\"}": "control character",
+		"{\"seq\":1,\"type\":\"a\xc3\"}": "bad UTF-8",
+		"{\"seq\":1,\"ty\xffpe\":\"a\"}": "bad UTF-8",
+		`{"seq":1,"type":"\q"}`:          "bad escape",
+		`{"seq":1,"type" "a"}`:           "expected ':'",
+		`{"seq":1,"\u0073eq":2}`:         `"seq" stands twice`,
+	} {
+		if e, _ := scanWith([]byte(line), 16); e.fault != CodeEventMalformed || !strings.Contains(e.detail, want) {
+			t.Errorf("%q: %s %q, want %q", line, e.fault, e.detail, want)
+		}
+	}
+}
