@@ -73,6 +73,7 @@ func (l *Ledger) commit() {
 			l.refuse(group, l.lose(fmt.Sprintf("writing group %d to %s", l.journal.last.number+1, segmentName(l.journal.segment.header.number)), err))
 			continue
 		}
+		l.spares.filled.Store(l.journal.offset * allFilled / l.journal.segment.size)
 		if l.spares.due(l.journal.offset, l.journal.segment.size) {
 			ask()
 		}
@@ -119,6 +120,7 @@ func clearing(group []*request) (who chan error) {
 
 // rotate goes on to the next segment, which was asked for a while ago.
 func (l *Ledger) rotate() error {
+	l.spares.hurry()
 	next := <-l.made
 	if next.err != nil {
 		return next.err

@@ -249,6 +249,7 @@ func (l *Ledger) Close() error {
 		return l.release()
 	}
 	l.inflight.Wait()
+	l.spares.hurry()
 	close(l.requests)
 	<-l.kept
 	l.flushers.Wait()

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"trustpack/internal/durable"
 )
@@ -50,6 +52,10 @@ type spares struct {
 	first int64 // length of the first segment
 	full  int64 // and of those that are not growing any more
 
+	// filled is how much of the segment in use is written, in millionths: all
+	// of it where somebody waits for the next.
+	filled atomic.Int64
+
 	mu     sync.Mutex
 	old    []uint64 // of full length
 	taking uint64   // the one being made anew
@@ -57,12 +63,20 @@ type spares struct {
 }
 
 func newSpares(fsys durable.FS, dir string, segmentBytes int64) *spares {
-	if segmentBytes == 0 {
-		return &spares{fsys: fsys, dir: dir, first: firstSegment, full: defaultSegment}
+	s := &spares{fsys: fsys, dir: dir, first: firstSegment, full: defaultSegment}
+	if segmentBytes != 0 {
+		s.first = (segmentBytes + sectorSize - 1) / sectorSize * sectorSize
+		s.full = s.first
 	}
-	segmentBytes = (segmentBytes + sectorSize - 1) / sectorSize * sectorSize
-	return &spares{fsys: fsys, dir: dir, first: segmentBytes, full: segmentBytes}
+	s.hurry()
+	return s
 }
+
+// hurry has the segment that is being made, or the next, made without pauses.
+func (s *spares) hurry() { s.filled.Store(allFilled) }
+
+// allFilled is what filled says of a segment that is used up.
+const allFilled = 1_000_000
 
 // after is the length of the segment after one of the given length.
 func (s *spares) after(size int64) int64 { return min(size*segmentGrowth, s.full) }
@@ -136,10 +150,7 @@ func (s *spares) prepare(path string, h segmentHeader, size int64, isNew bool) e
 		return err
 	}
 	if isNew {
-		zeros := make([]byte, min(size, 1<<20))
-		for at := int64(0); at < size && err == nil; at += int64(len(zeros)) {
-			_, err = f.WriteAt(zeros[:min(int64(len(zeros)), size-at)], at)
-		}
+		err = s.zero(f, size)
 	}
 	if err == nil {
 		_, err = f.WriteAt(append(h.encode(), make([]byte, sectorSize-segmentHeaderSize)...), 0)
@@ -148,6 +159,43 @@ func (s *spares) prepare(path string, h segmentHeader, size int64, isNew bool) e
 		err = f.Sync()
 	}
 	return errors.Join(err, f.Close())
+}
+
+const (
+	// zeroStep is how much of a new segment is written at a time, and
+	// zeroHurry how much where it may be wanted soon.
+	zeroStep  = 64 << 10
+	zeroHurry = 1 << 20
+
+	// zeroPause is for how long the disk is left alone after a step, in times
+	// that the step took.
+	zeroPause = 7
+)
+
+// zero fills a new segment. The committer's syncs wait for what is written
+// beside them, so it goes in small steps with long pauses, unless the committer
+// is so far with the segment before that this one may come too late.
+func (s *spares) zero(f durable.File, size int64) error {
+	zeros := make([]byte, min(size, zeroHurry))
+	for at := int64(0); at < size; {
+		began, step := time.Now(), int64(zeroStep)
+		hurry := at*allFilled < 2*s.filled.Load()*size
+		if hurry {
+			step = zeroHurry
+		}
+		step = min(step, size-at)
+		if _, err := f.WriteAt(zeros[:step], at); err != nil {
+			return err
+		}
+		if at += step; hurry || at == size {
+			continue // it is synced with the header
+		}
+		if err := f.Sync(); err != nil {
+			return err
+		}
+		time.Sleep(zeroPause * time.Since(began))
+	}
+	return nil
 }
 
 // release lets go of the segments below from, whose content the logs' own
