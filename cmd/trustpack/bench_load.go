@@ -65,7 +65,7 @@ func (l workload) drive(ctx context.Context, step func(worker int) error) (r ben
 			for n := 0; ctx.Err() == nil; n++ {
 				if l.rate > 0 {
 					last = began.Add(time.Duration(float64(n*l.workers+i) / l.rate * float64(time.Second)))
-					if !sleepUntil(ctx, last) {
+					if !sleepUntil(ctx, last, l.rate) {
 						return
 					}
 				}
@@ -128,12 +128,19 @@ func (l workload) profiled() (end func() error, err error) {
 	return func() error { pprof.StopCPUProfile(); return out.Close() }, nil
 }
 
-// napTime is how much of a wait is left to nap, which keeps a thread.
-const napTime = 1500 * time.Microsecond
+const (
+	napTime = 1500 * time.Microsecond // how much of a wait is left to nap
+	napRate = 5000                    // waits a second beyond which the threads that nap cost more than they give
+)
 
-// sleepUntil waits until t, and says false where ctx ended first.
-func sleepUntil(ctx context.Context, t time.Time) bool {
-	if wait := time.Until(t) - napTime; wait > 0 {
+// sleepUntil waits until t, one of rate such moments a second, and says false
+// where ctx ended first.
+func sleepUntil(ctx context.Context, t time.Time, rate float64) bool {
+	wait := time.Until(t)
+	if rate <= napRate {
+		wait -= napTime
+	}
+	if wait > 0 {
 		timer := time.NewTimer(wait)
 		defer timer.Stop()
 		select {
