@@ -173,13 +173,16 @@ const (
 )
 
 // zero fills a new segment. The committer's syncs wait for what is written
-// beside them, so it goes in small steps with long pauses, unless the committer
-// is so far with the segment before that this one may come too late.
+// beside them. So it goes in small steps with long pauses while there is time;
+// in larger ones, each synced so that no sync of the committer waits for more
+// than one, where the committer is so far with the segment before that this
+// one may come too late; and as fast as it can where the committer stands and
+// waits for it.
 func (s *spares) zero(f durable.File, size int64) error {
 	zeros := make([]byte, min(size, zeroHurry))
 	for at := int64(0); at < size; {
-		began, step := time.Now(), int64(zeroStep)
-		hurry := at*allFilled < 2*s.filled.Load()*size
+		began, step, filled := time.Now(), int64(zeroStep), s.filled.Load()
+		waitedFor, hurry := filled == allFilled, at*allFilled < 2*filled*size
 		if hurry {
 			step = zeroHurry
 		}
@@ -187,13 +190,15 @@ func (s *spares) zero(f durable.File, size int64) error {
 		if _, err := f.WriteAt(zeros[:step], at); err != nil {
 			return err
 		}
-		if at += step; hurry || at == size {
+		if at += step; waitedFor || at == size {
 			continue // it is synced with the header
 		}
 		if err := f.Sync(); err != nil {
 			return err
 		}
-		time.Sleep(zeroPause * time.Since(began))
+		if !hurry {
+			time.Sleep(zeroPause * time.Since(began))
+		}
 	}
 	return nil
 }
