@@ -45,6 +45,19 @@ type Excerpt struct {
 	Consistency []string      `json:"consistency,omitempty"` // base64 hashes, from Previous to Checkpoint
 	History     []HistoryStep `json:"history"`               // oldest first, after Previous, up to Checkpoint
 	Records     []RecordProof `json:"records,omitempty"`
+
+	// Tiles, where set, stands for Records: whole bundles of entries, for logs
+	// of which too many records are cited to prove each alone. It is not in
+	// the JSON, and Verify does not check it.
+	Tiles *Tiles `json:"-"`
+}
+
+// Tiles gives entry bundles of a log, and the tiles that prove them.
+type Tiles struct {
+	Bundles []int64 // numbers of the bundles cited, each of 256 entries but for the last of the log; sorted, distinct
+	// Read gives what c2sp.org/tlog-tiles has under a path, such as
+	// "tile/entries/x001/234.p/5", as Ledger.ReadTile does.
+	Read func(path string) ([]byte, error)
 }
 
 // Verify checks the excerpt under vkey: the signature and origin of each

@@ -2,6 +2,7 @@ package pack
 
 import (
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -21,6 +22,7 @@ type builder struct {
 	c       Content
 	files   []builtFile
 	records int64
+	logged  loggedEvidence
 	sum     *summer
 	copier  copier
 }
@@ -103,9 +105,15 @@ func gather(c Content, key PublicKey) (*builder, error) {
 	if len(c.Secret) < minSecret {
 		return nil, fmt.Errorf("the secret has %d bytes, want at least %d", len(c.Secret), minSecret)
 	}
-	b := &builder{c: c, sum: newSummer()}
+	b := &builder{c: c, sum: newSummer(), logged: loggedEvidence{logged: map[[32]byte]bool{}}}
+	for _, e := range c.Evidence {
+		if err := checkID(e.ID); err != nil {
+			return nil, fmt.Errorf("evidence %s (%s): %w", e.ID, e.Kind, err)
+		}
+		b.logged.logged[idBytes(e.ID)] = false
+	}
 	for _, step := range []func() error{
-		b.addControls, b.addEvidence, b.addExceptions, b.addCatalog, b.addExtra, b.addLogs,
+		b.addLogs, b.addControls, b.addEvidence, b.addExceptions, b.addCatalog, b.addExtra,
 		func() error { return b.addTrust(key) },
 		func() error {
 			return b.add(Line{Path: readmeName, MediaType: typeText, Kind: kindReadme}, readme(c, key))
@@ -254,6 +262,12 @@ func sign(packJSON []byte, packSHA256, identity string, s Signer) (map[string][]
 }
 
 var errNoID = errors.New("its ID is not 64 lower-case hex digits")
+
+// idBytes is an ID that checkID let through.
+func idBytes(id string) (out [32]byte) {
+	hex.Decode(out[:], []byte(id))
+	return out
+}
 
 func checkID(id string) error {
 	if !isHex(id, sha256.Size) {

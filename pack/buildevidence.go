@@ -55,14 +55,13 @@ func (b *builder) addEvidence() error {
 	if err != nil {
 		return err
 	}
-	logged := b.c.loggedEvidence()
 	controls := map[string]evidence.Control{}
 	for _, c := range b.c.Controls {
 		controls[c.ID] = c
 	}
 	references := map[string][]Reference{}
 	for _, e := range b.c.Evidence {
-		if len(logged) > 0 && !logged[e.ID] {
+		if b.logged.any && !b.logged.logged[idBytes(e.ID)] {
 			return fmt.Errorf("evidence %s (%s): no log excerpt holds its %s entry", e.ID, e.Kind, collectedEntry)
 		}
 		base, stage := strayDir, evidence.Stage("")
@@ -142,9 +141,6 @@ func (b *builder) addCollection(e evidence.Collected, base string, stage evidenc
 // record gives the record of e, which must have its ID, with the bytes by
 // their SHA-256 that the content holds itself.
 func (b *builder) record(e evidence.Collected) (evidence.Record, map[string]opener, error) {
-	if err := checkID(e.ID); err != nil {
-		return evidence.Record{}, nil, err
-	}
 	if b.c.Open != nil {
 		rec, err := b.openRecord(e)
 		return rec, nil, err

@@ -22,6 +22,7 @@ func rebuild(t testing.TB, c Content, s Signer, change func(*builder)) []byte {
 		t.Fatal(err)
 	}
 	change(b)
+	b.sort()
 	d, err := b.derive()
 	if err != nil {
 		t.Fatal(err)
@@ -81,6 +82,10 @@ func (b *builder) collection(t testing.TB, change func(*builtFile)) {
 // insert puts a file in its place.
 func (b *builder) insert(f builtFile) {
 	b.files = append(b.files, f)
+	b.sort()
+}
+
+func (b *builder) sort() {
 	slices.SortFunc(b.files, func(x, y builtFile) int { return strings.Compare(x.path, y.path) })
 }
 

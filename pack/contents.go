@@ -12,8 +12,8 @@ import (
 	"trustpack/evidence"
 )
 
-// maxRead bounds a file that is read whole rather than streamed.
-const maxRead = 256 << 20
+// maxRead bounds a record that is read whole to build a pack.
+const maxRead = defaultMaxRead
 
 // collection is one evidence.json of the manifest, with what stands beside it.
 type collection struct {
@@ -21,6 +21,8 @@ type collection struct {
 	dir        string
 	population bool
 	raws       int
+	read       bool // its record was
+	logged     bool // an entry of an evidence log says when it was made
 }
 
 // Contents is an opened pack. From Open, nothing in it has been verified; the
@@ -53,14 +55,21 @@ func (c *Contents) Paths() []string {
 	return out
 }
 
+// Has reports whether the archive has an entry of that name.
+func (c *Contents) Has(path string) bool {
+	_, ok := c.a.find(path)
+	return ok
+}
+
 // Read gives the content of a file of the manifest and demands that it has
 // the digest that the manifest gives.
 func (c *Contents) Read(path string) ([]byte, error) {
-	data, err := c.a.read(path, maxRead)
+	data, err := c.a.read(path, c.a.limits.MaxRead)
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", path, err)
 	}
-	if f := c.a.files[c.a.index[path]]; !f.listed || sha256.Sum256(data) != f.want {
+	i, _ := c.a.find(path)
+	if f := &c.a.files[i]; !f.listed || sha256.Sum256(data) != f.want {
 		return nil, fmt.Errorf("reading %s: it is not what the manifest says", path)
 	}
 	return data, nil
@@ -118,7 +127,7 @@ func (c *Contents) Findings() ([]evidence.Finding, error) {
 
 // Logs gives the heads of the pack's logs.
 func (c *Contents) Logs() ([]LogHead, error) {
-	if _, ok := c.a.index[logsName]; !ok {
+	if !c.Has(logsName) {
 		return nil, nil
 	}
 	data, err := c.Read(logsName)
@@ -154,8 +163,11 @@ func (c *Contents) Evidence() ([]evidence.Collected, error) {
 // Verify's work.
 func Open(r io.ReaderAt, size int64, limits Limits) (*Contents, error) {
 	v := newVerifier(r, size, VerifyOptions{Limits: limits})
-	if v.scan() && v.readRoot() {
-		v.readManifest()
+	if v.scan() {
+		v.checkHeaders()
+		if v.readRoot() {
+			v.readManifest()
+		}
 	}
 	if v.ioErr.err != nil {
 		return nil, fmt.Errorf("opening pack: %w", v.ioErr.err)

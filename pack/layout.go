@@ -57,11 +57,15 @@ func collectionDir(base string, c evidence.Collected) string {
 var recordPath = regexp.MustCompile(`^data/([1-5]-[a-z-]+/[^/]+/)?evidence/[^/]+/[^/]+/evidence\.json$`)
 
 // isRecord reports whether a path is that of a collection's evidence.json.
-func isRecord(path string) bool { return recordPath.MatchString(path) }
+func isRecord(path string) bool {
+	return strings.HasSuffix(path, "/"+recordFile) && recordPath.MatchString(path)
+}
 
 var controlPath = regexp.MustCompile(`^data/[1-5]-[a-z-]+/[^/]+/control\.json$`)
 
-func isControl(path string) bool { return controlPath.MatchString(path) }
+func isControl(path string) bool {
+	return strings.HasSuffix(path, "/"+controlFile) && controlPath.MatchString(path)
+}
 
 // logPath is the folder of a log's files.
 func logPath(origin string) string { return logDir + escapePath(origin) + "/" }

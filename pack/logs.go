@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 
@@ -24,6 +25,7 @@ const (
 	proofSuffix     = ".tlog-proof"
 	entriesDir      = "entries/"
 	entrySuffix     = ".entry"
+	tilesDir        = "tile/"
 
 	sampleExtension    = "sample=true"
 	simulatedExtension = "clock=simulated"
@@ -101,33 +103,34 @@ func parseLogHeads(data []byte) ([]LogHead, error) {
 }
 
 // collectedID gives the evidence ID that an entry of an evidence log records,
-// or "" where the entry records something else.
-func collectedID(entry []byte) string {
+// or false where the entry records something else.
+func collectedID(entry []byte) (id [32]byte, ok bool) {
 	var v struct {
 		Type string `json:"type"`
 		ID   string `json:"id"`
 	}
 	if json.Unmarshal(entry, &v) != nil || v.Type != collectedEntry || checkID(v.ID) != nil {
-		return ""
+		return id, false
 	}
-	return v.ID
+	return idBytes(v.ID), true
 }
 
-// loggedEvidence gives the evidence IDs whose entries are among the excerpts'
-// records.
-func (c Content) loggedEvidence() map[string]bool {
-	out := map[string]bool{}
-	for _, e := range c.Logs {
-		if !strings.HasSuffix(e.Origin, evidenceLogSuffix) {
-			continue
-		}
-		for _, r := range e.Records {
-			if id := collectedID(r.Entry); id != "" {
-				out[id] = true
-			}
-		}
+// loggedEvidence says of each collection whether its entry is among those
+// proved, and whether any collection's is.
+type loggedEvidence struct {
+	logged map[[32]byte]bool
+	any    bool
+}
+
+func (l *loggedEvidence) take(entry []byte) {
+	id, ok := collectedID(entry)
+	if !ok {
+		return
 	}
-	return out
+	l.any = true
+	if _, ok := l.logged[id]; ok {
+		l.logged[id] = true
+	}
 }
 
 // addLogs adds each excerpt, having verified it under the key it names.
@@ -148,7 +151,11 @@ func (b *builder) addLogs() error {
 		if sample, simulated := labels(head); sample && !b.c.Sample || simulated && b.c.Clock != evidence.ClockSimulated {
 			return fmt.Errorf("log %s: its checkpoint says %q, but the pack does not", e.Origin, head.Extensions)
 		}
-		if err := b.addLog(e); err != nil {
+		taking := func([]byte) {}
+		if strings.HasSuffix(e.Origin, evidenceLogSuffix) {
+			taking = b.logged.take
+		}
+		if err := b.addLog(e, head, taking); err != nil {
 			return fmt.Errorf("log %s: %w", e.Origin, err)
 		}
 		line, err := evidence.CanonicalJSON(heads[i])
@@ -163,7 +170,8 @@ func (b *builder) addLogs() error {
 	return b.add(Line{Path: logsName, MediaType: typeJSONL, Kind: kindLog}, lines)
 }
 
-func (b *builder) addLog(e ledger.Excerpt) error {
+// addLog adds the files of one log, and gives take each entry that they prove.
+func (b *builder) addLog(e ledger.Excerpt, head ledger.Checkpoint, take func([]byte)) error {
 	dir := logPath(e.Origin)
 	add := func(name, media string, body []byte) error {
 		return b.add(Line{Path: dir + name, MediaType: media, Kind: kindLog}, body)
@@ -200,6 +208,48 @@ func (b *builder) addLog(e ledger.Excerpt) error {
 			return err
 		}
 		if err := add(entriesDir+index+entrySuffix, typeBinary, r.Entry); err != nil {
+			return err
+		}
+		take(r.Entry)
+	}
+	return b.addTiles(e, head, take)
+}
+
+// addTiles adds the bundles of entries that the excerpt cites, and the tiles
+// that lead from the checkpoint's root to them, each checked as the verifier
+// will.
+func (b *builder) addTiles(e ledger.Excerpt, head ledger.Checkpoint, take func([]byte)) error {
+	if e.Tiles == nil {
+		return nil
+	}
+	if len(e.Records) > 0 {
+		return errors.New("it has both records and tiles: want one of them")
+	}
+	tiles, err := tilesFor(head.Size, e.Tiles.Bundles)
+	if err != nil {
+		return err
+	}
+	there := map[tile]bool{}
+	for _, t := range tiles {
+		there[t] = true
+	}
+	tree := newTileTree(head.Size, head.Root, func(t tile) ([]byte, error) { return e.Tiles.Read(t.name()) }, func(t tile) bool { return there[t] })
+	about := &Line{Kind: kindLog}
+	for _, t := range tiles {
+		data, err := e.Tiles.Read(t.name())
+		if err != nil {
+			return err
+		}
+		if err := tree.check(t, data, take); err != nil {
+			return fmt.Errorf("%s: %w", t.name(), err)
+		}
+		open := func() (io.ReadCloser, error) {
+			data, err := e.Tiles.Read(t.name())
+			return io.NopCloser(bytes.NewReader(data)), err
+		}
+		b.sum.Reset()
+		b.sum.Write(data)
+		if err := b.addSummed(builtFile{logPath(e.Origin) + t.name(), typeBinary, about, b.sum.sums(), open}); err != nil {
 			return err
 		}
 	}

@@ -45,7 +45,11 @@ func checkName(name string) error {
 const namePunctuation = "._@+=,~-"
 
 func isNameByte(c byte) bool {
-	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte(namePunctuation, c) >= 0
+	switch c {
+	case '.', '_', '@', '+', '=', ',', '~', '-':
+		return true
+	}
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
 }
 
 // isDevice reports whether Windows takes seg, whatever its extension, for a
@@ -161,23 +165,35 @@ func (s nameSet) add(name string) error {
 
 // area is the place of a name in the order of entries; see FORMAT.md.
 func area(name string) int {
-	for i, first := range archiveOrder() {
-		if name == first || strings.HasSuffix(first, "/") && strings.HasPrefix(name, first) {
-			return i
-		}
+	switch {
+	case strings.HasPrefix(name, dataDir):
+		return 8
+	case strings.HasPrefix(name, trustDir):
+		return 9
+	case strings.HasPrefix(name, signaturesDir):
+		return 2
 	}
-	return len(archiveOrder())
+	switch name {
+	case readmeName:
+		return 0
+	case packJSONName:
+		return 1
+	case manifestName:
+		return 3
+	case bagitName:
+		return 4
+	case bagInfoName:
+		return 5
+	case payloadManifestName:
+		return 6
+	case tagManifestName:
+		return 7
+	}
+	return noArea
 }
 
-// archiveOrder lists the areas of an archive; within a folder entries are
-// sorted byte-wise.
-func archiveOrder() []string {
-	return []string{
-		readmeName, packJSONName, signaturesDir, manifestName,
-		bagitName, bagInfoName, payloadManifestName, tagManifestName,
-		dataDir, trustDir,
-	}
-}
+// noArea is for names that the format does not know.
+const noArea = 10
 
 const (
 	readmeName          = "README.txt"

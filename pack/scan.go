@@ -9,17 +9,21 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
+	"strings"
 )
 
 // Limits bound what reading a pack may cost. Zero means the default.
 type Limits struct {
 	MaxEntries int   // default 1,000,000
 	MaxBytes   int64 // of the archive; default 64 GiB
+	MaxRead    int64 // of a file that is read whole (records, populations, bundles of log entries, JSON); default 256 MiB
 }
 
 const (
 	defaultMaxEntries = 1_000_000
 	defaultMaxBytes   = 64 << 30
+	defaultMaxRead    = 256 << 20
 )
 
 func (l Limits) orDefault() Limits {
@@ -29,28 +33,55 @@ func (l Limits) orDefault() Limits {
 	if l.MaxBytes <= 0 {
 		l.MaxBytes = defaultMaxBytes
 	}
+	if l.MaxRead <= 0 {
+		l.MaxRead = defaultMaxRead
+	}
 	return l
 }
 
 // file is an entry as the reader found it, with what the manifest says of it.
 type file struct {
 	entry
-	at       int64  // where its body begins
-	packed   int64  // bytes that the body takes
-	method   uint16 // anything but 0 (store) has failed already
-	listed   bool
-	want     [32]byte // SHA-256 by the manifest
-	wantSize int64
-	got      [32]byte // SHA-256 as read
+	at     int64    // where its body begins
+	packed int64    // bytes that the body takes
+	want   [32]byte // SHA-256 by the manifest
+	method uint16   // anything but 0 (store) has failed already
+	listed bool     // in the manifest
 }
 
 // archive is what scan found. Its files can be read for diagnosis even where
 // their headers are not what they must be.
 type archive struct {
-	r     io.ReaderAt
-	size  int64
-	files []file
-	index map[string]int // by name; the first of that name
+	r         io.ReaderAt
+	size      int64
+	dirOffset int64
+	limits    Limits
+	files     []file
+	sorted    bool           // files are in the format's order
+	names     map[string]int // by name, the first of that name; where they are not sorted
+}
+
+// find gives the place of an entry in files.
+func (a *archive) find(name string) (int, bool) {
+	if !a.sorted {
+		i, ok := a.names[name]
+		return i, ok
+	}
+	i, ok := slices.BinarySearchFunc(a.files, name, func(f file, name string) int { return compareNames(f.name, name) })
+	return i, ok
+}
+
+// arena keeps names together, with less memory than each alone takes.
+type arena struct{ b strings.Builder }
+
+func (a *arena) keep(p []byte) string {
+	if a.b.Cap()-a.b.Len() < len(p) {
+		a.b = strings.Builder{}
+		a.b.Grow(max(64<<10, len(p)))
+	}
+	at := a.b.Len()
+	a.b.Write(p)
+	return a.b.String()[at:]
 }
 
 // scanProblem is one thing that is wrong with the archive's structure.
@@ -61,8 +92,10 @@ type scanProblem struct {
 	actual   string
 }
 
-// scan reads the structure of the archive. It goes on after a problem where
-// there is something left to read; an error means that there is not.
+// scan reads the structure of the archive from its directory. It goes on after
+// a problem where there is something left to read; an error means that there
+// is not. The headers before the bodies are left to walk, but for those that
+// do not stand where they must.
 func scan(r io.ReaderAt, size int64, limits Limits, problem func(scanProblem)) (*archive, error) {
 	limits = limits.orDefault()
 	if size > limits.MaxBytes {
@@ -78,11 +111,11 @@ func scan(r io.ReaderAt, size int64, limits Limits, problem func(scanProblem)) (
 	if dirSize < count*centralHeaderSize {
 		return nil, fmt.Errorf("%d entries in a directory of %d bytes: it cannot hold them", count, dirSize)
 	}
-	a := &archive{r: r, size: size, index: make(map[string]int, count)}
+	a := &archive{r: r, size: size, dirOffset: dirOffset, limits: limits, files: make([]file, 0, count)}
 	if err := a.readDirectory(count, dirOffset, dirSize, problem); err != nil {
 		return nil, err
 	}
-	if err := a.checkBodies(dirOffset, limits, problem); err != nil {
+	if err := a.checkBodies(problem); err != nil {
 		return nil, err
 	}
 	a.checkNames(problem)
@@ -133,9 +166,10 @@ func (a *archive) readDirectory(count, offset, size int64, problem func(scanProb
 	in := bufio.NewReaderSize(io.NewSectionReader(a.r, offset, size), 64<<10)
 	le := binary.LittleEndian
 	var left = size
-	var buf []byte
+	var buf, want []byte
+	var names arena
 	for n := range count {
-		buf = append(buf[:0], make([]byte, centralHeaderSize)...)
+		buf = slices.Grow(buf[:0], centralHeaderSize)[:centralHeaderSize]
 		if _, err := io.ReadFull(in, buf); err != nil {
 			return fmt.Errorf("reading the archive's directory: entry %d of %d: %w", n+1, count, cutOff(err))
 		}
@@ -143,14 +177,14 @@ func (a *archive) readDirectory(count, offset, size int64, problem func(scanProb
 			return fmt.Errorf("reading the archive's directory: entry %d of %d is none", n+1, count)
 		}
 		nameLen, extraLen, commentLen := int(le.Uint16(buf[28:])), int(le.Uint16(buf[30:])), int(le.Uint16(buf[32:]))
-		buf = append(buf, make([]byte, nameLen+extraLen+commentLen)...)
+		buf = slices.Grow(buf, nameLen+extraLen+commentLen)[:centralHeaderSize+nameLen+extraLen+commentLen]
 		if _, err := io.ReadFull(in, buf[centralHeaderSize:]); err != nil {
 			return fmt.Errorf("reading the archive's directory: entry %d of %d: %w", n+1, count, cutOff(err))
 		}
 		left -= int64(len(buf))
 		f := file{
 			entry: entry{
-				name: string(buf[centralHeaderSize : centralHeaderSize+nameLen]),
+				name: names.keep(buf[centralHeaderSize : centralHeaderSize+nameLen]),
 				crc:  le.Uint32(buf[16:]), size: int64(le.Uint32(buf[24:])), offset: int64(le.Uint32(buf[42:])),
 			},
 			packed: int64(le.Uint32(buf[20:])), method: le.Uint16(buf[10:]),
@@ -160,13 +194,10 @@ func (a *archive) readDirectory(count, offset, size int64, problem func(scanProb
 				f.offset = int64(o)
 			}
 		}
-		if want := f.centralHeader(); !bytes.Equal(want, buf) {
+		if want = f.appendCentral(want[:0]); !bytes.Equal(want, buf) {
 			problem(scanProblem{checkLayout, f.name, "the one form a directory entry can have", describeHeader("directory entry", centralFields(), want, buf)})
 		}
 		a.files = append(a.files, f)
-		if _, ok := a.index[f.name]; !ok {
-			a.index[f.name] = len(a.files) - 1
-		}
 	}
 	if left != 0 {
 		return fmt.Errorf("reading the archive's directory: %d bytes are left after its %d entries", left, count)
@@ -174,53 +205,74 @@ func (a *archive) readDirectory(count, offset, size int64, problem func(scanProb
 	return nil
 }
 
-// checkBodies walks the entries in the directory's order and demands that
-// each begins where the one before it ended, and the directory where the last
-// ended.
-func (a *archive) checkBodies(dirOffset int64, limits Limits, problem func(scanProblem)) error {
+// checkBodies demands that each entry begins where the one before it ended,
+// and the directory where the last ended.
+func (a *archive) checkBodies(problem func(scanProblem)) error {
 	at, total := int64(0), int64(0)
 	for i := range a.files {
 		f := &a.files[i]
-		if f.offset != at {
-			problem(scanProblem{checkLayout, f.name, fmt.Sprintf("at byte %d, where the entry before it ends", at), fmt.Sprintf("at byte %d: a gap with something hidden, an overlap, or another order", f.offset)})
-		}
-		if f.offset+localHeaderSize > dirOffset {
+		if f.offset+localHeaderSize > a.dirOffset {
 			return fmt.Errorf("%q lies at byte %d, in or after the directory", f.name, f.offset)
 		}
-		got := make([]byte, min(localHeaderSize+int64(len(f.name)), dirOffset-f.offset))
-		if _, err := a.r.ReadAt(got, f.offset); err != nil {
-			return fmt.Errorf("reading the header of %q: %w", f.name, cutOff(err))
+		f.at = f.bodyOffset()
+		if f.offset != at {
+			problem(scanProblem{checkLayout, f.name, fmt.Sprintf("at byte %d, where the entry before it ends", at), fmt.Sprintf("at byte %d: a gap with something hidden, an overlap, or another order", f.offset)})
+			if err := a.readHeader(f); err != nil {
+				return err
+			}
 		}
-		if want := f.localHeader(); !bytes.Equal(want, got) {
-			problem(scanProblem{checkLayout, f.name, "a header that says what the directory says", describeHeader("header", localFields(), want, got)})
-		}
-		nameLen, extraLen := binary.LittleEndian.Uint16(got[26:]), binary.LittleEndian.Uint16(got[28:])
-		f.at = f.offset + localHeaderSize + int64(nameLen) + int64(extraLen)
 		at = f.at + f.packed
-		if at > dirOffset {
-			return fmt.Errorf("%q reaches to byte %d, past the directory at %d", f.name, at, dirOffset)
+		if at > a.dirOffset {
+			return fmt.Errorf("%q reaches to byte %d, past the directory at %d", f.name, at, a.dirOffset)
 		}
-		if total += max(f.size, f.packed); total > limits.MaxBytes || f.method == 0 && total > a.size && f.size > f.packed {
+		if total += max(f.size, f.packed); total > a.limits.MaxBytes || f.method == 0 && total > a.size && f.size > f.packed {
 			return fmt.Errorf("the entries hold more than the archive: %q and others overlap or unpack to %d bytes", f.name, total)
 		}
 	}
-	if at != dirOffset {
-		problem(scanProblem{checkLayout, "", fmt.Sprintf("directory at byte %d, where the last entry ends", at), fmt.Sprintf("directory at byte %d", dirOffset)})
+	if at != a.dirOffset {
+		problem(scanProblem{checkLayout, "", fmt.Sprintf("directory at byte %d, where the last entry ends", at), fmt.Sprintf("directory at byte %d", a.dirOffset)})
 	}
 	return nil
 }
 
+// readHeader finds the body of a file that does not stand where it must.
+func (a *archive) readHeader(f *file) error {
+	var got [localHeaderSize]byte
+	if _, err := a.r.ReadAt(got[:], f.offset); err != nil {
+		return fmt.Errorf("reading the header of %q: %w", f.name, cutOff(err))
+	}
+	f.at = f.offset + localHeaderSize + int64(binary.LittleEndian.Uint16(got[26:])) + int64(binary.LittleEndian.Uint16(got[28:]))
+	return nil
+}
+
 func (a *archive) checkNames(problem func(scanProblem)) {
-	set := newNameSet()
-	for i, f := range a.files {
-		if err := checkName(f.name); err != nil {
-			problem(scanProblem{checkNames, f.name, "a plain relative name", err.Error()})
+	a.sorted = true
+	twins := newTwins()
+	suspect := false
+	for i := range a.files {
+		name := a.files[i].name
+		if err := checkName(name); err != nil {
+			problem(scanProblem{checkNames, name, "a plain relative name", err.Error()})
 		}
+		suspect = twins.add(name) || suspect
+		if i > 0 && compareNames(a.files[i-1].name, name) >= 0 {
+			a.sorted = false
+			problem(scanProblem{checkNames, name, "entries in the format's order", fmt.Sprintf("it stands after %q", a.files[i-1].name)})
+		}
+	}
+	if !a.sorted {
+		a.names = make(map[string]int, len(a.files))
+		for i := len(a.files) - 1; i >= 0; i-- {
+			a.names[a.files[i].name] = i
+		}
+	}
+	if !suspect {
+		return
+	}
+	set := newNameSet()
+	for _, f := range a.files {
 		if err := set.add(f.name); err != nil {
 			problem(scanProblem{checkNames, f.name, "a name that no other entry has in any spelling", err.Error()})
-		}
-		if i > 0 && compareNames(a.files[i-1].name, f.name) >= 0 {
-			problem(scanProblem{checkNames, f.name, "entries in the format's order", fmt.Sprintf("it stands after %q", a.files[i-1].name)})
 		}
 	}
 }
@@ -240,21 +292,20 @@ func (a *archive) body(f *file) (io.Reader, error) {
 
 // read gives the content of a small file.
 func (a *archive) read(name string, limit int64) ([]byte, error) {
-	i, ok := a.index[name]
+	i, ok := a.find(name)
 	if !ok {
 		return nil, errors.New("it is missing")
 	}
 	f := &a.files[i]
-	if f.size > limit {
+	switch {
+	case f.size > limit:
 		return nil, fmt.Errorf("%d bytes, more than %d", f.size, limit)
+	case f.method != 0 || f.size != f.packed:
+		return nil, errors.New("it is compressed")
 	}
-	in, err := a.body(f)
-	if err != nil {
-		return nil, err
-	}
-	data, err := io.ReadAll(in)
-	if err != nil {
-		return nil, fmt.Errorf("reading it: %w", err)
+	data := make([]byte, f.size)
+	if n, err := a.r.ReadAt(data, f.at); n < len(data) {
+		return nil, fmt.Errorf("reading it: %w", cutOff(err))
 	}
 	return data, nil
 }

@@ -10,8 +10,11 @@ type treeBuilder struct {
 }
 
 // add takes the next leaf's data.
-func (t *treeBuilder) add(data []byte) {
-	h := tlog.RecordHash(data)
+func (t *treeBuilder) add(data []byte) { t.addHash(tlog.RecordHash(data)) }
+
+// addHash takes the next leaf's hash, or that of a subtree as large as those
+// before.
+func (t *treeBuilder) addHash(h tlog.Hash) {
 	for n := t.size; n&1 == 1; n >>= 1 {
 		last := len(t.peaks) - 1
 		h = tlog.NodeHash(t.peaks[last], h)

@@ -46,6 +46,12 @@ type verifier struct {
 
 	packSHA256    string
 	payload       payloadSums
+	manifest      *sums               // of manifest.jsonl, where it was read
+	tags          map[string][32]byte // SHA-256 of what is not payload
+	next          int                 // of the archive's files, the one that the manifest's next line should be of
+	collections   map[[32]byte]int    // by ID
+	logs          logBook
+	tiles         *openLog               // whose tiles were read last
 	sshKey        PublicKey              // under which the SSH signature holds; zero where it does not
 	signatures    []heldSignature        // by role and number
 	genTimes      map[string]time.Time   // of verified timestamps, by the name of the bundle beside
@@ -77,6 +83,7 @@ func newVerifier(r io.ReaderAt, size int64, o VerifyOptions) *verifier {
 		o.Now = time.Now()
 	}
 	return &verifier{
+		tags: map[string][32]byte{}, collections: map[[32]byte]int{},
 		now: o.Now, genTimes: map[string]time.Time{},
 		o: o, r: watch, size: size, ioErr: watch, res: newResults(), report: Report{Pack: clean(o.Name)},
 		signedBy: map[string][]PublicKey{}, logKeys: map[string]string{}, c: Contents{stages: map[evidence.Stage]Totals{}},
@@ -84,8 +91,17 @@ func newVerifier(r io.ReaderAt, size int64, o VerifyOptions) *verifier {
 }
 
 // Verify checks the pack in r, of size bytes, against the anchors in o. It
-// reports every failure that it can reach, reads each file in a stream, and
-// believes nothing that the pack says of itself.
+// reports every failure that it can reach, and believes nothing that the pack
+// says of itself.
+//
+// It reads the archive once from its beginning to its end, in a stream, after
+// the directory and manifest.jsonl. Read once more are only pack.json, the
+// signatures, controls, findings and references, the list of exceptions, a
+// log's checkpoints, histories, tiles of hashes and single entries, and whatever
+// the hooks of o ask for: populations and records, where controls are applied
+// again. Memory grows with the number of files (about 100 bytes each, and their
+// names), not with their sizes; a file that must be parsed whole is in memory
+// while it is.
 func Verify(r io.ReaderAt, size int64, o VerifyOptions) Report {
 	return newVerifier(r, size, o).run()
 }
@@ -97,11 +113,14 @@ func (v *verifier) run() Report {
 		v.judgeSignatures()
 		v.checkRoles(haveRoot)
 		haveManifest := haveRoot && v.readManifest()
-		v.hashFiles(haveManifest)
+		if haveManifest {
+			v.openLogs()
+		}
+		v.readFiles(haveManifest)
 		if haveManifest {
 			v.checkBagit()
-			v.checkLogs()
-			v.checkEvidence()
+			v.concludeLogs()
+			v.concludeEvidence()
 			v.checkFindings()
 			v.checkSamples()
 			v.checkAgain()

@@ -2,7 +2,6 @@ package pack
 
 import (
 	"bytes"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -12,22 +11,45 @@ import (
 	"trustpack/evidence"
 )
 
-// checkEvidence checks each collection: that its record is the one it is
-// named after, that population and raw replies are those of the record, and
-// that it belongs in this pack.
-func (v *verifier) checkEvidence() {
+// readRecord checks a collection by its record: that it is the one it is named
+// after, that population and raw replies are those of the record, and that it
+// belongs in this pack.
+func (v *verifier) readRecord(f *file, data []byte, err error) {
+	at, ok := v.collections[f.want]
+	if !ok || v.c.collections[at].line.Path != f.name {
+		if at, ok = v.collectionAt(f.name); !ok {
+			return
+		}
+	}
+	c := &v.c.collections[at]
+	c.read = true
+	var rec evidence.Record
+	if err == nil {
+		err = json.Unmarshal(data, &rec)
+	}
+	if err != nil {
+		v.res.fail(checkEvidenceID, c.line.Path, "a record of collected evidence", err.Error())
+		return
+	}
+	v.checkRecord(*c, rec)
+	if err := checkPeriod(rec.Evidence, v.c.root.Period); err != nil {
+		v.res.fail(checkWindow, c.line.Path, "evidence of the pack's period", err.Error())
+	}
+	if err := checkOrigin(rec.Provenance, v.c.root.Sample, v.c.root.Clock); err != nil {
+		v.res.fail(checkLabels, c.line.Path, "a pack that says what its evidence says", err.Error())
+	}
+}
+
+// collectionAt finds a collection by the path of its record.
+func (v *verifier) collectionAt(path string) (int, bool) {
+	return slices.BinarySearchFunc(v.c.collections, path, func(c collection, path string) int { return strings.Compare(c.line.Path, path) })
+}
+
+// concludeEvidence names the collections that were not reached.
+func (v *verifier) concludeEvidence() {
 	for _, c := range v.c.collections {
-		var rec evidence.Record
-		if err := v.c.readJSON(c.line.Path, &rec); err != nil {
-			v.res.fail(checkEvidenceID, c.line.Path, "a record of collected evidence", err.Error())
-			continue
-		}
-		v.checkRecord(c, rec)
-		if err := checkPeriod(rec.Evidence, v.c.root.Period); err != nil {
-			v.res.fail(checkWindow, c.line.Path, "evidence of the pack's period", err.Error())
-		}
-		if err := checkOrigin(rec.Provenance, v.c.root.Sample, v.c.root.Clock); err != nil {
-			v.res.fail(checkLabels, c.line.Path, "a pack that says what its evidence says", err.Error())
+		if !c.read {
+			v.res.fail(checkEvidenceID, c.line.Path, "a record of collected evidence", "it is missing")
 		}
 	}
 	v.res.pass(checkEvidenceID, fmt.Sprintf("%d collections", len(v.c.collections)))
@@ -66,13 +88,13 @@ func (v *verifier) checkRecord(c collection, rec evidence.Record) {
 // checkBeside demands that the manifest gives a file the digest that its
 // record gives; size -1 is any.
 func (v *verifier) checkBeside(path, sha256 string, size int64) {
-	i, ok := v.c.a.index[path]
+	i, ok := v.c.a.find(path)
 	if !ok {
 		v.res.fail(checkEvidenceID, path, "the file that the record names", "it is missing")
 		return
 	}
-	f := v.c.a.files[i]
-	if got := hex.EncodeToString(f.want[:]); got != sha256 || size >= 0 && f.wantSize != size {
+	f := &v.c.a.files[i]
+	if got := hex32(f.want); got != sha256 || size >= 0 && f.size != size {
 		v.res.fail(checkEvidenceID, path, "SHA-256 "+sha256+", as the record says", "SHA-256 "+got)
 	}
 }
@@ -80,10 +102,6 @@ func (v *verifier) checkBeside(path, sha256 string, size int64) {
 // checkFindings checks that controls, findings and references fit each other
 // and the evidence, and that the list of exceptions is that of the findings.
 func (v *verifier) checkFindings() {
-	records := map[string]string{}
-	for _, c := range v.c.collections {
-		records[c.line.SHA256] = c.line.Path
-	}
 	exceptions := []ListedException{}
 	for _, path := range v.c.controls {
 		dir := strings.TrimSuffix(path, controlFile)
@@ -102,7 +120,7 @@ func (v *verifier) checkFindings() {
 			v.res.fail(checkFindings, path, "the control of its folder", fmt.Sprintf("%s of stage %q", control.ID, control.Stage))
 		}
 		for _, r := range references {
-			if records[r.ID] != r.Path {
+			if v.pathOf(r.ID) != r.Path {
 				v.res.fail(checkFindings, dir+referencesFile, "references to collections of the pack", fmt.Sprintf("%s at %s is none", r.ID, r.Path))
 			}
 		}
@@ -121,6 +139,18 @@ func (v *verifier) checkFindings() {
 		v.res.fail(checkExceptions, exceptionsName, "the exceptions of all findings", "a list that differs from them")
 	}
 	v.res.pass(checkExceptions, fmt.Sprintf("%d exceptions", len(exceptions)))
+}
+
+// pathOf gives the path of the record with this ID; empty where there is none.
+func (v *verifier) pathOf(id string) string {
+	if checkID(id) != nil {
+		return ""
+	}
+	at, ok := v.collections[idBytes(id)]
+	if !ok {
+		return ""
+	}
+	return v.c.collections[at].line.Path
 }
 
 func (v *verifier) checkFinding(dir string, control evidence.Control, f evidence.Finding, references []Reference) {

@@ -3,10 +3,11 @@ package pack
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"hash"
-	"hash/crc32"
 	"io"
+	"slices"
 	"strings"
 
 	"trustpack/evidence"
@@ -23,12 +24,12 @@ type payloadSums struct {
 // readManifest reads manifest.jsonl once: rebuilds the tree, ties each line to
 // its file, and notes what later checks need.
 func (v *verifier) readManifest() bool {
-	i, ok := v.c.a.index[manifestName]
+	i, ok := v.c.a.find(manifestName)
 	if !ok {
 		v.res.fail(checkManifest, manifestName, "the list of files", "it is missing")
 		return false
 	}
-	in, err := v.c.a.body(&v.c.a.files[i])
+	body, err := v.c.a.body(&v.c.a.files[i])
 	if err != nil {
 		v.res.fail(checkManifest, manifestName, "", err.Error())
 		return false
@@ -37,6 +38,8 @@ func (v *verifier) readManifest() bool {
 	var totals Totals
 	whole := true
 	v.payload = payloadSums{sum: sha256.New()}
+	sum := newSummer()
+	in := io.TeeReader(body, sum)
 	err = readManifest(in, func(n int, raw []byte, l Line, err error) {
 		tree.add(raw)
 		if err != nil {
@@ -50,6 +53,10 @@ func (v *verifier) readManifest() bool {
 	if err != nil {
 		whole = false
 		v.res.fail(checkManifest, manifestName, "one strict JSON line for each file, sorted by path", err.Error())
+	}
+	if _, err := io.Copy(io.Discard, in); err == nil { // what is left where reading ended early
+		got := sum.sums()
+		v.manifest = &got
 	}
 	root := v.c.root
 	if got := hex32(tree.root()); got != root.Tree.Root || tree.size != root.Tree.Size {
@@ -78,7 +85,8 @@ func (v *verifier) takeLine(l Line, totals *Totals) {
 	case isRecord(l.Path):
 		totals.Evidence++
 		stage.Evidence++
-		v.c.collections = append(v.c.collections, collection{line: l, dir: strings.TrimSuffix(l.Path, recordFile)})
+		v.collections[idBytes(l.SHA256)] = len(v.c.collections)
+		v.c.collections = append(v.c.collections, collection{line: v.compact(l), dir: strings.TrimSuffix(l.Path, recordFile)})
 	case isControl(l.Path):
 		totals.Controls++
 		stage.Controls++
@@ -91,14 +99,55 @@ func (v *verifier) takeLine(l Line, totals *Totals) {
 	if len(l.DerivedFrom) > 0 && l.Path != exceptionsName {
 		v.c.derived = append(v.c.derived, l)
 	}
-	i, ok := v.c.a.index[l.Path]
-	if !ok {
+	f := v.fileOf(l.Path)
+	if f == nil {
 		v.res.fail(checkSet, l.Path, "the file that the manifest lists", "it is missing")
 		return
 	}
-	f := &v.c.a.files[i]
-	f.listed, f.wantSize = true, l.Size
-	hex.Decode(f.want[:], []byte(l.SHA256)) // parseLine has seen that it is 64 hex digits
+	f.listed, f.want = true, idBytes(l.SHA256)
+	if f.size != l.Size {
+		v.res.fail(checkDigest, l.Path, fmt.Sprintf("%d bytes", l.Size), fmt.Sprintf("%d bytes", f.size))
+	}
+}
+
+// fileOf finds the entry of a line; most follow the one before.
+func (v *verifier) fileOf(path string) *file {
+	files := v.c.a.files
+	if v.next < len(files) && files[v.next].name == path {
+		v.next++
+		return &files[v.next-1]
+	}
+	i, ok := v.c.a.find(path)
+	if !ok {
+		return nil
+	}
+	v.next = i + 1
+	return &files[i]
+}
+
+// compact is the line of a record with what the archive's table or another
+// line holds already in memory once.
+func (v *verifier) compact(l Line) Line {
+	if i, ok := v.c.a.find(l.Path); ok {
+		l.Path = v.c.a.files[i].name
+	}
+	if l.Provenance == l.SHA256 {
+		l.Provenance = l.SHA256 // one text for both
+	}
+	if n := len(v.c.collections); n > 0 {
+		last := v.c.collections[n-1].line
+		if slices.Equal(last.Controls, l.Controls) {
+			l.Controls = last.Controls
+		}
+		if last.Kind == l.Kind {
+			l.Kind = last.Kind
+		}
+		if last.Stage == l.Stage {
+			l.Stage = last.Stage
+		}
+	}
+	l.Salt, l.MediaType, l.DerivedFrom = "", "", nil
+	return l
 }
 
 // takeBeside ties a file of a collection to the record that comes before it,
@@ -137,32 +186,33 @@ func sameTime(a, b Line) bool {
 	return a.CollectedAt.Equal(*b.CollectedAt) && a.Window.From.Equal(b.Window.From) && a.Window.To.Equal(b.Window.To)
 }
 
-// hashFiles reads every file of the archive once, in order, and holds it to
-// its CRC-32 and the manifest.
-func (v *verifier) hashFiles(haveManifest bool) {
-	sum, crc := sha256.New(), crc32.NewIEEE()
-	both := io.MultiWriter(sum, crc)
-	buf := make([]byte, 256<<10)
+// readFiles reads every file of the archive once, in order: its header, its
+// CRC-32 and SHA-256, and what records of collections and logs say.
+func (v *verifier) readFiles(haveManifest bool) {
+	k := v.c.a.walk()
+	problem := func(p scanProblem) { v.res.fail(p.check, p.path, p.expected, p.actual) }
 	var total int64
 	for i := range v.c.a.files {
 		f := &v.c.a.files[i]
-		in, err := v.c.a.body(f)
-		var n int64
-		if err == nil {
-			sum.Reset()
-			crc.Reset()
-			n, err = io.CopyBuffer(both, in, buf)
-		}
+		k.checkHeader(f, problem)
+		part := v.partOf(f, haveManifest)
+		got, data, err := v.sumUp(k, f, part != noPart)
 		if err != nil {
 			v.res.fail(checkLayout, f.name, "a stored file", err.Error())
+		} else {
+			total += got.size
+			if got.size != f.size || got.crc != f.crc {
+				v.res.fail(checkLayout, f.name, fmt.Sprintf("%d bytes with CRC-32 %08x", f.size, f.crc), fmt.Sprintf("%d bytes with CRC-32 %08x", got.size, got.crc))
+			}
+			v.checkFile(f, got, haveManifest)
+		}
+		if part == noPart {
 			continue
 		}
-		total += n
-		sum.Sum(f.got[:0])
-		if n != f.size || crc.Sum32() != f.crc {
-			v.res.fail(checkLayout, f.name, fmt.Sprintf("%d bytes with CRC-32 %08x", f.size, f.crc), fmt.Sprintf("%d bytes with CRC-32 %08x", n, crc.Sum32()))
+		if err == nil {
+			err = asListed(f, got, data)
 		}
-		v.checkFile(f, n, haveManifest)
+		v.readPart(part, f, data, err)
 	}
 	v.res.pass(checkLayout, fmt.Sprintf("%d entries, %d bytes", len(v.c.a.files), v.size))
 	if haveManifest {
@@ -171,11 +221,74 @@ func (v *verifier) hashFiles(haveManifest bool) {
 	}
 }
 
-func (v *verifier) checkFile(f *file, n int64, haveManifest bool) {
+// part is what a file is to a check that needs its bytes.
+type part int
+
+const (
+	noPart part = iota
+	recordPart
+	logPart
+)
+
+// partOf says who needs the bytes of a file.
+func (v *verifier) partOf(f *file, haveManifest bool) part {
+	switch {
+	case !haveManifest || !f.listed:
+		return noPart
+	case strings.HasPrefix(f.name, logDir):
+		return logPart
+	case isRecord(f.name):
+		return recordPart
+	}
+	return noPart
+}
+
+func (v *verifier) readPart(p part, f *file, data []byte, err error) {
+	switch p {
+	case recordPart:
+		v.readRecord(f, data, err)
+	case logPart:
+		if l, rest := v.logOf(f.name); l != nil {
+			l.readFile(f, rest, data, err)
+		}
+	}
+}
+
+// checkHeaders reads the header of each file, where nothing more is read.
+func (v *verifier) checkHeaders() {
+	k := v.c.a.walk()
+	for i := range v.c.a.files {
+		k.checkHeader(&v.c.a.files[i], func(p scanProblem) { v.res.fail(p.check, p.path, p.expected, p.actual) })
+	}
+}
+
+// sumUp reads a body, but that of the manifest, which has been read.
+func (v *verifier) sumUp(k *walker, f *file, keep bool) (sums, []byte, error) {
+	if f.name == manifestName && v.manifest != nil {
+		return *v.manifest, nil, nil
+	}
+	return k.body(f, keep, v.c.a.limits.MaxRead)
+}
+
+// asListed says why the bytes of a file cannot be gone by.
+func asListed(f *file, got sums, data []byte) error {
+	switch {
+	case got.sha256 != f.want:
+		return errors.New("it is not what the manifest says")
+	case int64(len(data)) != f.size:
+		return fmt.Errorf("%d bytes, more than is read whole", f.size)
+	}
+	return nil
+}
+
+func (v *verifier) checkFile(f *file, got sums, haveManifest bool) {
+	if inTagManifest(f.name) || strings.HasPrefix(f.name, signaturesDir) || f.name == tagManifestName {
+		v.tags[f.name] = got.sha256
+	}
 	switch {
 	case f.listed:
-		if f.got != f.want || n != f.wantSize {
-			v.res.fail(checkDigest, f.name, fmt.Sprintf("SHA-256 %s, %d bytes", hex32(f.want), f.wantSize), fmt.Sprintf("SHA-256 %s, %d bytes", hex32(f.got), n))
+		if got.sha256 != f.want {
+			v.res.fail(checkDigest, f.name, "SHA-256 "+hex32(f.want), "SHA-256 "+hex32(got.sha256))
 		}
 	case inManifest(f.name):
 		if haveManifest {
@@ -185,7 +298,7 @@ func (v *verifier) checkFile(f *file, n int64, haveManifest bool) {
 		if !isSignature(f.name) {
 			v.res.fail(checkSet, f.name, "only signatures named as the format says", "another file")
 		}
-	case area(f.name) == len(archiveOrder()):
+	case area(f.name) == noArea:
 		v.res.fail(checkSet, f.name, "only files that the format knows", "another file")
 	}
 }
@@ -198,19 +311,19 @@ func (v *verifier) checkBagit() {
 		payloadManifestName: hex.EncodeToString(v.payload.sum.Sum(nil)),
 	}
 	tags := map[string]string{}
-	for _, f := range v.c.a.files {
-		if inTagManifest(f.name) {
-			tags[f.name] = hex32(f.got)
+	for name, sum := range v.tags {
+		if inTagManifest(name) {
+			tags[name] = hex32(sum)
 		}
 	}
 	want[tagManifestName] = evidence.SHA256Hex(tagManifest(tags))
 	for _, name := range []string{bagitName, bagInfoName, payloadManifestName, tagManifestName} {
-		i, ok := v.c.a.index[name]
+		sum, ok := v.tags[name]
 		if !ok {
 			v.res.fail(checkBagit, name, "the BagIt file", "it is missing")
 			continue
 		}
-		if got := hex32(v.c.a.files[i].got); got != want[name] {
+		if got := hex32(sum); got != want[name] {
 			v.res.fail(checkBagit, name, "what the manifest and pack.json give, SHA-256 "+want[name], "SHA-256 "+got)
 		}
 	}

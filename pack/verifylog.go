@@ -16,35 +16,50 @@ import (
 	"trustpack/ledger"
 )
 
-// checkLogs checks each log's checkpoints, consistency and proofs. The
-// checkpoints' signatures are checked only under keys that were given: one
-// from inside the pack proves nothing. The mathematics is checked in any case,
-// against roots that the vendor's signature covers.
-func (v *verifier) checkLogs() {
+// logBook is the logs of a pack while they are checked.
+type logBook struct {
+	open      []*openLog
+	byDir     map[string]*openLog
+	heads     int
+	anchored  int // under keys that were given
+	steps     int // of growth
+	collected int // entries of collections that are proved
+}
+
+// openLogs checks each log's checkpoints and consistency. The checkpoints'
+// signatures are checked only under keys that were given: one from inside the
+// pack proves nothing. The mathematics is checked in any case, against roots
+// that the vendor's signature covers.
+func (v *verifier) openLogs() {
 	heads := v.readLogHeads()
 	seen := map[string]bool{}
-	anchored, consistent, included := 0, 0, 0
-	logged := map[string]bool{}
+	v.logs = logBook{byDir: map[string]*openLog{}, heads: len(heads)}
 	for _, h := range heads {
 		seen[h.Origin] = true
-		l := openLog{v: v, head: h, dir: logPath(h.Origin), vkey: v.logKeys[h.Origin]}
+		l := &openLog{v: v, head: h, dir: logPath(h.Origin), vkey: v.logKeys[h.Origin]}
 		if !l.readHead() {
 			continue
 		}
+		v.logs.open, v.logs.byDir[l.dir] = append(v.logs.open, l), l
 		if l.vkey != "" {
-			anchored++
+			v.logs.anchored++
 		} else {
 			v.res.skip(checkCheckpoint, l.dir+checkpointFile, "no key of this log was given (--log-key): its size and root rest on the vendor's signature alone")
 		}
-		consistent += l.checkHistory()
-		included += l.checkRecords(logged)
+		v.logs.steps += l.checkHistory()
 	}
 	for _, origin := range slices.Sorted(maps.Keys(v.logKeys)) {
 		if !seen[origin] {
 			v.res.fail(checkCheckpoint, logPath(origin), "the log "+origin+", for which a key was given", "the pack has no such log")
 		}
 	}
-	if len(heads) == 0 {
+}
+
+// concludeLogs says what the logs' checks came to, once every file has been
+// read.
+func (v *verifier) concludeLogs() {
+	book := &v.logs
+	if book.heads == 0 {
 		for _, id := range []string{checkCheckpoint, checkConsistency, checkInclusion} {
 			if len(v.res.failures[id]) == 0 {
 				v.res.skip(id, "", "the pack carries no log")
@@ -52,17 +67,35 @@ func (v *verifier) checkLogs() {
 		}
 		return
 	}
-	if anchored > 0 {
-		v.res.pass(checkCheckpoint, fmt.Sprintf("%d signed by the keys given", anchored))
+	if book.anchored > 0 {
+		v.res.pass(checkCheckpoint, fmt.Sprintf("%d signed by the keys given", book.anchored))
 	}
-	v.res.pass(checkConsistency, fmt.Sprintf("%d logs, %d steps", len(heads), consistent))
-	v.checkLogged(logged, included)
+	v.res.pass(checkConsistency, fmt.Sprintf("%d logs, %d steps", book.heads, book.steps))
+	included := 0
+	for _, l := range book.open {
+		included += l.included
+		if l.singles && l.tiled {
+			v.res.fail(checkInclusion, l.dir, "proofs and entries, or tiles instead of them", "both")
+		}
+	}
+	v.checkLogged(included)
+}
+
+// logOf finds the log in whose folder a file stands, the longest where one is
+// in another's, and the rest of its name.
+func (v *verifier) logOf(path string) (*openLog, string) {
+	for at := strings.LastIndexByte(path, '/'); at > len(logDir); at = strings.LastIndexByte(path[:at], '/') {
+		if l, ok := v.logs.byDir[path[:at+1]]; ok {
+			return l, path[at+1:]
+		}
+	}
+	return nil, ""
 }
 
 // readLogHeads reads data/log/logs.jsonl and holds it to pack.json.
 func (v *verifier) readLogHeads() []LogHead {
 	want := len(v.c.root.Logs) + v.c.root.LogsOmitted
-	if _, ok := v.c.a.index[logsName]; !ok {
+	if !v.c.Has(logsName) {
 		if want > 0 {
 			v.res.fail(checkCheckpoint, logsName, fmt.Sprintf("the %d logs of pack.json", want), "it is missing")
 		}
@@ -93,6 +126,10 @@ type openLog struct {
 	note       []byte
 	checkpoint ledger.Checkpoint
 	previous   ledger.Checkpoint // of size 0 where the pack begins with the log
+
+	singles, tiled bool // has proofs of single entries; has tiles
+	tiles          *tileTree
+	included       int // entries that were proved
 }
 
 // open reads a checkpoint, under the log's key where one was given.
@@ -122,7 +159,7 @@ func (l *openLog) readHead() bool {
 	}
 	l.previous = ledger.Checkpoint{Origin: l.head.Origin, Root: (&treeBuilder{}).root()}
 	var previous *ledger.Checkpoint
-	if _, ok := l.v.c.a.index[l.dir+previousFile]; ok {
+	if l.v.c.Has(l.dir + previousFile) {
 		note, err := l.v.c.Read(l.dir + previousFile)
 		if err != nil {
 			return fail(previousFile, err)
@@ -193,80 +230,116 @@ func checkStep(older, newer ledger.Checkpoint, proof []string) error {
 	return ledger.CheckConsistency(older, newer, tlog.TreeProof(hashes))
 }
 
-// checkRecords checks the inclusion of each cited entry, notes the evidence
-// that those of an evidence log record, and counts them.
-func (l *openLog) checkRecords(logged map[string]bool) int {
-	n := 0
-	proofs := l.dir + proofsDir
-	for _, f := range l.v.c.a.files {
-		name, ok := strings.CutPrefix(f.name, proofs)
-		if !ok {
-			if rest, ok := strings.CutPrefix(f.name, l.dir+entriesDir); ok {
-				if _, ok := l.v.c.a.index[proofs+strings.TrimSuffix(rest, entrySuffix)+proofSuffix]; !ok {
-					l.v.res.fail(checkInclusion, f.name, "a proof of the entry", "there is none")
-				}
-			}
-			continue
+// readFile checks a file that proves entries; rest is its name in the log's
+// folder. err says why its bytes cannot be gone by.
+func (l *openLog) readFile(f *file, rest string, data []byte, err error) {
+	fail := func(expected string, err error) { l.v.res.fail(checkInclusion, f.name, expected, err.Error()) }
+	switch {
+	case strings.HasPrefix(rest, entriesDir):
+		l.singles = true
+		name := strings.TrimSuffix(strings.TrimPrefix(rest, entriesDir), entrySuffix)
+		if !l.v.c.Has(l.dir + proofsDir + name + proofSuffix) {
+			fail("a proof of the entry", errors.New("there is none"))
 		}
-		n++
-		entry, err := l.checkProof(f.name, name)
+	case strings.HasPrefix(rest, proofsDir):
+		l.singles = true
+		if err == nil {
+			err = l.checkProof(strings.TrimPrefix(rest, proofsDir), data)
+		}
 		if err != nil {
-			l.v.res.fail(checkInclusion, f.name, "a proof that the entry is in "+l.head.Origin, err.Error())
-			continue
+			fail("a proof that the entry is in "+l.head.Origin, err)
 		}
-		if id := collectedID(entry); id != "" && strings.HasSuffix(l.head.Origin, evidenceLogSuffix) {
-			logged[id] = true
+	case strings.HasPrefix(rest, tilesDir):
+		l.tiled = true
+		if err == nil {
+			err = l.checkTile(rest, data)
+		}
+		if err != nil {
+			fail("a tile or bundle that is proved to be of "+l.head.Origin, err)
 		}
 	}
-	return n
 }
 
-func (l *openLog) checkProof(path, name string) ([]byte, error) {
+// take counts a proved entry and notes the collection that it records.
+func (l *openLog) take(entry []byte) {
+	l.included++
+	if !strings.HasSuffix(l.head.Origin, evidenceLogSuffix) {
+		return
+	}
+	id, ok := collectedID(entry)
+	if !ok {
+		return
+	}
+	l.v.logs.collected++
+	if at, ok := l.v.collections[id]; ok {
+		l.v.c.collections[at].logged = true
+	}
+}
+
+func (l *openLog) checkProof(name string, text []byte) error {
 	index, err := strconv.ParseInt(strings.TrimSuffix(name, proofSuffix), 10, 64)
 	if err != nil || strconv.FormatInt(index, 10)+proofSuffix != name {
-		return nil, errors.New("its name is not <index>" + proofSuffix)
-	}
-	text, err := l.v.c.Read(path)
-	if err != nil {
-		return nil, err
+		return errors.New("its name is not <index>" + proofSuffix)
 	}
 	entry, err := l.v.c.Read(l.dir + entriesDir + strconv.FormatInt(index, 10) + entrySuffix)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	p, err := ledger.ParseProof(text)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if p.Index != index {
-		return nil, fmt.Errorf("it is for index %d", p.Index)
+		return fmt.Errorf("it is for index %d", p.Index)
 	}
 	if !bytes.Equal(p.Checkpoint, l.note) {
-		return nil, errors.New("it carries another checkpoint than the pack's")
+		return errors.New("it carries another checkpoint than the pack's")
 	}
 	if index >= l.checkpoint.Size {
-		return nil, fmt.Errorf("the log has %d entries", l.checkpoint.Size)
+		return fmt.Errorf("the log has %d entries", l.checkpoint.Size)
 	}
 	if err := tlog.CheckRecord(p.Hashes, l.checkpoint.Size, l.checkpoint.Root, index, ledger.LeafHash(entry)); err != nil {
-		return nil, errors.New("the proof does not lead from this entry to the checkpoint's root")
+		return errors.New("the proof does not lead from this entry to the checkpoint's root")
 	}
-	return entry, nil
+	l.take(entry)
+	return nil
+}
+
+// checkTile checks a tile of hashes or a bundle of entries.
+func (l *openLog) checkTile(name string, data []byte) error {
+	t, err := parseTileName(name)
+	if err != nil {
+		return err
+	}
+	if l.v.tiles != l {
+		if l.v.tiles != nil {
+			l.v.tiles.tiles = nil // which is done with; the hashes of one log are in memory
+		}
+		l.v.tiles = l
+	}
+	if l.tiles == nil {
+		l.tiles = newTileTree(l.checkpoint.Size, l.checkpoint.Root, func(t tile) ([]byte, error) { return l.v.c.Read(l.dir + t.name()) },
+			func(t tile) bool { return l.v.c.Has(l.dir + t.name()) })
+	}
+	return l.tiles.check(t, data, l.take)
 }
 
 // checkLogged demands that each collection is in the evidence log, where the
 // pack carries one at all.
-func (v *verifier) checkLogged(logged map[string]bool, included int) {
+func (v *verifier) checkLogged(included int) {
 	missing := 0
-	for _, c := range v.c.collections {
-		if !logged[c.line.SHA256] {
-			missing++
-			if len(logged) > 0 {
-				v.res.fail(checkInclusion, c.line.Path, "an entry of the evidence log, made when it was collected", "none is proved")
-			}
+	for i := range v.c.collections {
+		c := &v.c.collections[i]
+		if at := v.collections[idBytes(c.line.SHA256)]; v.c.collections[at].logged {
+			continue
+		}
+		missing++
+		if v.logs.collected > 0 {
+			v.res.fail(checkInclusion, c.line.Path, "an entry of the evidence log, made when it was collected", "none is proved")
 		}
 	}
-	if missing > 0 && len(logged) == 0 {
+	if missing > 0 && v.logs.collected == 0 {
 		v.res.skip(checkInclusion, "", "the pack carries no entries of an evidence log: when its evidence was collected rests on the vendor's word")
 	}
-	v.res.pass(checkInclusion, fmt.Sprintf("%d entries, %d of them of collections", included, len(logged)))
+	v.res.pass(checkInclusion, fmt.Sprintf("%d entries, %d of them of collections", included, v.logs.collected))
 }

@@ -54,14 +54,14 @@ func (v *verifier) checkSample(n int) (Sample, bool) {
 		return fail(name, "a sample in canonical form", err.Error())
 	}
 	if s.Worksheet != "" {
-		at, ok := v.c.a.index[worksheetName(n)]
+		sum, ok := v.tags[worksheetName(n)]
 		if !ok {
 			return fail(worksheetName(n), "the worksheet that the sample names", "it is missing")
 		}
-		if got := hex32(v.c.a.files[at].got); got != s.Worksheet {
+		if got := hex32(sum); got != s.Worksheet {
 			return fail(worksheetName(n), "SHA-256 "+s.Worksheet+", as the sample says", "SHA-256 "+got)
 		}
-	} else if _, ok := v.c.a.index[worksheetName(n)]; ok {
+	} else if _, ok := v.tags[worksheetName(n)]; ok {
 		return fail(worksheetName(n), "a worksheet that the sample names", "it names none")
 	}
 	if err := v.c.Redraw(s); err != nil {

@@ -42,42 +42,58 @@ type entry struct {
 func (e entry) bodyOffset() int64 { return e.offset + localHeaderSize + int64(len(e.name)) }
 func (e entry) end() int64        { return e.bodyOffset() + e.size }
 
-// fields appends little-endian fields of the given types.
-func fields(b []byte, values ...any) []byte {
+func u16(b []byte, values ...uint16) []byte {
 	for _, v := range values {
-		switch v := v.(type) {
-		case uint16:
-			b = binary.LittleEndian.AppendUint16(b, v)
-		case uint32:
-			b = binary.LittleEndian.AppendUint32(b, v)
-		case uint64:
-			b = binary.LittleEndian.AppendUint64(b, v)
-		}
+		b = binary.LittleEndian.AppendUint16(b, v)
 	}
 	return b
 }
 
-func (e entry) localHeader() []byte {
-	b := fields(make([]byte, 0, localHeaderSize+len(e.name)),
-		uint32(localSignature), uint16(zipVersion), uint16(0), uint16(0), // flags, method: store
-		uint16(0), uint16(fixedDate), e.crc, uint32(e.size), uint32(e.size), uint16(len(e.name)), uint16(0))
+func u32(b []byte, values ...uint32) []byte {
+	for _, v := range values {
+		b = binary.LittleEndian.AppendUint32(b, v)
+	}
+	return b
+}
+
+func u64(b []byte, values ...uint64) []byte {
+	for _, v := range values {
+		b = binary.LittleEndian.AppendUint64(b, v)
+	}
+	return b
+}
+
+func (e entry) localHeader() []byte { return e.appendLocal(nil) }
+
+// appendLocal appends the header before the entry's body.
+func (e entry) appendLocal(b []byte) []byte {
+	b = u32(b, localSignature)
+	b = u16(b, zipVersion, 0, 0, 0, fixedDate) // flags, method: store, time
+	b = u32(b, e.crc, uint32(e.size), uint32(e.size))
+	b = u16(b, uint16(len(e.name)), 0)
 	return append(b, e.name...)
 }
 
-func (e entry) centralHeader() []byte {
-	version, offset, extra := uint16(zipVersion), uint32(math.MaxUint32), []byte(nil)
+func (e entry) centralHeader() []byte { return e.appendCentral(nil) }
+
+// appendCentral appends the entry's header in the directory.
+func (e entry) appendCentral(b []byte) []byte {
+	version, offset, extra := uint16(zipVersion), uint32(math.MaxUint32), uint16(0)
 	if e.offset >= math.MaxUint32 {
-		version = zipVersion64
-		extra = fields(nil, uint16(1), uint16(8), uint64(e.offset))
+		version, extra = zipVersion64, 12
 	} else {
 		offset = uint32(e.offset)
 	}
-	b := fields(make([]byte, 0, centralHeaderSize+len(e.name)+len(extra)),
-		uint32(centralSignature), uint16(madeByUnix), version, uint16(0), uint16(0),
-		uint16(0), uint16(fixedDate), e.crc, uint32(e.size), uint32(e.size),
-		uint16(len(e.name)), uint16(len(extra)), uint16(0), uint16(0), uint16(0), uint32(regularFile), offset)
+	b = u32(b, centralSignature)
+	b = u16(b, madeByUnix, version, 0, 0, 0, fixedDate)
+	b = u32(b, e.crc, uint32(e.size), uint32(e.size))
+	b = u16(b, uint16(len(e.name)), extra, 0, 0, 0)
+	b = u32(b, regularFile, offset)
 	b = append(b, e.name...)
-	return append(b, extra...)
+	if extra > 0 {
+		b = u64(u16(b, 1, 8), uint64(e.offset))
+	}
+	return b
 }
 
 // endRecords gives what follows the central directory: the end record, with
@@ -85,13 +101,14 @@ func (e entry) centralHeader() []byte {
 func endRecords(count, dirOffset, dirSize int64) []byte {
 	var b []byte
 	if count >= math.MaxUint16 || dirOffset >= math.MaxUint32 || dirSize >= math.MaxUint32 {
-		b = fields(b, uint32(end64Signature), uint64(end64Size-12), uint16(madeByUnix&^0xff|zipVersion64), uint16(zipVersion64),
-			uint32(0), uint32(0), uint64(count), uint64(count), uint64(dirSize), uint64(dirOffset))
-		b = fields(b, uint32(locator64), uint32(0), uint64(dirOffset+dirSize), uint32(1))
+		b = u64(u32(b, end64Signature), end64Size-12)
+		b = u16(b, madeByUnix&^0xff|zipVersion64, zipVersion64)
+		b = u64(u32(b, 0, 0), uint64(count), uint64(count), uint64(dirSize), uint64(dirOffset))
+		b = u32(u64(u32(b, locator64, 0), uint64(dirOffset+dirSize)), 1)
 	}
 	n := uint16(min(count, math.MaxUint16))
-	return fields(b, uint32(endSignature), uint16(0), uint16(0), n, n,
-		uint32(min(dirSize, math.MaxUint32)), uint32(min(dirOffset, math.MaxUint32)), uint16(0))
+	b = u16(u32(b, endSignature), 0, 0, n, n)
+	return u16(u32(b, uint32(min(dirSize, math.MaxUint32)), uint32(min(dirOffset, math.MaxUint32))), 0)
 }
 
 // zipWriter writes entries in the order they are given. It keeps no body.

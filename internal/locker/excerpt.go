@@ -3,10 +3,15 @@ package locker
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"trustpack/evidence"
 	"trustpack/ledger"
 )
+
+// fewRecords is how many entries are proved each alone; where more are cited,
+// whole bundles of the log are, with tiles, which are far smaller together.
+const fewRecords = 256
 
 // Excerpt cuts out of the evidence log what proves the given collections: it
 // ends at the first kept checkpoint that covers them all, so that later
@@ -21,10 +26,15 @@ func (l *Locker) Excerpt(entries []Collected, p evidence.Period) (ledger.Excerpt
 		return ledger.Excerpt{}, fmt.Errorf("cutting an excerpt of the evidence log: %w", err)
 	}
 	var covers int64
-	var records []int64
+	var records, bundles []int64
 	for _, e := range entries {
 		covers = max(covers, e.Index+1)
-		records = append(records, e.Index)
+		records, bundles = append(records, e.Index), append(bundles, e.Index/256)
+	}
+	slices.Sort(bundles)
+	bundles = slices.Compact(bundles)
+	if len(entries) > fewRecords {
+		records = nil
 	}
 	var since, to int64
 	for _, c := range history {
@@ -42,6 +52,9 @@ func (l *Locker) Excerpt(entries []Collected, p evidence.Period) (ledger.Excerpt
 	excerpt, err := l.ledger.ExcerptTo(LogName, min(since, to), to, records)
 	if err != nil {
 		return ledger.Excerpt{}, err
+	}
+	if len(entries) > fewRecords {
+		excerpt.Tiles = &ledger.Tiles{Bundles: bundles, Read: func(path string) ([]byte, error) { return l.ledger.ReadTile(LogName, path) }}
 	}
 	return excerpt, excerpt.Verify(excerpt.VerifierKey)
 }

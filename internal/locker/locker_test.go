@@ -1,15 +1,18 @@
 package locker
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"trustpack/evidence"
+	"trustpack/ledger"
 )
 
 var quarter = evidence.Period{From: time.Date(2026, 7, 1, 0, 0, 0, 0, time.UTC), To: time.Date(2026, 10, 1, 0, 0, 0, 0, time.UTC)}
@@ -179,5 +182,42 @@ func TestOpenForReadingNeedsNoKeyAndWritesNothing(t *testing.T) {
 	}
 	if _, err := r.Put(context.Background(), sample("b")); err == nil {
 		t.Error("a locker that is opened to read took evidence in")
+	}
+}
+
+// TestExcerptOfManyEntries: where many entries are cited, the excerpt cites the
+// bundles that hold them.
+func TestExcerptOfManyEntries(t *testing.T) {
+	l := open(t, t.TempDir())
+	ctx := context.Background()
+	var batch []ledger.Entry
+	for range 1000 {
+		batch = append(batch, ledger.Entry{Log: LogName, Data: []byte(`{"type":"other"}`)})
+	}
+	if _, err := l.Ledger().Append(ctx, batch...); err != nil {
+		t.Fatal(err)
+	}
+	entries := []Collected{put(t, l, sample("a"))}
+	if _, err := l.Ledger().Append(ctx, batch...); err != nil {
+		t.Fatal(err)
+	}
+	entries = append(entries, put(t, l, sample("b")))
+	for n := range int64(fewRecords) { // further entries, as if they were collections
+		entries = append(entries, Collected{Index: n})
+	}
+	if _, err := l.Ledger().Checkpoint(LogName); err != nil {
+		t.Fatal(err)
+	}
+	few, err := l.Excerpt(entries[:fewRecords], quarter)
+	if err != nil || few.Tiles != nil || len(few.Records) != fewRecords {
+		t.Errorf("few: %d records, tiles %v, %v", len(few.Records), few.Tiles, err)
+	}
+	many, err := l.Excerpt(entries, quarter)
+	if err != nil || len(many.Records) != 0 || many.Tiles == nil || !slices.Equal(many.Tiles.Bundles, []int64{0, 3, 7}) {
+		t.Fatalf("many: %d records, tiles %+v, %v", len(many.Records), many.Tiles, err)
+	}
+	bundle, err := many.Tiles.Read("tile/entries/003")
+	if err != nil || !bytes.Contains(bundle, []byte(entries[0].ID)) {
+		t.Errorf("bundle 3 does not hold %s: %v", entries[0].ID, err)
 	}
 }

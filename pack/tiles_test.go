@@ -1,0 +1,251 @@
+package pack
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/mod/sumdb/tlog"
+
+	"trustpack/evidence"
+	"trustpack/ledger"
+)
+
+// readTile gives what a log serves under a path of c2sp.org/tlog-tiles.
+func (l *testLog) readTile(path string) ([]byte, error) {
+	t, err := parseTileName(path)
+	if err != nil {
+		return nil, err
+	}
+	if t.level == bundles {
+		var out []byte
+		for _, e := range l.entries[t.n*tileWidth:][:t.width] {
+			out = append(binary.BigEndian.AppendUint16(out, uint16(len(e))), e...)
+		}
+		return out, nil
+	}
+	return tlog.ReadTileData(tlog.Tile{H: tileHeight, L: t.level, N: t.n, W: t.width}, tlog.HashReaderFunc(l.read))
+}
+
+func (l *testLog) tiled(since int64, cited ...int64) ledger.Excerpt {
+	e := l.excerpt(since)
+	e.Tiles = &ledger.Tiles{Bundles: cited, Read: l.readTile}
+	return e
+}
+
+// tiledSize makes two levels of full tiles and three of the right edge.
+const tiledSize = 66_000
+
+// tiledContent is a content whose evidence log is so long that its entries
+// are cited by bundles: one that is full, and the last.
+func tiledContent(t testing.TB) (Content, *testLog) {
+	t.Helper()
+	c := content(t)
+	log := &testLog{t: t, origin: "ingest.example/evidence", seed: seed(7)}
+	at := map[int]evidence.Collected{700: c.Evidence[0], 701: c.Evidence[1], tiledSize - 1: c.Evidence[2]}
+	for i := range tiledSize {
+		entry := fmt.Appendf(nil, "entry %d", i)
+		if e, ok := at[i]; ok {
+			entry = []byte(canonical(t, map[string]string{"type": collectedEntry, "id": e.ID}))
+		}
+		log.add(entry)
+	}
+	c.Logs[0] = log.tiled(300, 2, tiledSize/tileWidth)
+	return c, log
+}
+
+func TestTiles(t *testing.T) {
+	s := edSigner(t, 1)
+	c, log := tiledContent(t)
+	const dir = "data/log/ingest.example/evidence/tile/"
+	full := []string{dir + "0/257.p/208", dir + "1/000", dir + "1/001.p/1", dir + "2/000.p/1", dir + "entries/002", dir + "entries/257.p/208"}
+	for name, tc := range map[string]struct {
+		cited []int64
+		files []string
+		count int // entries
+	}{
+		"a full bundle and the last": {[]int64{2, 257}, slices.Delete(slices.Clone(full), 0, 1), 464},
+		"the last is not cited":      {[]int64{2}, full[:5], 256},
+		"the last alone":             {[]int64{257}, []string{full[2], full[3], full[5]}, 208},
+		"right of the last full one": {[]int64{256, 257}, []string{full[2], full[3], dir + "entries/256", full[5]}, 464},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := c
+			c.Logs = slices.Clone(c.Logs)
+			c.Logs[0] = log.tiled(300, tc.cited...)
+			if len(tc.cited) != 2 || tc.cited[0] != 2 { // not every collection's entry is among these
+				c.Evidence, c.Controls, c.Findings = c.Evidence[2:], nil, nil
+				if tc.cited[0] == 2 {
+					c.Evidence = nil
+				}
+			}
+			data := buildPack(t, c, s)
+			var files []string
+			for _, e := range entriesOf(t, data) {
+				if strings.HasPrefix(e.name, dir) {
+					files = append(files, e.name)
+				}
+			}
+			if !slices.Equal(files, tc.files) {
+				t.Errorf("got %q\nwant %q", files, tc.files)
+			}
+			r := verifyBytes(data, options(t, s))
+			want := fmt.Sprintf("%d entries", tc.count+2) // and two of the control log
+			if r.Exit != 0 || !slices.ContainsFunc(r.Checks, func(c Check) bool { return c.ID == checkInclusion && strings.HasPrefix(c.Actual, want) }) {
+				t.Errorf("want %s\n%s", want, reportText(r))
+			}
+		})
+	}
+}
+
+// TestTilesOfAnySize: whatever the size of the log, its right edge is proved.
+func TestTilesOfAnySize(t *testing.T) {
+	log := &testLog{t: t, origin: "ingest.example/x", seed: seed(7)}
+	for size := int64(1); size <= tiledSize; size++ {
+		log.add(fmt.Appendf(nil, "entry %d", size-1))
+		if size > 3 && size%256 > 1 && size%256 < 255 && size != 777 || size > 1024 && size < 65_535 {
+			continue
+		}
+		head, _ := log.checkpoint(size)
+		for _, cited := range [][]int64{nil, {0}, {(size - 1) / tileWidth}} {
+			tiles, err := tilesFor(size, cited)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tree := newTileTree(size, head.Root, func(at tile) ([]byte, error) { return log.readTile(at.name()) },
+				func(at tile) bool { return slices.Contains(tiles, at) })
+			taken := 0
+			for _, at := range tiles {
+				data, err := log.readTile(at.name())
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := tree.check(at, data, func([]byte) { taken++ }); err != nil {
+					t.Fatalf("size %d: %s: %v", size, at.name(), err)
+				}
+			}
+			if want := len(cited); want > 0 && taken != widthAt(size, bundles, cited[0]) {
+				t.Fatalf("size %d, bundle %d: %d entries were taken", size, cited[0], taken)
+			}
+		}
+	}
+}
+
+func TestTilesTampered(t *testing.T) {
+	s := edSigner(t, 1)
+	c, log := tiledContent(t)
+	o := options(t, s)
+	const dir = "data/log/ingest.example/evidence/"
+	read := func(name string) []byte {
+		b, err := log.readTile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	add := func(b *builder, name string, body []byte) {
+		f := builtFile{path: dir + name, media: typeBinary, about: &Line{Kind: kindLog}}
+		f.set(body)
+		b.insert(f)
+	}
+	single := log.excerpt(300, 5)
+	for name, tc := range map[string]struct {
+		change func(b *builder)
+		path   string // of the failure, below dir
+	}{
+		"entry of a full bundle changed": {func(b *builder) {
+			f := b.at(t, "tile/entries/002")
+			f.set(bytes.Replace(f.body(t), []byte("entry 600"), []byte("entry 6oo"), 1))
+		}, "tile/entries/002"},
+		"entry of the last bundle changed": {func(b *builder) {
+			f := b.at(t, "tile/entries/257.p/208")
+			f.set(bytes.Replace(f.body(t), []byte("entry 65800"), []byte("entry 658oo"), 1))
+		}, "tile/entries/257.p/208"},
+		"bundle cut off":            {func(b *builder) { f := b.at(t, "tile/entries/002"); f.set(f.body(t)[:len(f.body(t))-1]) }, "tile/entries/002"},
+		"entry left out":            {func(b *builder) { f := b.at(t, "tile/entries/002"); f.set(f.body(t)[2+len("entry 512"):]) }, "tile/entries/002"},
+		"entry too many":            {func(b *builder) { f := b.at(t, "tile/entries/002"); f.set(append(f.body(t), 0, 1, 'x')) }, "tile/entries/002"},
+		"bundle of another index":   {func(b *builder) { b.at(t, "tile/entries/002").set(read("tile/entries/003")) }, "tile/entries/002"},
+		"bundle under another":      {func(b *builder) { b.at(t, "tile/entries/002").path = dir + "tile/entries/003" }, "tile/entries/003"},
+		"tile changed":              {func(b *builder) { f := b.at(t, "tile/1/000"); body := f.body(t); body[70] ^= 1; f.set(body) }, "tile/1/000"},
+		"tile of another level":     {func(b *builder) { b.at(t, "tile/1/000").set(read("tile/0/000")) }, "tile/1/000"},
+		"tile too short":            {func(b *builder) { f := b.at(t, "tile/1/000"); f.set(f.body(t)[:8160]) }, "tile/1/000"},
+		"tile above missing":        {func(b *builder) { b.remove(t, "tile/1/000") }, "tile/entries/002"},
+		"edge changed":              {func(b *builder) { f := b.at(t, "tile/2/000.p/1"); body := f.body(t); body[0] ^= 1; f.set(body) }, "tile/2/000.p/1"},
+		"edge missing at the top":   {func(b *builder) { b.remove(t, "tile/2/000.p/1") }, "tile/entries/002"},
+		"edge missing below":        {func(b *builder) { b.remove(t, "tile/1/001.p/1") }, "tile/entries/002"},
+		"edge of leaves missing":    {func(b *builder) { b.remove(t, "tile/entries/257.p/208") }, "tile/entries/002"},
+		"another tile that is none": {func(b *builder) { add(b, "tile/0/000", read("tile/0/001")) }, "tile/0/000"},
+		"tile beyond the log":       {func(b *builder) { add(b, "tile/0/258.p/1", read("tile/0/000")[:32]) }, "tile/0/258.p/1"},
+		"level beyond the log":      {func(b *builder) { add(b, "tile/3/000.p/1", read("tile/0/000")[:32]) }, "tile/3/000.p/1"},
+		"narrower than it is":       {func(b *builder) { add(b, "tile/1/000.p/9", read("tile/1/000")[:9*32]) }, "tile/1/000.p/9"},
+		"last bundle too narrow": {func(b *builder) {
+			f := b.at(t, "tile/entries/257.p/208")
+			f.path = dir + "tile/entries/257.p/207"
+			f.set(read("tile/entries/257.p/207"))
+		}, "tile/entries/257.p/207"},
+		"edge of leaves differs from the bundle": {func(b *builder) {
+			body := read("tile/0/257.p/208")
+			body[0] ^= 1
+			add(b, "tile/0/257.p/208", body)
+		}, "tile/0/257.p/208"},
+		"name with a needless group":  {func(b *builder) { b.at(t, "tile/entries/002").path = dir + "tile/entries/x000/002" }, "tile/entries/x000/002"},
+		"name of no level":            {func(b *builder) { add(b, "tile/data/002", read("tile/entries/002")) }, "tile/data/002"},
+		"name of a level that is not": {func(b *builder) { add(b, "tile/8/000", read("tile/1/000")) }, "tile/8/000"},
+		"name with too much":          {func(b *builder) { add(b, "tile/entries/002.p/256", read("tile/entries/002")) }, "tile/entries/002.p/256"},
+		"both forms": {func(b *builder) {
+			add(b, "proofs/5.tlog-proof", []byte(single.Records[0].Proof))
+			add(b, "entries/5.entry", single.Records[0].Entry)
+		}, ""},
+		"a collection's bundle left out": {func(b *builder) { b.remove(t, "tile/entries/002") }, "-"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := dir + tc.path
+			if tc.path == "-" {
+				path = ""
+			}
+			wantFailure(t, verifyBytes(rebuild(t, c, s, tc.change), o), checkInclusion, path)
+		})
+	}
+	t.Run("a tile that is not needed, but right", func(t *testing.T) {
+		data := rebuild(t, c, s, func(b *builder) {
+			add(b, "tile/0/002", read("tile/0/002"))
+			add(b, "tile/0/257.p/208", read("tile/0/257.p/208"))
+		})
+		if r := verifyBytes(data, o); r.Exit != 0 {
+			t.Error(reportText(r))
+		}
+	})
+}
+
+func TestBuildRefusesTiles(t *testing.T) {
+	c, log := tiledContent(t)
+	for name, tc := range map[string]struct {
+		change func(e *ledger.Excerpt)
+		want   string
+	}{
+		"a bundle twice":     {func(e *ledger.Excerpt) { e.Tiles.Bundles = []int64{2, 2} }, "sorted, each once"},
+		"bundles unsorted":   {func(e *ledger.Excerpt) { e.Tiles.Bundles = []int64{257, 2} }, "sorted, each once"},
+		"no such bundle":     {func(e *ledger.Excerpt) { e.Tiles.Bundles = []int64{258} }, "numbers of bundles of a log"},
+		"evidence left out":  {func(e *ledger.Excerpt) { e.Tiles.Bundles = []int64{2} }, "no log excerpt holds"},
+		"records as well":    {func(e *ledger.Excerpt) { e.Records = log.excerpt(300, 5).Records }, "both records and tiles"},
+		"another log's tile": {func(e *ledger.Excerpt) { e.Tiles.Read = func(string) ([]byte, error) { return make([]byte, 32), nil } }, "tile/"},
+		"unreadable": {func(e *ledger.Excerpt) {
+			e.Tiles.Read = func(string) ([]byte, error) { return nil, errors.New("disk gone") }
+		}, "disk gone"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := c
+			c.Logs = slices.Clone(c.Logs)
+			c.Logs[0] = log.tiled(300, 2, tiledSize/tileWidth)
+			tc.change(&c.Logs[0])
+			if _, err := Build(io.Discard, c, edSigner(t, 1)); err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("got %v, want %q", err, tc.want)
+			}
+		})
+	}
+}
