@@ -152,6 +152,9 @@ func (t *tree) frameOf(l *Ledger, index int64) (*readFrame, error) {
 	r, err := t.readFrame(l, f)
 	if err == nil && f.waiting == nil {
 		t.payloads.lastFrame.Store(r)
+		if t.isPurged(f.day) { // meanwhile: nothing of it stays in memory
+			t.payloads.lastFrame.CompareAndSwap(r, nil)
+		}
 	}
 	return r, err
 }
@@ -201,6 +204,9 @@ func (t *tree) keyFor(l *Ledger, day utcDay) (*payloadKey, error) {
 	}
 	if err == nil {
 		t.payloads.lastKey.Store(k)
+		if t.isPurged(day) {
+			t.payloads.lastKey.CompareAndSwap(k, nil)
+		}
 	}
 	return k, err
 }
@@ -210,6 +216,12 @@ func (t *tree) purgedTo() int64 {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	return t.payloads.purgedTo
+}
+
+func (t *tree) isPurged(day utcDay) bool {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return day <= t.payloads.purgedDay
 }
 
 // lostPayload is the error for an entry whose payload is not there.
