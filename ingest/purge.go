@@ -50,7 +50,8 @@ type purgeData struct {
 	Asked     time.Time    `json:"asked"`
 	Requester string       `json:"requester,omitempty"`
 	Approver  string       `json:"approver,omitempty"`
-	Purge     ledger.Purge `json:"purge"`
+	Purge     ledger.Purge `json:"purge,omitzero"`  // as it was planned, in the request
+	Erased    ledger.Purge `json:"erased,omitzero"` // in the entry of the purge itself: ledger.Purge tells one from the other by this
 }
 
 func (st *state) applyPurge(index int64, e *evidence.AuditEntry) error {
@@ -70,7 +71,7 @@ func (st *state) applyPurge(index int64, e *evidence.AuditEntry) error {
 		return fmt.Errorf("%s of a purge that was never requested, %s", e.Type, clip(d.ID))
 	}
 	done := *x // a snapshot may be at the one before
-	done.State, done.Approver, done.DoneAt, done.Index, done.Purge = PurgeDone, actorName(e.Actor), e.Time, index, d.Purge
+	done.State, done.Approver, done.DoneAt, done.Index, done.Purge = PurgeDone, actorName(e.Actor), e.Time, index, d.Erased
 	st.purges[d.ID] = &done
 	return nil
 }
@@ -201,7 +202,7 @@ func (s *Server) purge(a *adminCall, x *PurgeRecord, before time.Time, reason, t
 	_, at, err := s.led.Purge(a.r.Context(), x.Tenant, before, func(p ledger.Purge) (ledger.Entry, error) {
 		e = s.entry(evidence.EntryPurged, evidence.AuditEntry{
 			Actor: a.actor(), RequestID: a.id, Tenant: x.Tenant, Target: x.ID, Result: "done", Reason: cmp.Or(reason, x.Reason), Ticket: ticket,
-			Data: raw(purgeData{x.ID, x.Asked, x.Requester, a.op.Name, p}), Before: raw(map[string]string{"state": x.State}), After: raw(map[string]string{"state": PurgeDone}),
+			Data: raw(purgeData{x.ID, x.Asked, x.Requester, a.op.Name, ledger.Purge{}, p}), Before: raw(map[string]string{"state": x.State}), After: raw(map[string]string{"state": PurgeDone}),
 		})
 		data, err := evidence.CanonicalJSON(&e)
 		return ledger.Entry{Log: controlLog, Data: data}, err

@@ -81,7 +81,7 @@ func TestPurgeIsAskedForAndApprovedByTwo(t *testing.T) {
 	}
 	entries := r.control(evidence.EntryPurged)
 	var d purgeData
-	if len(entries) != 1 || unmarshal(entries[0].Data, &d) != nil || d.Requester != "both" || d.Approver != "carla" || d.Purge != done.Purge || d.Purge.Days != 1 ||
+	if len(entries) != 1 || unmarshal(entries[0].Data, &d) != nil || d.Requester != "both" || d.Approver != "carla" || d.Erased != done.Purge || d.Erased.Days != 1 ||
 		entries[0].Tenant != "nord" || entries[0].Actor.Name != "carla" || entries[0].Reason != "the contract says so" || entries[0].Ticket != "T-2" {
 		t.Errorf("%+v %+v", entries, d)
 	}

@@ -158,7 +158,7 @@ func (w *witness) purge(l *Ledger) error {
 			day = (d + 1).String()
 		}
 		plan, err := p.canonical()
-		tried.entry = Entry{Log: "purges", Data: fmt.Appendf(nil, `{"purge":%s}`, plan)}
+		tried.entry = Entry{Log: "purges", Data: fmt.Appendf(nil, `{"erased":%s}`, plan)}
 		return tried.entry, err
 	})
 	if tried.Log == "" {

@@ -1,7 +1,6 @@
 package ledger
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -202,8 +201,7 @@ func (l *Ledger) standsInLog(r purgeRecord) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	plan, err := r.canonical()
-	return bytes.Contains(leaf, plan), err
+	return r.saidBy(leaf), nil
 }
 
 func (p Purge) check() error {

@@ -33,6 +33,13 @@ type Purge struct {
 // canonical is the form in which the entry of a purge must hold it.
 func (p Purge) canonical() ([]byte, error) { return evidence.CanonicalJSON(p) }
 
+// saidBy reports whether an entry is that of the purge. A plan alone is no
+// such entry: whoever asks for a purge writes one down too.
+func (p Purge) saidBy(entry []byte) bool {
+	plan, err := p.canonical()
+	return err == nil && bytes.Contains(entry, append([]byte(`"erased":`), plan...))
+}
+
 // ErrNothingToPurge is what PlanPurge and Purge answer where no payload is of a
 // day before the one given.
 var ErrNothingToPurge = errors.New("there are no payloads to purge")
@@ -136,10 +143,11 @@ func (t *tree) digest(from, to int64) (count int64, hash string, err error) {
 // What was copied elsewhere it cannot reach.
 //
 // entry is asked for the entry that says so, given what is erased; its Data
-// must hold that as evidence.CanonicalJSON. Once that entry is durable, and no
-// sooner, the purge takes place, and if it breaks off then the next Open does
-// the rest. An error that is not an ErrJournalLost means that nothing was
-// erased.
+// must have that as a member "erased", as evidence.CanonicalJSON, which no entry
+// about a purge that is merely asked for may have. Once that entry is durable,
+// and no sooner, the purge takes place, whether ctx ends or not, and if it
+// breaks off then the next Open does the rest. An error that is not an
+// ErrJournalLost means that nothing was erased.
 func (l *Ledger) Purge(ctx context.Context, log string, before time.Time, entry func(Purge) (Entry, error)) (Purge, Position, error) {
 	if err := l.enter(); err != nil {
 		return Purge{}, Position{}, fmt.Errorf("purging %s: %w", log, err)
@@ -166,7 +174,7 @@ func (l *Ledger) purge(ctx context.Context, log string, before time.Time, entry 
 	if err != nil {
 		return p, at, err
 	}
-	if !bytes.Contains(e.Data, plan) {
+	if !p.saidBy(e.Data) {
 		return p, at, fmt.Errorf("the entry does not say what is erased: %w", errPurgePlan)
 	}
 	r := l.pool.get()
@@ -186,7 +194,7 @@ func (l *Ledger) purge(ctx context.Context, log string, before time.Time, entry 
 	at = positions[0]
 	record := purgeRecord{Purge: p, At: at}
 	l.notePurge(record)
-	if err := l.erase(ctx); err != nil {
+	if err := l.erase(context.WithoutCancel(ctx)); err != nil {
 		return p, at, err
 	}
 	return p, at, nil

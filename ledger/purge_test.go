@@ -8,10 +8,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"trustpack/internal/durable"
 	"trustpack/internal/durable/crashfs"
 )
 
@@ -30,7 +32,7 @@ func marked(t testing.TB, l *Ledger, log, marker string, n int) {
 // purgeEntry says in log "control" what a purge erases.
 func purgeEntry(p Purge) (Entry, error) {
 	plan, err := p.canonical()
-	return Entry{Log: "control", Data: fmt.Appendf(nil, `{"by":"dora","purge":%s}`, plan)}, err
+	return Entry{Log: "control", Data: fmt.Appendf(nil, `{"by":"dora","erased":%s}`, plan)}, err
 }
 
 func mustPurge(t testing.TB, l *Ledger, log, before string) (Purge, Position) {
@@ -221,6 +223,18 @@ func TestFsckHoldsPurgesToTheLog(t *testing.T) {
 	marked(t, l, "a", "one", 3)
 	clock.set("2026-07-02T10:00:00Z")
 	marked(t, l, "a", "two", 3)
+	plan, err := l.PlanPurge(context.Background(), "a", clock.now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := plan.canonical()
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked, err := l.Append(context.Background(), Entry{Log: "control", Data: fmt.Appendf(nil, `{"by":"ben","purge":%s}`, text)})
+	if err != nil {
+		t.Fatal(err)
+	}
 	mustPurge(t, l, "a", "2026-07-02T00:00:00Z")
 	closeLedger(t, l)
 	rewrite := func(change func(*purgeRecord)) func(*testing.T, string) {
@@ -243,6 +257,7 @@ func TestFsckHoldsPurgesToTheLog(t *testing.T) {
 		"changed":       {func(t *testing.T, dir string) { flipFile(t, filepath.Join(dir, purgesFile), 40) }, "purges.jsonl: damaged"},
 		"other digest":  {rewrite(func(r *purgeRecord) { r.Commitments = strings.Repeat("0", 64) }), "no such entry is in the log; "},
 		"other entry":   {rewrite(func(r *purgeRecord) { r.At.Index = 7 }), "no such entry is in the log"},
+		"asked for":     {rewrite(func(r *purgeRecord) { r.At = asked[0] }), "no such entry is in the log"},
 		"wider":         {rewrite(func(r *purgeRecord) { r.End = 6 }), "no such entry is in the log"},
 		"a key is left": {func(t *testing.T, dir string) { writeFile(t, filepath.Join(dir, "payloads", "a", "2026-07-01.key")) }, "2026-07-01.key is there still"},
 	} {
@@ -385,4 +400,84 @@ func TestPurgedDaysAreSyncedUntilThePurgeIsKept(t *testing.T) {
 			t.Errorf("%s has %d bytes, of which a crash leaves %d", name, len(now[name]), len(after[name]))
 		}
 	}
+}
+
+// hungUp is a disk on which whoever asked for a purge hangs up while the purge
+// is written down, when its entry is durable.
+type hungUp struct {
+	durable.FS
+	hangUp func()
+}
+
+func (f hungUp) Rename(from, to string) error {
+	if filepath.Base(to) == purgesFile {
+		f.hangUp()
+	}
+	return f.FS.Rename(from, to)
+}
+
+// TestPurgeGoesOnWhenItsCallerIsGone wants a purge that is on record to be
+// carried out, and answered for.
+func TestPurgeGoesOnWhenItsCallerIsGone(t *testing.T) {
+	o, clock := handOptions("2026-07-01T10:00:00Z")
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	disk := crashfs.New()
+	o.fsys = hungUp{disk, cancel}
+	l := open(t, "/ledger", o)
+	marked(t, l, "a", "SECRET", 3)
+	clock.set("2026-07-02T10:00:00Z")
+	if _, _, err := l.Purge(ctx, "a", clock.now(), purgeEntry); err != nil {
+		t.Fatal(err)
+	}
+	if ctx.Err() == nil {
+		t.Fatal("nobody hung up: the test shows nothing")
+	}
+	for name, b := range disk.Files() {
+		if bytes.Contains(b, []byte("SECRET")) || strings.HasSuffix(name, keySuffix) {
+			t.Errorf("%s is there still", name)
+		}
+	}
+	closeLedger(t, l)
+}
+
+// TestNothingPurgedStaysInMemory reads what was purged meanwhile, as a reader
+// does that began before, and wants neither key nor payloads to be kept.
+func TestNothingPurgedStaysInMemory(t *testing.T) {
+	o, clock := handOptions("2026-07-01T10:00:00Z")
+	l := open(t, t.TempDir(), o)
+	marked(t, l, "a", "one", 3)
+	day := dayOf(clock.now())
+	clock.set("2026-07-02T10:00:00Z")
+	plan, err := l.PlanPurge(context.Background(), "a", clock.now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := l.find("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, ok, err := a.lastWhere(l.fsys, true, func(timeEntry) bool { return true })
+	if err != nil || !ok || f.day != day {
+		t.Fatalf("%+v %v", f, err)
+	}
+	keep := func() error {
+		_, frameErr := a.frameOf(l, 0)
+		_, keyErr := a.keyFor(l, day)
+		return errors.Join(frameErr, keyErr)
+	}
+	if err := keep(); err != nil || a.payloads.lastFrame.Load() == nil || a.payloads.lastKey.Load() == nil {
+		t.Fatalf("nothing is kept, and the test shows nothing: %v", err)
+	}
+	days := slices.Clone(a.payloads.days) // as a reader has found them
+	a.purge(plan)
+	a.payloads.days = days
+	if err := keep(); err != nil {
+		t.Fatal(err)
+	}
+	if a.payloads.lastFrame.Load() != nil || a.payloads.lastKey.Load() != nil {
+		t.Error("a frame or a key of a purged day is kept in memory")
+	}
+	a.payloads.days = nil // and so are the files that Close would close again
+	closeLedger(t, l)
 }

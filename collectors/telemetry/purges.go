@@ -14,10 +14,18 @@ import (
 func (r *run) purges() part {
 	p, entries := r.fromControl(KindPurges, r.upToEnd(evidence.EntryPurged, evidence.EntryPurgeRequested))
 	p.note = join(p.note, "that nothing of the payloads is left on the ingest's disk is not seen from here")
-	asked := map[string]bool{} // "<purge> <operator>"
+	type plan struct {
+		tenant, log, before string
+	}
+	asked := map[string]plan{} // "<purge> <operator>"
 	for _, e := range entries {
 		if e.Type == evidence.EntryPurgeRequested {
-			asked[e.Target+" "+e.actorName()] = e.Result != "refused"
+			var x struct{ Purge ledger.Purge }
+			if err := e.data(&x); err != nil {
+				p.gap("a request for a purge", err)
+			} else if e.Result != "refused" {
+				asked[e.Target+" "+e.actorName()] = plan{e.Tenant, x.Purge.Log, x.Purge.Before}
+			}
 			continue
 		}
 		if !r.period.Contains(e.Time) {
@@ -25,22 +33,25 @@ func (r *run) purges() part {
 		}
 		var x struct {
 			ID, Requester, Approver string
-			Purge                   ledger.Purge
+			Erased                  ledger.Purge
 		}
 		if err := e.data(&x); err != nil {
 			p.gap("a purge", err)
 			continue
 		}
-		if !asked[x.ID+" "+x.Requester] {
+		switch was, ok := asked[x.ID+" "+x.Requester]; {
+		case !ok || x.ID != e.Target:
 			p.gap(e.id(), fmt.Errorf("it names %s, and the control log holds no %s of %s by them before it", x.Requester, evidence.EntryPurgeRequested, x.ID))
+		case was != plan{e.Tenant, x.Erased.Log, x.Erased.Before}:
+			p.gap(e.id(), fmt.Errorf("it erased payloads of %s of before %s, and what was asked for is %s of before %s", x.Erased.Log, x.Erased.Before, was.log, was.before))
 		}
 		if x.Approver != e.actorName() {
 			p.gap(e.id(), errors.New("it names another approver than who entered it"))
 		}
 		p.add(e.id(), map[string]any{
-			"purge": x.ID, "tenant": e.Tenant, "requester": x.Requester, "approver": x.Approver, "reason": e.Reason, "before": x.Purge.Before,
-			"first_day": x.Purge.FirstDay, "last_day": x.Purge.LastDay, "days": x.Purge.Days, "first": x.Purge.First, "end": x.Purge.End,
-			"payloads": x.Purge.Count, "bytes": x.Purge.Bytes, "commitments_sha256": x.Purge.Commitments, "time": ts(e.Time),
+			"purge": x.ID, "tenant": e.Tenant, "requester": x.Requester, "approver": x.Approver, "reason": e.Reason, "before": x.Erased.Before,
+			"first_day": x.Erased.FirstDay, "last_day": x.Erased.LastDay, "days": x.Erased.Days, "first": x.Erased.First, "end": x.Erased.End,
+			"payloads": x.Erased.Count, "bytes": x.Erased.Bytes, "commitments_sha256": x.Erased.Commitments, "time": ts(e.Time),
 		})
 	}
 	return p

@@ -7,14 +7,17 @@ import (
 	"trustpack/ledger"
 )
 
-func purgeStory(t *testing.T, requester, approver string) *served {
+func purgeStory(t *testing.T, requester, approver string, changes ...func(*ledger.Purge)) *served {
 	s := story(t)
 	entry := func(typ, actor string) evidence.AuditEntry {
 		return evidence.AuditEntry{Type: typ, Tenant: "nord", Target: "purge-1", Result: "done", Reason: "retention ended", Actor: &evidence.Actor{Name: actor, Role: "approver"}}
 	}
 	what := ledger.Purge{Log: "nord", Before: "2026-07-03", FirstDay: "2026-07-01", LastDay: "2026-07-02", Days: 2, End: 9, Count: 8, Bytes: 99, Commitments: "ab"}
 	s.control(day(50), entry(evidence.EntryPurgeRequested, "ben"), map[string]any{"id": "purge-1", "purge": what})
-	s.control(day(50, 1), entry(evidence.EntryPurged, "carla"), map[string]any{"id": "purge-1", "requester": requester, "approver": approver, "purge": what})
+	for _, change := range changes {
+		change(&what)
+	}
+	s.control(day(50, 1), entry(evidence.EntryPurged, "carla"), map[string]any{"id": "purge-1", "requester": requester, "approver": approver, "erased": what})
 	s.now = day(93)
 	s.checkpoint()
 	return s
@@ -33,4 +36,8 @@ func TestPurgeIsToldWithWhoAskedAndWhoApproved(t *testing.T) {
 func TestPurgeThatTheLogDoesNotBearOutIsAGap(t *testing.T) {
 	incomplete(t, collectFrom(t, purgeStory(t, "dora", "carla"), Config{}), "holds no purge.requested of purge-1", KindPurges)
 	incomplete(t, collectFrom(t, purgeStory(t, "ben", "dora"), Config{}), "names another approver", KindPurges)
+	later := func(p *ledger.Purge) { p.Before, p.LastDay = "2026-07-04", "2026-07-03" }
+	incomplete(t, collectFrom(t, purgeStory(t, "ben", "carla", later), Config{}), "what was asked for is nord of before 2026-07-03", KindPurges)
+	other := func(p *ledger.Purge) { p.Log = "sued" }
+	incomplete(t, collectFrom(t, purgeStory(t, "ben", "carla", other), Config{}), "it erased payloads of sued", KindPurges)
 }
