@@ -90,6 +90,7 @@ type Server struct {
 	inHand       *inHand
 	ticking      sync.Mutex
 	snapshots    snapshots
+	appends      longest
 }
 
 // Open opens the ingest in o.Dir: it reads its identity and keys, compiles the
@@ -292,7 +293,9 @@ func (s *Server) appendTo(positions []ledger.Position, batch []ledger.Entry) ([]
 	if err := s.lost.Load(); err != nil {
 		return nil, *err
 	}
+	began := time.Now()
 	positions, err := s.led.AppendTo(context.Background(), positions, batch)
+	s.appends.add(began)
 	if err != nil && s.led.Err() != nil {
 		s.lose(err)
 	}
