@@ -65,6 +65,7 @@ type benchResult struct {
 
 	requests float64 // a second
 	events   float64 // in all
+	acks     histogram
 }
 
 // spareThread gives the scheduler one thread more than there are cores: one

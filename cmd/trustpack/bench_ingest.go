@@ -90,7 +90,10 @@ this process and its cores.
 --rate offers a fixed number of requests a second instead, and counts what an
 answer took from when its request was due. --half goes on to offer half of the
 top rate that it found. --flood lets one tenant send at a modest rate while
-another sends all it can, over its limit, and compares. --events sends so many
+another sends all it can, over its limit, and does nothing, by turns, five times
+each within twice the duration: the ratio is the median of those of the turns,
+so that one stall of the machine does not decide it. It names the longest answer
+and says how much of it the ledger took to make something durable. --events sends so many
 and watches the memory of the process. --stream sends single events over a
 stream for each connection, --in-flight of them ahead of their receipts; what an
 answer took is then from sending an event to its receipt.`,
@@ -260,7 +263,7 @@ func (a *app) loadIngest(ctx context.Context, f *ingestFlags, dir string) (r ing
 	}
 	t.addr, _ = s.Addrs()
 	if f.flood {
-		r.Flood, err = a.flood(ctx, f, t)
+		r.Flood, err = a.flood(ctx, f, t, s.LongestAppend)
 		return r, err
 	}
 	if f.stream {

@@ -74,7 +74,7 @@ func (l workload) drive(ctx context.Context, step func(worker int) error) (r ben
 					return
 				}
 				now := time.Now()
-				acks[i].add(now.Sub(last))
+				acks[i].addAt(now.Sub(last), now)
 				last = now
 				if l.count(sent.Add(int64(l.batch))) {
 					stop()
@@ -101,6 +101,7 @@ func (l workload) result(all *histogram, took, cpu time.Duration) (r benchResult
 	}
 	r = benchResult{Batch: l.batch, Connections: l.workers, Duration: took.Seconds(), requests: float64(all.n) / took.Seconds(), events: float64(all.n) * float64(l.batch)}
 	r.EventsPerSecond, r.CPUPerEvent = r.events/took.Seconds(), float64(cpu.Microseconds())/r.events
+	r.acks = *all
 	r.AckP50, r.AckP99, r.AckP999, r.AckMax = all.quantile(0.5), all.quantile(0.99), all.quantile(0.999), milliseconds(all.most)
 	return r, nil
 }
@@ -161,6 +162,7 @@ type histogram struct {
 	classes []uint32
 	n       uint64
 	most    time.Duration
+	ended   time.Time // when the longest did, where that is known
 }
 
 const (
@@ -179,6 +181,14 @@ func (h *histogram) add(d time.Duration) {
 	h.most = max(h.most, d)
 }
 
+// addAt is add of one that ended at end.
+func (h *histogram) addAt(d time.Duration, end time.Time) {
+	if d > h.most {
+		h.ended = end
+	}
+	h.add(d)
+}
+
 func (h *histogram) merge(o *histogram) {
 	if h.classes == nil {
 		h.classes = make([]uint32, topClass)
@@ -187,7 +197,9 @@ func (h *histogram) merge(o *histogram) {
 		h.classes[i] += n
 	}
 	h.n += o.n
-	h.most = max(h.most, o.most)
+	if o.most > h.most {
+		h.most, h.ended = o.most, o.ended
+	}
 }
 
 // quantile is how many milliseconds the share q of all took at most.
