@@ -12,6 +12,7 @@ import { parseKey, pemBlocks } from "./keys.mjs";
 import { parseVerifierKey } from "./note.mjs";
 import { checkText, roles } from "./packjson.mjs";
 import { now, timeOf } from "./times.mjs";
+import { parseCertificate } from "./x509.mjs";
 
 const list = (v, what) => (v === undefined || v === null ? [] : Array.isArray(v) ? v : refuse(`${what} is not an array`));
 
@@ -46,5 +47,5 @@ function parseAnchorKey(k, what) {
 function parseRoots(pem, what) {
   const blocks = typeof pem === "string" ? pemBlocks(pem, "CERTIFICATE") : [];
   if (blocks.length === 0) refuse(`${what} holds no PEM certificate`);
-  return blocks;
+  return blocks.map(parseCertificate);
 }
