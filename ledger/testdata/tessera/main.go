@@ -141,9 +141,10 @@ func compare(ctx context.Context) error {
 		return sweep(ctx, data, *dir, *batch, *duration)
 	}
 	for _, logs := range []int{1, 200} {
-		sides := []load{{fmt.Sprintf("trustpack: %d producers, a checkpoint every second, zstd", same), openLedger, logs, same, *batch}}
-		for _, o := range tuned(logs) {
-			sides = append(sides, load{"tessera: " + o.String(), o.open, logs, o.producers, *batch})
+		var sides []load
+		for _, o := range tuned(logs) { // each beside the ledger with as many producers
+			sides = append(sides, load{fmt.Sprintf("trustpack: %d producers, a checkpoint every second, zstd", o.producers), openLedger, logs, o.producers, *batch},
+				load{"tessera: " + o.String(), o.open, logs, o.producers, *batch})
 		}
 		fmt.Printf("%d logs, %d events a batch, %v a side in each of %d rounds\n", logs, *batch, *duration, *rounds)
 		got := make([][]float64, len(sides))
@@ -154,11 +155,12 @@ func compare(ctx context.Context) error {
 					return err
 				}
 				got[i] = append(got[i], o.perSecond)
-				fmt.Printf("  %9.0f events/s, %9.0f until closed, ratio %5.1f  %s\n", o.perSecond, o.closed, got[0][len(got[0])-1]/o.perSecond, w.name)
+				fmt.Printf("  %9.0f events/s, %9.0f until closed  %s\n", o.perSecond, o.closed, w.name)
 			}
 		}
-		for i, w := range sides {
-			fmt.Printf("  median %9.0f events/s, ratio %5.1f  %s\n", median(got[i]), median(got[0])/median(got[i]), w.name)
+		for i := 0; i < len(sides); i += 2 {
+			a, b := median(got[i]), median(got[i+1])
+			fmt.Printf("  medians %9.0f and %9.0f events/s, ratio %5.1f at %d producers\n", a, b, a/b, sides[i].producers)
 		}
 	}
 	return nil
