@@ -114,9 +114,10 @@ func diskBytes(b *testing.B, dir string) int64 {
 // nothing else, on all processors.
 func BenchmarkHash(b *testing.B) {
 	data := telemetry(10_000)
+	key := testKey(b, 0)
 	b.RunParallel(func(pb *testing.PB) {
 		var f frontier
-		s := newPayloadKey(0, make([]byte, payloadKeyLen)).salts.Get().(*salter)
+		s := key.salts.Get().(*salter)
 		for n := int64(0); pb.Next(); n++ {
 			e := &data[n%int64(len(data))]
 			c := s.commit(n, e.Payload)

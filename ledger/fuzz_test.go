@@ -75,7 +75,7 @@ func FuzzSegment(f *testing.F) {
 					rest = after
 				}
 				if r.payloads != nil {
-					key := newPayloadKey(r.day, make([]byte, payloadKeyLen))
+					key := testKey(t, r.day)
 					key.derive(r.first, r.entries, r.payloads, make([]tlog.Hash, n), make([]commitment, n))
 				}
 				if n != r.count || CheckLogName(r.log) != nil || r.first < 0 {

@@ -1,13 +1,13 @@
 package ledger
 
 import (
-	"crypto/hmac"
+	"crypto/aes"
+	"crypto/cipher"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"sync"
 	"time"
 
@@ -19,15 +19,18 @@ import (
 //
 //	"payload":"<lower-case hex of SHA-256(salt || payload)>"
 //
-// where salt = HMAC-SHA-256(key, index), index being the entry's, u64, and key
-// 32 random bytes of the log and the UTC day in which the entry was made
-// durable by the ledger's clock, which within a log never goes back. Payload
+// where salt is 16 bytes, AES-256(key, index), the entry's index as the 128-bit
+// big-endian block (so salt n is block n of the keystream of AES-256-CTR from a
+// counter of zero, NIST SP 800-38A), and key 32 random bytes of the log and the
+// UTC day in which the entry was made durable by the ledger's clock, which
+// within a log never goes back. Payload
 // and salt show the commitment to anybody; once the key and the payload are
 // gone nothing leads from the leaf to the payload, nor confirms a guess at it,
 // and each proof about the leaf is what it was.
 const (
 	payloadMember = `"payload":"`
 	payloadKeyLen = 32
+	saltLen       = aes.BlockSize
 
 	// maxWithPayload is how long the Data of an entry with a payload may be,
 	// so that its leaf is an entry's.
@@ -70,25 +73,31 @@ type payloadKey struct {
 	salts sync.Pool // of *salter
 }
 
-// salter is an HMAC whose key is set, and the room to use it in.
+// salter is a cipher whose key is set, and the room to use it in.
 type salter struct {
-	mac   hash.Hash
-	index [8]byte
-	text  []byte // salt and payload; leaf prefix and leaf
+	cipher cipher.Block
+	index  [saltLen]byte
+	text   []byte // salt and payload; leaf prefix and leaf
 }
 
-func newPayloadKey(day utcDay, secret []byte) *payloadKey {
+// newPayloadKey takes a secret of payloadKeyLen bytes.
+func newPayloadKey(day utcDay, secret []byte) (*payloadKey, error) {
+	block, err := aes.NewCipher(secret)
+	if err != nil {
+		return nil, fmt.Errorf("using the payload key of %s: %w", day, err)
+	}
 	k := &payloadKey{day: day}
-	k.salts.New = func() any { return &salter{mac: hmac.New(sha256.New, secret)} }
-	return k
+	k.salts.New = func() any { return &salter{cipher: block} }
+	return k, nil
 }
 
 // salt appends the salt of index to b.
 func (s *salter) salt(b []byte, index int64) []byte {
-	binary.BigEndian.PutUint64(s.index[:], uint64(index))
-	s.mac.Reset()
-	s.mac.Write(s.index[:])
-	return s.mac.Sum(b)
+	binary.BigEndian.PutUint64(s.index[saltLen-8:], uint64(index))
+	b = append(b, s.index[:]...)
+	last := b[len(b)-saltLen:]
+	s.cipher.Encrypt(last, last)
+	return b
 }
 
 func (s *salter) commit(index int64, payload []byte) commitment {

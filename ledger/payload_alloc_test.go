@@ -12,7 +12,7 @@ import (
 
 func TestDerivingAllocatesNothing(t *testing.T) {
 	e := telemetry(1)[0]
-	key := newPayloadKey(3, make([]byte, payloadKeyLen))
+	key := testKey(t, 3)
 	var entries, payloads []byte
 	for range 100 {
 		entries, payloads = appendEntry(entries, e.Data), appendEntry(payloads, e.Payload)

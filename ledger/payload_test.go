@@ -3,8 +3,8 @@ package ledger
 import (
 	"bytes"
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
+	"crypto/aes"
+	"crypto/cipher"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -160,9 +160,13 @@ func TestEntriesCommitToTheirPayloads(t *testing.T) {
 	if info, err := os.Stat(name); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("mode of the key: %v, %v", info.Mode(), err)
 	}
-	mac := hmac.New(sha256.New, key)
-	mac.Write(binary.BigEndian.AppendUint64(nil, 2))
-	if _, salt, err := l.Payload("a", 2); err != nil || !bytes.Equal(salt, mac.Sum(nil)) {
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream := make([]byte, 4*aes.BlockSize)
+	cipher.NewCTR(block, make([]byte, aes.BlockSize)).XORKeyStream(stream, stream)
+	if _, salt, err := l.Payload("a", 2); err != nil || !bytes.Equal(salt, stream[2*aes.BlockSize:3*aes.BlockSize]) {
 		t.Errorf("salt %x, %v", salt, err)
 	}
 	if other, err := os.ReadFile(filepath.Join(dir, "payloads", "b", "2026-07-01.key")); err != nil || bytes.Equal(key, other) {
@@ -478,4 +482,14 @@ func TestPayloadsAreReadWhileTheyGrow(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// testKey is a day's key of zeros.
+func testKey(t testing.TB, day utcDay) *payloadKey {
+	t.Helper()
+	key, err := newPayloadKey(day, make([]byte, payloadKeyLen))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
 }

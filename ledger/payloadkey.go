@@ -52,7 +52,7 @@ func makeKey(fsys durable.FS, dir, log string, day utcDay) (*payloadKey, error) 
 	if err := durable.WriteFileIn(fsys, path, secret, 0o600); err != nil {
 		return nil, err
 	}
-	return newPayloadKey(day, secret), nil
+	return newPayloadKey(day, secret)
 }
 
 // readKey reads the key of a day; an error is fs.ErrNotExist where there is
@@ -66,5 +66,5 @@ func readKey(fsys durable.FS, dir, log string, day utcDay) (*payloadKey, error) 
 	if len(secret) != payloadKeyLen {
 		return nil, &DamageError{File: name, Offset: -1, Reason: fmt.Sprintf("it holds %d bytes, want a key of %d", len(secret), payloadKeyLen)}
 	}
-	return newPayloadKey(day, secret), nil
+	return newPayloadKey(day, secret)
 }
