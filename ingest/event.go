@@ -147,7 +147,7 @@ func (e *event) member(s *scanner, have *int) error {
 	}
 	bit := fieldBit(key)
 	if bit == 0 {
-		return s.errorf("unknown key %q", clip(key))
+		return s.errorf("a key that no event has")
 	}
 	if *have&bit != 0 {
 		return s.errorf("key %q stands twice", key)

@@ -368,7 +368,7 @@ func (s *Server) scan(c *call, b *batch) *Problem {
 			return mismatch(e.tenant)
 		case e.fault != "":
 		case e.device != "" && e.device != c.d.key.id:
-			e.fault, e.detail = CodeDeviceMismatch, "it names device "+clip(e.device)
+			e.fault, e.detail = CodeDeviceMismatch, "it names another device than the credential does"
 			e.hasSeq = false // the number is not this device's
 		default:
 			e.fault, e.detail = c.set.rules.judge(sc, e)

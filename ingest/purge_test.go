@@ -3,6 +3,7 @@ package ingest
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -127,4 +128,39 @@ func TestPurgeIsAskedForAndApprovedByTwo(t *testing.T) {
 	r.restart()
 	c = r.deviceClient(pair)
 	check()
+}
+
+// TestEntryOfADeadLetterHoldsNothingOfIt wants nothing that a device sent to
+// stand in the entry, which no purge erases.
+func TestEntryOfADeadLetterHoldsNothingOfIt(t *testing.T) {
+	r := newRig(t)
+	r.tenant("nord")
+	c := r.deviceClient(r.enrol("nord", "m-1"))
+	wide := `{"kw":1`
+	for i := range 2 * fewKeys {
+		wide += fmt.Sprintf(`,"k%d":1`, i)
+	}
+	lines := []string{r.line(1, 501.1379), strings.Replace(r.line(2, 1), "{", `{"zebra":1,`, 1)}
+	for i, data := range []string{
+		`{"kw":"zebra"}`, `{"kw":1,"zebra":2}`, `{"kw":1,"phase":"zebra"}`, `{"kw":1,"zebra":1,"zebra":2}`, wide + `,"zebra":1,"zebra":2}`, `{"kw":zebra}`,
+	} {
+		whole := r.line(3+i, 1)
+		lines = append(lines, whole[:strings.Index(whole, `"data":`)]+`"data":`+data+"}")
+	}
+	for _, with := range [][2]string{{`"type":"power.v1"`, `"type":"zebra"`}, {`"seq":`, `"device":"zebra","seq":`}, {`"time":"2026`, `"time":"zebra2026`}} {
+		lines = append(lines, strings.Replace(r.line(20+len(lines), 1), with[0], with[1], 1))
+	}
+	rec := r.send(c, lines...)
+	if int(rec.DeadLettered) != len(lines) {
+		t.Fatalf("%+v", rec)
+	}
+	for i := range lines {
+		entry, err := r.s.led.Entry("nord", int64(i))
+		if err != nil || !bytes.Contains(entry, []byte(`"payload":`)) {
+			t.Fatalf("%s %v", entry, err)
+		}
+		if bytes.Contains(entry, []byte("zebra")) || bytes.Contains(entry, []byte("501.1379")) {
+			t.Errorf("of %s: %s", lines[i], entry)
+		}
+	}
 }

@@ -81,15 +81,16 @@ func TestTextsOfAnEvent(t *testing.T) {
 		t.Fatalf("read as %+v", e)
 	}
 	for line, want := range map[string]string{
-		`{"seq":1,"type":"a`:             "string without end",
-		`{"seq":1,"type":"a\`:            "string without end",
-		`{"seq`:                          "string without end",
-		"{\"seq\":1,\"type\":\"a\x1f\"}": "control character",
-		"{\"seq\":1,\"type\":\"a\xc3\"}": "bad UTF-8",
-		"{\"seq\":1,\"ty\xffpe\":\"a\"}": "bad UTF-8",
-		`{"seq":1,"type":"\q"}`:          "bad escape",
-		`{"seq":1,"type" "a"}`:           "expected ':'",
-		`{"seq":1,"\u0073eq":2}`:         `"seq" stands twice`,
+		`{"seq":1,"type":"a`:                  "string without end",
+		`{"seq":1,"type":"a\`:                 "string without end",
+		`{"seq`:                               "string without end",
+		"{\"seq\":1,\"type\":\"a\x1f\"}":      "control character",
+		"{\"seq\":1,\"type\":\"a\xc3\"}":      "bad UTF-8",
+		"{\"seq\":1,\"ty\xffpe\":\"a\"}":      "bad UTF-8",
+		`{"seq":1,"type":"\q"}`:               "bad escape",
+		`{"seq":1,"type" "a"}`:                "expected ':'",
+		`{"seq":1,"\u0073eq":2}`:              `"seq" stands twice`,
+		`{"seq":1,"data":{"a":1,"\u0061":2}}`: "a key stands twice",
 	} {
 		if e, _ := scanWith([]byte(line), 16); e.fault != CodeEventMalformed || !strings.Contains(e.detail, want) {
 			t.Errorf("%q: %s %q, want %q", line, e.fault, e.detail, want)

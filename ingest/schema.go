@@ -193,11 +193,12 @@ func (t *typeRules) describe(prefix string, s *jsonschema.Schema) {
 }
 
 // judge gives the code under which the event cannot be accepted, and why;
-// empty where it can. s has just read it.
+// empty where it can. s has just read it. Why tells of the rules and nothing of
+// what was sent: it stands in the dead letter's entry, where no purge erases it.
 func (r *rules) judge(s *scanner, e *event) (Code, string) {
 	t := r.types[e.typ]
 	if t == nil {
-		return CodeUnknownType, "there is no schema for type " + clip(e.typ)
+		return CodeUnknownType, "there is no schema for its type"
 	}
 	if t.fast != nil && t.fast(s, e.root) {
 		return t.judgeRanges(s, e.root)
@@ -205,9 +206,9 @@ func (r *rules) judge(s *scanner, e *event) (Code, string) {
 	if err := t.schema.Validate(s.decode(e.root)); err != nil {
 		var v *jsonschema.ValidationError
 		if !errors.As(err, &v) {
-			return CodeSchemaViolation, clip(err.Error())
+			return CodeSchemaViolation, "data cannot be held against the schema"
 		}
-		return explain(v)
+		return explain(t.schema, v)
 	}
 	return t.judgeRanges(s, e.root)
 }
@@ -221,9 +222,9 @@ func (t *typeRules) judgeRanges(s *scanner, root int) (Code, string) {
 		}
 		switch {
 		case f.Min != nil && v < *f.Min:
-			return CodeRangeViolation, fmt.Sprintf("%s is %v, below its minimum %v", f.field, v, *f.Min)
+			return CodeRangeViolation, fmt.Sprintf("data.%s is below its minimum %v", f.field, *f.Min)
 		case f.Max != nil && v > *f.Max:
-			return CodeRangeViolation, fmt.Sprintf("%s is %v, above its maximum %v", f.field, v, *f.Max)
+			return CodeRangeViolation, fmt.Sprintf("data.%s is above its maximum %v", f.field, *f.Max)
 		}
 	}
 	return "", ""
@@ -231,7 +232,7 @@ func (t *typeRules) judgeRanges(s *scanner, root int) (Code, string) {
 
 // explain names the first broken keyword, in the order of the fields. Only
 // where every one is a bound of a number is it a matter of range.
-func explain(v *jsonschema.ValidationError) (Code, string) {
+func explain(schema *jsonschema.Schema, v *jsonschema.ValidationError) (Code, string) {
 	var leaves []*jsonschema.ValidationError
 	var walk func(*jsonschema.ValidationError)
 	walk = func(e *jsonschema.ValidationError) {
@@ -257,12 +258,25 @@ func explain(v *jsonschema.ValidationError) (Code, string) {
 			}
 		}
 	}
-	where := "data"
-	for _, p := range first.InstanceLocation {
-		where += "." + p
-	}
+	where := placeIn(schema, first.InstanceLocation)
 	keyword := strings.Join(first.ErrorKind.KeywordPath(), "/")
 	return code, clip(where) + " breaks the schema's " + clip(keyword) + wanting(first.ErrorKind)
+}
+
+// placeIn names what the schema judged, by names that are the schema's own.
+func placeIn(schema *jsonschema.Schema, path []string) string {
+	where := "data"
+	for _, p := range path {
+		for schema != nil && schema.Ref != nil && schema.Ref != schema {
+			schema = schema.Ref
+		}
+		if schema == nil || schema.Properties[p] == nil {
+			return where + "…"
+		}
+		schema = schema.Properties[p]
+		where += "." + p
+	}
+	return where
 }
 
 // wanting adds what the schema asks for where that is short and comes from
@@ -284,7 +298,7 @@ func wanting(k jsonschema.ErrorKind) string {
 	case *kind.Format:
 		return ": want " + k.Want
 	case *kind.AdditionalProperties:
-		return ": it allows no " + clip(strings.Join(k.Properties, ", "))
+		return fmt.Sprintf(": it does not allow %d of the keys", len(k.Properties))
 	}
 	return ""
 }
