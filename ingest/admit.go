@@ -227,7 +227,7 @@ func (b *batch) known(i int, e *event) (done bool, err error) {
 	case verdict == seqStale:
 		b.refuse(i, CodeReplayStale, "seq "+itoa(e.seq)+" lies before the replay window")
 	default:
-		b.duplicate(i, nil)
+		b.refuse(i, CodeReplayForgotten, "boot "+itoa(e.boot)+", seq "+itoa(e.seq)+" came before, too long ago to be compared")
 	}
 	return true, nil
 }

@@ -40,6 +40,7 @@ const (
 	CodeReplayConflict    Code = "replay.conflict"
 	CodeReplayStale       Code = "replay.stale"
 	CodeReplayPurged      Code = "replay.purged"
+	CodeReplayForgotten   Code = "replay.forgotten"
 	CodePayloadPurged     Code = "payload.purged"
 	CodeLetterQuota       Code = "deadletter.quota"
 	CodeRateDevice        Code = "rate.device"
@@ -111,6 +112,7 @@ func Problems() []ProblemInfo {
 		{CodeReplayConflict, 202, "line", "The number was already used for another content. Refused, with an alert."},
 		{CodeReplayStale, 202, "line", "The number lies before the replay window. Refused, since it cannot be told from a replay."},
 		{CodeReplayPurged, 202, "line", "The number came before, and what it came with was purged, so the two cannot be compared. Refused; nothing of it is kept."},
+		{CodeReplayForgotten, 202, "line", "The number came before, and where in the log is no longer kept, so the two cannot be compared. Refused; nothing of it is kept."},
 		{CodeLetterQuota, 202, "line", "The line would be a dead letter and the tenant has as many open ones as it may. Refused, with an alert; nothing of it is kept."},
 	}
 }

@@ -8,7 +8,8 @@ import (
 // maxHoles and maxRuns bound what one window keeps. A device that leaves more
 // than maxHoles separate holes loses the oldest (they are recorded as gaps).
 // Beyond maxRuns the place of old numbers is forgotten: a repeat of such a
-// number still is a duplicate, only its content is no longer compared.
+// number is still seen, but its content cannot be compared, so it is refused
+// (replay.forgotten) and never called a duplicate.
 const (
 	maxHoles = 1024
 	maxRuns  = 128

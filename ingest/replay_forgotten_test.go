@@ -23,3 +23,31 @@ func TestForgottenDeadLetterIsNoGap(t *testing.T) {
 		t.Fatalf("a gap was recorded for a number that came as a dead letter: %v", gaps)
 	}
 }
+
+// TestForgottenNumberIsNoDuplicate repeats a number whose place in the log is
+// no longer kept. Whether its content is the same is not known, so it is
+// neither accepted nor called a duplicate, and the books say so.
+func TestForgottenNumberIsNoDuplicate(t *testing.T) {
+	r := newRig(t)
+	r.tenant("nord")
+	c, other := r.deviceClient(r.enrol("nord", "m-1")), r.deviceClient(r.enrol("nord", "m-2"))
+	const requests = maxRuns + 4
+	for seq := 1; seq <= requests; seq++ { // another's entry stands between, so that each is a run of its own
+		r.send(c, r.line(seq, 1))
+		r.send(other, r.line(seq, 1))
+	}
+	check := func() {
+		t.Helper()
+		rec := r.send(c, r.line(1, 1), r.line(1, 2), r.line(requests, 1), r.line(requests, 2))
+		if rec.Accepted != 0 || rec.Duplicate != 1 || rec.Refused != 3 || rec.DeadLettered != 0 {
+			t.Fatalf("%+v", rec)
+		}
+		for i, want := range []Code{CodeReplayForgotten, CodeReplayForgotten, "", CodeReplayConflict} {
+			if rec.Lines[i].Code != want {
+				t.Errorf("line %d: %+v, want %q", i+1, rec.Lines[i], want)
+			}
+		}
+	}
+	check()
+	r.sameAsFold()
+}
