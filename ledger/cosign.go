@@ -93,19 +93,30 @@ func cosigned(at uint64, text []byte) []byte {
 }
 
 // OpenCosigned is OpenCheckpoint that also verifies cosignatures by the
-// witnesses of the given keys. Those by others are ignored, and a witness that
-// did not cosign is left out of the list: it is for the caller to say how many
-// he wants. A cosignature under a given key that does not verify is an error.
+// witnesses of the given keys, as Cosignatures does.
 func OpenCosigned(noteBytes []byte, vkey string, witnesses []string) (Checkpoint, []Cosignature, error) {
 	c, err := OpenCheckpoint(noteBytes, vkey)
 	if err != nil {
 		return Checkpoint{}, nil, err
 	}
+	out, err := Cosignatures(noteBytes, witnesses)
+	if err != nil {
+		return Checkpoint{}, nil, err
+	}
+	return c, out, nil
+}
+
+// Cosignatures verifies the cosignatures of a signed checkpoint by the
+// witnesses of the given keys, and not the log's own signature. Those by others
+// are ignored, and a witness that did not cosign is left out of the list: it is
+// for the caller to say how many he wants. A cosignature under a given key that
+// does not verify is an error.
+func Cosignatures(noteBytes []byte, witnesses []string) ([]Cosignature, error) {
 	var out []Cosignature
 	for _, key := range witnesses {
 		v, err := newWitnessVerifier(key)
 		if err != nil {
-			return Checkpoint{}, nil, err
+			return nil, err
 		}
 		_, err = note.Open(noteBytes, note.VerifierList(v))
 		var unverified *note.UnverifiedNoteError
@@ -113,9 +124,9 @@ func OpenCosigned(noteBytes []byte, vkey string, witnesses []string) (Checkpoint
 			continue
 		}
 		if err != nil {
-			return Checkpoint{}, nil, fmt.Errorf("verifying the cosignature of %s: %w", v.name, err)
+			return nil, fmt.Errorf("verifying the cosignature of %s: %w", v.name, err)
 		}
 		out = append(out, Cosignature{v.name, v.time})
 	}
-	return c, out, nil
+	return out, nil
 }

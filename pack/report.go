@@ -103,6 +103,8 @@ type Report struct {
 	Clock          evidence.Clock `json:"clock,omitempty"`
 
 	Checks []Check `json:"checks"`
+
+	Accepted *Accepted `json:"-"` // with the verdict ok: what the next pack is held to
 }
 
 // maxFailures bounds the failures that are kept for one check.

@@ -389,7 +389,7 @@ func (m *vectorMaker) output() {
 func vectors(t testing.TB) []vector {
 	t.Helper()
 	m := newVectorMaker(t)
-	for _, make := range []func(){m.files, m.names, m.layout, m.manifests, m.signatures, m.times, m.logs, m.output} {
+	for _, make := range []func(){m.files, m.names, m.layout, m.manifests, m.signatures, m.times, m.logs, m.chain, m.output} {
 		make()
 	}
 	slices.SortStableFunc(m.out, func(a, b vector) int { return a.Case - b.Case })
@@ -400,7 +400,7 @@ func vectors(t testing.TB) []vector {
 // be is given for all vectors: the fixture's report.
 func (v vector) options(t testing.TB) VerifyOptions {
 	t.Helper()
-	o := VerifyOptions{Name: v.file(), RequireRoles: v.Anchors.RequireRoles, LogKeys: v.Anchors.LogKeys}
+	o := VerifyOptions{Name: v.file(), RequireRoles: v.Anchors.RequireRoles, LogKeys: v.Anchors.LogKeys, Witnesses: v.Anchors.Witnesses, State: v.Anchors.state(t)}
 	for _, k := range v.Anchors.Keys {
 		key, err := ParsePublicKey([]byte(k.Key))
 		if err != nil {

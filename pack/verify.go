@@ -12,6 +12,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"trustpack/evidence"
+	"trustpack/ledger"
 )
 
 // VerifyOptions are the anchors of a verification, all from outside the pack,
@@ -22,9 +23,13 @@ type VerifyOptions struct {
 	Anchors      []Anchor    // further keys, of any role
 	RequireRoles []string    // beyond those that pack.json requires
 	LogKeys      []string    // verifier keys of logs, "<origin>+<hash>+<base64>"
+	Witnesses    []string    // verifier keys of witnesses of logs, "<name>+<hash>+<base64>" of algorithm 4
 	Now          time.Time   // when keys must be valid whose signature has no verified timestamp; zero: time.Now()
 	Limits       Limits
 
+	// State gives the last pack that was accepted of an organisation's system,
+	// nil where none was. nil: said to be unchecked.
+	State func(organisation, system string) (*Accepted, error)
 	// Reevaluate judges the pack's evidence again by the pack's own catalog;
 	// the outcomes must be those of the pack. nil: said to be unchecked.
 	Reevaluate func(*Contents) ([]evidence.Finding, error)
@@ -60,6 +65,7 @@ type verifier struct {
 	unfinished    bool              // the roles that pack.json requires need not have signed yet
 	carriesSample bool              // samples are in the pack, so that their check is required
 	logKeys       map[string]string // by origin
+	accepted      *Accepted         // what is kept of the pack if all is well
 }
 
 // ioWatch remembers the first error of the medium, which is no fault of the
@@ -120,6 +126,8 @@ func (v *verifier) run() Report {
 		if haveManifest {
 			v.checkBagit()
 			v.concludeLogs()
+			v.checkWitnesses()
+			v.checkChain()
 			v.concludeEvidence()
 			v.checkFindings()
 			v.checkSamples()
@@ -127,8 +135,6 @@ func (v *verifier) run() Report {
 		}
 	}
 	v.res.skip(checkTime, "", "no RFC 3161 timestamp: the time of signing rests on the vendor's word")
-	v.res.skip(checkWitness, "", "no witness has cosigned the logs' checkpoints")
-	v.res.skip(checkChain, "", "not compared with an earlier pack: sequence and previous are the vendor's word")
 	return v.conclude()
 }
 
@@ -155,6 +161,11 @@ func (v *verifier) checkOptions() bool {
 			continue
 		}
 		v.logKeys[verifier.Name()] = strings.TrimSpace(vkey)
+	}
+	for _, vkey := range v.o.Witnesses {
+		if _, err := ledger.WitnessName(vkey); err != nil {
+			bad("%v", err)
+		}
 	}
 	if v.res.failed() {
 		return false
@@ -221,6 +232,7 @@ func (v *verifier) conclude() Report {
 		r.Verdict, r.Exit = VerdictInconclusive, 3
 	default:
 		r.Verdict, r.Exit = VerdictOK, 0
+		r.Accepted = v.accepted
 	}
 	return r
 }

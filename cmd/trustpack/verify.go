@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -20,7 +21,8 @@ import (
 )
 
 func (a *app) verifyCommand() *cobra.Command {
-	var keys, signers, roles, logKeys []string
+	var keys, signers, roles, logKeys, witnesses []string
+	var state string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "verify PACK --key PUB",
@@ -57,7 +59,14 @@ bring. Exit: 0 everything required was checked and holds; 1 something is wrong;
 				}
 				o.LogKeys = append(o.LogKeys, lines...)
 			}
-			return a.verify(args[0], o, asJSON)
+			for _, k := range witnesses {
+				lines, err := readLogKeys(k)
+				if err != nil {
+					return fmt.Errorf("--witness: %w", err)
+				}
+				o.Witnesses = append(o.Witnesses, lines...)
+			}
+			return a.verify(args[0], o, state, asJSON)
 		},
 	}
 	f := cmd.Flags()
@@ -65,6 +74,8 @@ bring. Exit: 0 everything required was checked and holds; 1 something is wrong;
 	f.StringArrayVar(&signers, "signer", nil, "public key of another role, `ROLE=FILE`")
 	f.StringArrayVar(&roles, "require-role", nil, "a `role` that must have signed")
 	f.StringArrayVar(&logKeys, "log-key", nil, "verifier key of a log: a `file`, a folder with *.vkey files, or the key itself")
+	f.StringArrayVar(&witnesses, "witness", nil, "verifier key of a witness, whose cosignatures of the logs are asked for: a `file`, a folder with *.vkey files, or the key itself")
+	f.StringVar(&state, "state", "", "`folder` that remembers the last pack that was OK, and to which the next one is held")
 	f.BoolVar(&asJSON, "json", false, "print as JSON")
 	return cmd
 }
@@ -78,13 +89,22 @@ func verifyOptions(name string, keys []pack.PublicKey, logKeys []string) pack.Ve
 	}
 }
 
-// verify checks the pack at path and prints the report.
-func (a *app) verify(path string, o pack.VerifyOptions, asJSON bool) error {
+// verify checks the pack at path and prints the report. Where a state is
+// given the pack is held to it, and kept in it if all is well.
+func (a *app) verify(path string, o pack.VerifyOptions, stateDir string, asJSON bool) (err error) {
 	f, size, err := openSized(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
+	var state *verifyState
+	if stateDir != "" {
+		if state, err = openState(stateDir); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, state.close()) }()
+		o.State = state.last
+	}
 	report := pack.Verify(f, size, o)
 	write := report.WriteText
 	if asJSON {
@@ -92,6 +112,12 @@ func (a *app) verify(path string, o pack.VerifyOptions, asJSON bool) error {
 	}
 	if err := write(a.out); err != nil {
 		return err
+	}
+	if state != nil && report.Accepted != nil {
+		if err := state.keep(*report.Accepted); err != nil {
+			return err
+		}
+		a.progress("state: pack %d is kept in %s; the next one is held to it", report.Sequence, stateDir)
 	}
 	if report.Exit != exitOK {
 		return &exitError{code: report.Exit}
@@ -127,7 +153,7 @@ func readLogKeys(arg string) ([]string, error) {
 	for _, file := range files {
 		data, err := os.ReadFile(file)
 		if err != nil {
-			return nil, fmt.Errorf("reading log key: %w", err)
+			return nil, fmt.Errorf("reading verifier key: %w", err)
 		}
 		for line := range strings.Lines(string(data)) {
 			if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
@@ -136,7 +162,7 @@ func readLogKeys(arg string) ([]string, error) {
 		}
 	}
 	if len(keys) == 0 {
-		return nil, fmt.Errorf("reading log key: %s holds none", arg)
+		return nil, fmt.Errorf("reading verifier key: %s holds none", arg)
 	}
 	return keys, nil
 }
