@@ -84,6 +84,7 @@ func (a *app) packContent(cfg *Config, lock *locker.Locker, p evidence.Period) (
 	}
 	c := pack.Content{
 		Organisation: cfg.Organisation, System: cfg.System, Tool: tool(), Period: p,
+		Identity: cfg.Pack.Identity, RequiredRoles: cfg.Pack.RequiredRoles,
 		Sample: cfg.Sample || anySample(collected), Clock: clockOf(cfg.Clock, collected),
 		CatalogSHA256: catalog.SHA256(), CatalogFiles: catalog.Files(),
 		Controls: catalog.Controls(), Findings: assessed.Findings, Evidence: collected, Secret: secret,

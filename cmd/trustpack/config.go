@@ -11,7 +11,9 @@ import (
 	"trustpack/collectors"
 	"trustpack/evidence"
 	"trustpack/ingest"
+	"trustpack/internal/signers"
 	"trustpack/internal/strictyaml"
+	"trustpack/pack"
 )
 
 // Config is trustpack.yaml. Paths in it are relative to the file.
@@ -33,7 +35,10 @@ type Config struct {
 
 // PackConfig says how packs are signed.
 type PackConfig struct {
-	Key string `yaml:"key"` // OpenSSH private key file of the vendor
+	Key           string            `yaml:"key"`            // of the vendor: a private key file, ssh-agent:, awskms:KEY or exec:COMMAND (see package signers)
+	Identity      string            `yaml:"identity"`       // who the vendor says he is where he signs; empty: nothing
+	RequiredRoles []string          `yaml:"required_roles"` // whose signatures a pack needs besides the vendor's: reviewer, auditor
+	KMS           signers.KMSConfig `yaml:"kms"`            // of keys that AWS KMS holds
 }
 
 var instanceForm = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]*(/[a-z0-9][a-z0-9.-]*)*$`)
@@ -81,6 +86,11 @@ func (c *Config) check() error {
 		return fmt.Errorf("clock is %q; want system or simulated", c.Clock)
 	case c.Clock == evidence.ClockSimulated && !c.Sample:
 		return errors.New("clock is simulated and sample is not true: simulated times are only for samples")
+	}
+	for _, role := range c.Pack.RequiredRoles {
+		if pack.PredicateType(role) == "" {
+			return fmt.Errorf("pack.required_roles names %q; want reviewer or auditor", role)
+		}
 	}
 	return nil
 }

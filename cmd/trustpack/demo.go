@@ -110,7 +110,7 @@ func (a *app) demoPack(ctx context.Context, cfg *Config, p evidence.Period, out 
 	if err := writeKey(cfg.path(cfg.Pack.Key), filepath.Join(cfg.dir, "vendor.pub"), pack.Ed25519, "sample-vendor"); err != nil {
 		return err
 	}
-	signer, err := a.loadSigner(cfg.path(cfg.Pack.Key))
+	signer, err := a.vendorSigner(ctx, cfg, "")
 	if err != nil {
 		return err
 	}

@@ -8,14 +8,13 @@ import (
 	"path/filepath"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"trustpack/evidence"
 	"trustpack/pack"
 )
 
 func (a *app) packCommand() *cobra.Command {
-	return group("pack", "Build, show and compare evidence packs", a.packBuild(), a.packShow(), a.packDiff())
+	return group("pack", "Build, sign, show and compare evidence packs", a.packBuild(), a.packCountersign(), a.packShow(), a.packDiff())
 }
 
 func (a *app) packBuild() *cobra.Command {
@@ -36,10 +35,7 @@ func (a *app) packBuild() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if key == "" {
-				key = cfg.path(cfg.Pack.Key)
-			}
-			signer, err := a.loadSigner(key)
+			signer, err := a.vendorSigner(cmd.Context(), cfg, key)
 			if err != nil {
 				return err
 			}
@@ -53,41 +49,8 @@ func (a *app) packBuild() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&period, "period", "", "the period, such as 2026-Q3")
 	cmd.Flags().StringVar(&out, "out", "", "where the pack goes")
-	cmd.Flags().StringVar(&key, "key", "", "private key `file` that signs, over pack.key in trustpack.yaml")
+	cmd.Flags().StringVar(&key, "key", "", "private key that signs, over pack.key in trustpack.yaml: a file, ssh-agent:, awskms:`KEY` or exec:COMMAND")
 	return cmd
-}
-
-// loadSigner reads the vendor's private key, asking for its passphrase on a
-// terminal or taking it from TRUSTPACK_KEY_PASSPHRASE.
-func (a *app) loadSigner(file string) (pack.Signer, error) {
-	if file == "" {
-		return nil, hint(errors.New("no signing key is named"), "set pack.key in trustpack.yaml, or make a key with 'trustpack keygen --out vendor.key'")
-	}
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return nil, hint(fmt.Errorf("reading signing key: %w", err), "make one with 'trustpack keygen --out FILE'")
-	}
-	signer, err := pack.LoadSigner(data, a.passphrase)
-	if err != nil {
-		return nil, fmt.Errorf("signing key %s: %w", file, err)
-	}
-	return signer, nil
-}
-
-func (a *app) passphrase() ([]byte, error) {
-	if p, ok := os.LookupEnv("TRUSTPACK_KEY_PASSPHRASE"); ok {
-		return []byte(p), nil
-	}
-	f, ok := a.in.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
-		return nil, errors.New("the key is encrypted and nobody can be asked; set TRUSTPACK_KEY_PASSPHRASE")
-	}
-	if _, err := fmt.Fprint(a.err, "passphrase of the signing key: "); err != nil {
-		return nil, err
-	}
-	p, err := term.ReadPassword(int(f.Fd()))
-	fmt.Fprintln(a.err)
-	return p, err
 }
 
 func (a *app) packShow() *cobra.Command {

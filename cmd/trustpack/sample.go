@@ -106,7 +106,11 @@ func (a *app) draw(path string, c *pack.Contents, o sampleFlags) error {
 		return err
 	}
 	if o.out != "" {
-		a.progress("%s is drawn; sign it into the pack: trustpack pack countersign %s --role auditor --sample %s", o.out, path, o.out)
+		with := ""
+		if o.worksheet != "" {
+			with = " --worksheet " + o.worksheet
+		}
+		a.progress("%s is drawn; sign it into the pack: trustpack pack countersign %s --role auditor --sample %s%s", o.out, path, o.out, with)
 	}
 	return nil
 }

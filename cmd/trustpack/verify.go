@@ -6,10 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,7 +18,7 @@ import (
 )
 
 func (a *app) verifyCommand() *cobra.Command {
-	var keys, signers, roles, logKeys, witnesses []string
+	var anchors anchorFlags
 	var state string
 	var asJSON bool
 	cmd := &cobra.Command{
@@ -32,49 +29,15 @@ bring. Exit: 0 everything required was checked and holds; 1 something is wrong;
 2 it could not be read; 3 it could not be checked (no key, or a role missing).`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			o := verifyOptions(args[0], nil, nil)
-			o.RequireRoles = roles
-			for _, file := range keys {
-				pub, err := readPublicKey(file)
-				if err != nil {
-					return err
-				}
-				o.Keys = append(o.Keys, pub)
-			}
-			for _, s := range signers {
-				role, file, ok := strings.Cut(s, "=")
-				if !ok {
-					return fmt.Errorf("--signer %s: want ROLE=FILE", s)
-				}
-				pub, err := readPublicKey(file)
-				if err != nil {
-					return err
-				}
-				o.Anchors = append(o.Anchors, pack.Anchor{Role: role, Key: pub})
-			}
-			for _, k := range logKeys {
-				lines, err := readLogKeys(k)
-				if err != nil {
-					return err
-				}
-				o.LogKeys = append(o.LogKeys, lines...)
-			}
-			for _, k := range witnesses {
-				lines, err := readLogKeys(k)
-				if err != nil {
-					return fmt.Errorf("--witness: %w", err)
-				}
-				o.Witnesses = append(o.Witnesses, lines...)
+			o, err := anchors.options(args[0])
+			if err != nil {
+				return err
 			}
 			return a.verify(args[0], o, state, asJSON)
 		},
 	}
 	f := cmd.Flags()
-	f.StringArrayVar(&keys, "key", nil, "the vendor's public key `file`, OpenSSH or PEM")
-	f.StringArrayVar(&signers, "signer", nil, "public key of another role, `ROLE=FILE`")
-	f.StringArrayVar(&roles, "require-role", nil, "a `role` that must have signed")
-	f.StringArrayVar(&logKeys, "log-key", nil, "verifier key of a log: a `file`, a folder with *.vkey files, or the key itself")
-	f.StringArrayVar(&witnesses, "witness", nil, "verifier key of a witness, whose cosignatures of the logs are asked for: a `file`, a folder with *.vkey files, or the key itself")
+	anchors.register(cmd, "key")
 	f.StringVar(&state, "state", "", "`folder` that remembers the last pack that was OK, and to which the next one is held")
 	f.BoolVar(&asJSON, "json", false, "print as JSON")
 	return cmd
@@ -123,48 +86,6 @@ func (a *app) verify(path string, o pack.VerifyOptions, stateDir string, asJSON 
 		return &exitError{code: report.Exit}
 	}
 	return nil
-}
-
-func readPublicKey(file string) (pack.PublicKey, error) {
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return pack.PublicKey{}, fmt.Errorf("reading public key: %w", err)
-	}
-	key, err := pack.ParsePublicKey(data)
-	if err != nil {
-		return pack.PublicKey{}, hint(fmt.Errorf("public key %s: %w", file, err), "give the vendor's .pub file (OpenSSH line) or a PEM public key")
-	}
-	return key, nil
-}
-
-// readLogKeys takes a verifier key as it is, or reads a file of them, or every
-// *.vkey file of a folder.
-func readLogKeys(arg string) ([]string, error) {
-	if strings.Count(arg, "+") >= 2 {
-		return []string{arg}, nil
-	}
-	files := []string{arg}
-	if st, err := os.Stat(arg); err == nil && st.IsDir() {
-		if files, err = filepath.Glob(filepath.Join(arg, "*.vkey")); err != nil {
-			return nil, err
-		}
-	}
-	var keys []string
-	for _, file := range files {
-		data, err := os.ReadFile(file)
-		if err != nil {
-			return nil, fmt.Errorf("reading verifier key: %w", err)
-		}
-		for line := range strings.Lines(string(data)) {
-			if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
-				keys = append(keys, line)
-			}
-		}
-	}
-	if len(keys) == 0 {
-		return nil, fmt.Errorf("reading verifier key: %s holds none", arg)
-	}
-	return keys, nil
 }
 
 // policyFile holds the parameters that the vendor set over the catalog's.
