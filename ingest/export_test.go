@@ -60,7 +60,7 @@ func TestExportHoldsOneTenantsRowsAndItsDigestIsInTheLog(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		row := regexp.MustCompile(`^{"index":(\d+),"salt":"([0-9a-f]{64})",(.*,"payload":"([0-9a-f]{64})"),"data":(.*)}$`).FindStringSubmatch(lines[i])
+		row := regexp.MustCompile(`^{"index":(\d+),"salt":"([0-9a-f]{32})",(.*,"payload":"([0-9a-f]{64})"),"data":(.*)}$`).FindStringSubmatch(lines[i])
 		if row == nil || row[1] != itoa(index) || "{"+row[3]+"}" != string(entry) {
 			t.Fatalf("%s\nis not of %s", lines[i], entry)
 		}
