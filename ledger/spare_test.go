@@ -42,3 +42,47 @@ func TestNewSegmentIsZeroToItsEnd(t *testing.T) {
 		}
 	}
 }
+
+// TestHurriedZerosAreSyncedStepByStep: who syncs the journal beside a segment
+// that is made in a hurry waits for one step of it at most; with pauses, for a
+// smaller one. Where the committer itself waits, one sync for all is quickest.
+func TestHurriedZerosAreSyncedStepByStep(t *testing.T) {
+	const size = 4*zeroHurry + sectorSize
+	for filled, most := range map[int64]int64{0: zeroHurry, 500_000: zeroHurry, allFilled: size} {
+		s, f := newSpares(crashfs.New(), "/ledger", size), &unsynced{}
+		s.filled.Store(filled)
+		if err := s.zero(f, size); err != nil {
+			t.Fatal(err)
+		}
+		if f.written != size || f.most > most {
+			t.Errorf("%d millionths filled: %d bytes written, %d of them before a sync, want at most %d", filled, f.written, f.most, most)
+		}
+		if filled == 0 && f.least != zeroStep {
+			t.Errorf("with time to spare the smallest step had %d bytes, want %d", f.least, zeroStep)
+		}
+		if filled == allFilled && f.most != size {
+			t.Errorf("waited for, %d bytes were written before a sync, want %d", f.most, size)
+		}
+	}
+}
+
+// unsynced is a file that counts what waits for a sync.
+type unsynced struct {
+	durable.File
+	written, waiting, most, least int64
+}
+
+func (f *unsynced) WriteAt(b []byte, _ int64) (int, error) {
+	n := int64(len(b))
+	f.written, f.waiting = f.written+n, f.waiting+n
+	f.most = max(f.most, f.waiting)
+	return len(b), nil
+}
+
+func (f *unsynced) Sync() error {
+	if f.least == 0 || f.waiting < f.least {
+		f.least = f.waiting
+	}
+	f.waiting = 0
+	return nil
+}
