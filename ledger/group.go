@@ -42,7 +42,8 @@ import (
 // begins in the chain is said by its first group.
 const (
 	segmentMagic      = "tpledger"
-	segmentVersion    = 4 // version 3 knew no payloads, and is read
+	segmentVersion    = 5
+	withoutPayloads   = 3 // the version that knew none is read; 4, whose salts were others, is not
 	segmentHeaderSize = 64
 	groupHeaderSize   = 28
 	markerSize        = 8
@@ -86,8 +87,8 @@ func parseSegmentHeader(b []byte) (segmentHeader, error) {
 	if castagnoli(b[:60]) != binary.BigEndian.Uint32(b[60:]) {
 		return h, errors.New("the checksum of its header is wrong")
 	}
-	if v := binary.BigEndian.Uint32(b[8:]); v != segmentVersion && v != segmentVersion-1 {
-		return h, fmt.Errorf("it has format version %d; this program reads version %d", v, segmentVersion)
+	if v := binary.BigEndian.Uint32(b[8:]); v != segmentVersion && v != withoutPayloads {
+		return h, fmt.Errorf("it has format version %d; this program reads versions %d and %d", v, withoutPayloads, segmentVersion)
 	}
 	h.number = binary.BigEndian.Uint64(b[16:])
 	copy(h.marker[:], b[24:])

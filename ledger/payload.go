@@ -23,10 +23,14 @@ import (
 // big-endian block (so salt n is block n of the keystream of AES-256-CTR from a
 // counter of zero, NIST SP 800-38A), and key 32 random bytes of the log and the
 // UTC day in which the entry was made durable by the ledger's clock, which
-// within a log never goes back. Payload
-// and salt show the commitment to anybody; once the key and the payload are
-// gone nothing leads from the leaf to the payload, nor confirms a guess at it,
-// and each proof about the leaf is what it was.
+// within a log never goes back. The salt of entry 300, hex 12c, is what
+//
+//	head -c 16 /dev/zero | openssl enc -aes-256-ctr \
+//	    -K $(xxd -p -c 32 DAY.key) -iv 0000000000000000000000000000012c
+//
+// writes. Payload and salt show the commitment to anybody; once the key and the
+// payload are gone nothing leads from the leaf to the payload, nor confirms a
+// guess at it, and each proof about the leaf is what it was.
 const (
 	payloadMember = `"payload":"`
 	payloadKeyLen = 32

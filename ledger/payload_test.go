@@ -6,10 +6,12 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -166,9 +168,21 @@ func TestEntriesCommitToTheirPayloads(t *testing.T) {
 	}
 	stream := make([]byte, 4*aes.BlockSize)
 	cipher.NewCTR(block, make([]byte, aes.BlockSize)).XORKeyStream(stream, stream)
-	if _, salt, err := l.Payload("a", 2); err != nil || !bytes.Equal(salt, stream[2*aes.BlockSize:3*aes.BlockSize]) {
+	_, salt, err := l.Payload("a", 2)
+	if err != nil || !bytes.Equal(salt, stream[2*aes.BlockSize:3*aes.BlockSize]) {
 		t.Errorf("salt %x, %v", salt, err)
 	}
+	t.Run("openssl", func(t *testing.T) {
+		tool, err := exec.LookPath("openssl")
+		if err != nil {
+			t.Skip("openssl is not installed")
+		}
+		cmd := exec.Command(tool, "enc", "-aes-256-ctr", "-K", hex.EncodeToString(key), "-iv", fmt.Sprintf("%032x", 2))
+		cmd.Stdin = bytes.NewReader(make([]byte, 16))
+		if out, err := cmd.Output(); err != nil || !bytes.Equal(out, salt) {
+			t.Errorf("openssl gives the salt %x, %v; the ledger %x", out, err, salt)
+		}
+	})
 	if other, err := os.ReadFile(filepath.Join(dir, "payloads", "b", "2026-07-01.key")); err != nil || bytes.Equal(key, other) {
 		t.Errorf("two logs have one key: %v", err)
 	}
@@ -308,6 +322,17 @@ func TestPayloadRangeFindsByTime(t *testing.T) {
 	check("reopened", false)
 }
 
+// TestOtherSaltsAreRefused takes a journal from when salts were made otherwise:
+// its payloads would not be what the entries commit to.
+func TestOtherSaltsAreRefused(t *testing.T) {
+	b := sampleSegment()
+	binary.BigEndian.PutUint32(b[8:], 4)
+	binary.BigEndian.PutUint32(b[60:], castagnoli(b[:60]))
+	if _, err := parseSegmentHeader(b); err == nil || !strings.Contains(err.Error(), "format version 4") {
+		t.Errorf("a segment of version 4: %v", err)
+	}
+}
+
 // TestOlderLedgerOpens takes a ledger as it was left before there were
 // payloads.
 func TestOlderLedgerOpens(t *testing.T) {
@@ -329,7 +354,7 @@ func TestOlderLedgerOpens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	binary.BigEndian.PutUint32(b[8:], segmentVersion-1)
+	binary.BigEndian.PutUint32(b[8:], 3)
 	binary.BigEndian.PutUint32(b[60:], castagnoli(b[:60]))
 	if err := os.WriteFile(path, b, 0o600); err != nil {
 		t.Fatal(err)
