@@ -264,7 +264,7 @@ func compileObject(s *jsonschema.Schema) (check, bool) {
 	if len(list) == 0 && other == nil && least == nil && most == nil {
 		return nil, true
 	}
-	find := finder(list)
+	find, few := finder(list)
 	return func(s *scanner, top int) bool {
 		o := &s.nodes[top]
 		if least != nil && int(o.count) < *least || most != nil && int(o.count) > *most {
@@ -272,8 +272,19 @@ func compileObject(s *jsonschema.Schema) (check, bool) {
 		}
 		have, end := uint64(0), int(o.next)
 		for k := top + 1; k < end; k = int(s.nodes[k+1].next) {
-			c := other
-			if p := find(s.textOf(k)); p != nil {
+			c, name := other, s.textOf(k)
+			var p *property
+			if find != nil {
+				p = find[name]
+			} else {
+				for i := range few {
+					if few[i].name == name {
+						p = &few[i]
+						break
+					}
+				}
+			}
+			if p != nil {
 				c = p.check
 				have |= p.required
 			}
@@ -315,23 +326,17 @@ next:
 	return list, required, true
 }
 
-// finder finds a property by its name.
-func finder(list []property) func(string) *property {
+// finder says how to find a property by its name: in the map, or, where that is
+// nil, among the few.
+func finder(list []property) (byName map[string]*property, few []property) {
 	if len(list) <= fewProperties {
-		return func(name string) *property {
-			for i := range list {
-				if list[i].name == name {
-					return &list[i]
-				}
-			}
-			return nil
-		}
+		return nil, list
 	}
-	byName := make(map[string]*property, len(list))
+	byName = make(map[string]*property, len(list))
 	for i := range list {
 		byName[list[i].name] = &list[i]
 	}
-	return func(name string) *property { return byName[name] }
+	return byName, nil
 }
 
 func compileArray(s *jsonschema.Schema) (check, bool) {

@@ -38,7 +38,7 @@ func (s *scanner) errorf(format string, a ...any) error {
 }
 
 func (s *scanner) space() {
-	for s.i < len(s.b) {
+	for s.i < len(s.b) && s.b[s.i] <= ' ' {
 		switch s.b[s.i] {
 		case ' ', '\t', '\n', '\r':
 			s.i++
@@ -175,13 +175,24 @@ func (s *scanner) object() error {
 	}
 	count, seen := 0, uint64(0)
 	for more := true; more; {
-		key := len(s.nodes)
-		err := s.key()
+		s.space()
+		from := s.i + 1
+		key, ok := s.plain()
+		err := error(nil)
+		if ok {
+			s.addText(from, from+len(key))
+			err = s.colon()
+		} else {
+			at := len(s.nodes)
+			if err = s.key(); err == nil {
+				key = s.textOf(at)
+			}
+		}
 		if err != nil {
 			return err
 		}
-		bit := uint64(1) << s.mark(key)
-		if count < fewKeys && seen&bit != 0 && s.member(top, count, s.textOf(key)) >= 0 {
+		bit := uint64(1) << mark(key)
+		if count < fewKeys && seen&bit != 0 && s.member(top, count, key) >= 0 {
 			return s.errorf("a key stands twice")
 		}
 		seen |= bit
@@ -200,10 +211,8 @@ func (s *scanner) object() error {
 	return nil
 }
 
-// mark gives one of 64 values for the key at node i: keys whose marks differ
-// differ.
-func (s *scanner) mark(i int) uint {
-	k := s.textOf(i)
+// mark gives one of 64 values for a key: keys whose marks differ differ.
+func mark(k string) uint {
 	h := uint64(len(k))
 	if len(k) > 0 {
 		h += uint64(k[0])<<8 + uint64(k[len(k)-1])<<16 + uint64(k[len(k)/2])<<24
@@ -312,18 +321,21 @@ type mantissa struct {
 
 // digits reads digits into m and says how many there were.
 func (s *scanner) digits(m *mantissa) int {
-	from := s.i
-	for s.i < len(s.b) {
-		c := s.b[s.i] - '0'
+	rest, value, known := s.b[s.i:], m.value, m.digits
+	n := 0
+	for n < len(rest) {
+		c := rest[n] - '0'
 		if c > 9 {
 			break
 		}
-		if m.value = m.value*10 + uint64(c); m.digits > 0 || c > 0 {
-			m.digits++
+		if value = value*10 + uint64(c); known > 0 || c > 0 {
+			known++
 		}
-		s.i++
+		n++
 	}
-	return s.i - from
+	m.value, m.digits = value, known
+	s.i += n
+	return n
 }
 
 // integer reads a whole number from 0 to 2^53 without fraction or exponent.
@@ -360,8 +372,12 @@ func (s *scanner) plain() (text string, ok bool) {
 
 // str reads a string; the common one without escapes is only checked.
 func (s *scanner) str() error {
-	s.i++
-	from, ascii := s.i, true
+	from, ascii := s.i+1, true
+	if text, ok := s.plain(); ok {
+		s.addText(from, from+len(text))
+		return nil
+	}
+	s.i = from
 	for i := from; i < len(s.b); i++ {
 		switch c := s.b[i]; {
 		case c == '"':
