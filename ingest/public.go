@@ -48,6 +48,8 @@ type call struct {
 	d *device // who it is, once that is known
 	t *tenant
 	n int64 // events in it, once they were counted
+
+	at time.Time // when it was last found out who it is
 }
 
 // id is the request's ID.
@@ -169,7 +171,7 @@ func (s *Server) admit(c *call, to *reply) (*batch, *Problem) {
 	if p != nil {
 		return nil, p
 	}
-	now := s.now()
+	now := c.at
 	if p := s.throttle(c, to, now, 0); p != nil {
 		return nil, p
 	}
@@ -221,8 +223,8 @@ func (s *Server) identify(c *call) *Problem {
 	state := d.record.State
 	c.t = s.st.tenants[d.key.tenant]
 	s.st.mu.RUnlock()
-	now := s.now()
-	switch {
+	c.at = s.now()
+	switch now := c.at; {
 	case now.After(c.sess.notAfter) || now.Before(c.sess.notBefore):
 		return problem(CodeExpiredCredential, "")
 	case c.sess.excess:
