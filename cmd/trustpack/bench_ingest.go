@@ -56,6 +56,7 @@ type ingestResult struct {
 	EmptyP99     float64        `json:"empty_handler_ack_p99_ms,omitempty"`
 	EmptyCPU     float64        `json:"empty_handler_cpu_us_per_request,omitempty"` // the load generator included, which is the same
 	Ratio        float64        `json:"ratio_to_empty_handler,omitempty"`           // requests a second of the ingest over that
+	CPURatio     float64        `json:"cpu_ratio_to_empty_handler,omitempty"`       // its CPU a request over the ingest's, which other processes on the machine change less
 	InFlight     int            `json:"in_flight,omitempty"`                        // events of each stream
 	Half         *halfResult    `json:"half_rate,omitempty"`
 	Flood        *floodResult   `json:"flood,omitempty"`
@@ -142,7 +143,8 @@ func (r ingestResult) rows() [][]string {
 	rows := append(r.benchResult.rows(),
 		[]string{"requests a second of an empty handler", fmt.Sprintf("%.0f", r.EmptyHandler)},
 		[]string{"its answers' p99", fmt.Sprintf("%.3f ms", r.EmptyP99)},
-		[]string{"ratio to it", fmt.Sprintf("%.2f", r.Ratio)})
+		[]string{"ratio to it", fmt.Sprintf("%.2f", r.Ratio)},
+		[]string{"ratio of its CPU a request to the ingest's", fmt.Sprintf("%.2f", r.CPURatio)})
 	if h := r.Half; h != nil {
 		rows = append(rows,
 			[]string{"at half the rate, requests a second", fmt.Sprintf("%.0f of %.0f offered", h.Requests, h.Offered)},
@@ -316,6 +318,7 @@ func (a *app) compareIngest(ctx context.Context, f *ingestFlags, empty, own benc
 	r.Tenants = f.tenants
 	r.EmptyHandler, r.EmptyP99, r.Ratio = before.requests, before.AckP99, r.requests/before.requests
 	r.EmptyCPU = before.CPUPerEvent * float64(l.batch)
+	r.CPURatio = before.CPUPerEvent / r.CPUPerEvent
 	r.Memory, r.Growth = watch.samples, watch.growth()
 	if !f.half {
 		return r, nil
