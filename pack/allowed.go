@@ -142,6 +142,9 @@ func parseSSHTime(text string) (time.Time, error) {
 	return at, nil
 }
 
+// sshTime writes a time as ssh-keygen reads it.
+func sshTime(t time.Time) string { return t.UTC().Format("20060102150405") + "Z" }
+
 // forPrincipals gives an anchor for each principal.
 func (a Anchor) forPrincipals(principals string) ([]Anchor, error) {
 	var out []Anchor

@@ -35,7 +35,9 @@ func readme(c Content, key PublicKey) []byte {
 		"{{organisation}}", c.Organisation, "{{system}}", c.System, "{{period}}", c.Period.String(),
 		"{{from}}", c.Period.From.UTC().Format(time.DateOnly), "{{to}}", c.Period.To.UTC().Format(time.DateOnly), "{{tool}}", c.Tool,
 		"{{fingerprint}}", key.Fingerprint(), "{{namespace}}", SSHNamespace, "{{identity}}", SSHIdentity,
-		"{{predicate}}", vendorPredicate, "{{payloadtype}}", payloadType, "{{payloadtypelen}}", fmt.Sprint(len(payloadType)),
+		"{{validfrom}}", sshTime(c.Period.From), "{{validto}}", sshTime(c.Period.To.AddDate(1, 0, 0)), "{{periodend}}", sshTime(c.Period.To),
+		"{{predicate}}", vendorPredicate, "{{svr}}", verifierPredicate,
+		"{{payloadtype}}", payloadType, "{{payloadtypelen}}", fmt.Sprint(len(payloadType)),
 		"{{spkiprefix}}", prefix, "{{keylen}}", fmt.Sprint(length), "{{openssl}}", opensslVerify,
 	).Replace(readmeText))
 }

@@ -25,8 +25,8 @@ func commands(t *testing.T, text string) string {
 			blocks++
 		}
 	}
-	if blocks != 4 {
-		t.Fatalf("%d blocks of commands, want 4", blocks)
+	if blocks != 6 {
+		t.Fatalf("%d blocks of commands, want 6", blocks)
 	}
 	return script.String()
 }
@@ -94,6 +94,12 @@ func TestReadmeCommands(t *testing.T) {
 				if !strings.Contains(out, want) {
 					t.Errorf("no %q in\n%s", want, out)
 				}
+			}
+			if _, err := exec.LookPath("cosign"); err == nil && !strings.Contains(out, "Verified OK") {
+				t.Errorf("cosign is installed and does not verify:\n%s", out)
+			}
+			if n := strings.Count(out, "Good "); n != 2 {
+				t.Errorf("ssh-keygen finds %d signatures good, want 2:\n%s", n, out)
 			}
 			for _, name := range []string{exceptionsName, packJSONName, manifestName, "trust/vendor.pub", bundleName(roleVendor, 1), sshsigName} {
 				path := filepath.Join(dir, name)

@@ -34,12 +34,16 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			source, err := filepath.Abs(filepath.Join("..", ".."))
 			e.Setenv("SOURCE", source)
+			e.Setenv("TRUSTPACK_SIGSTORE", os.Getenv("TRUSTPACK_SIGSTORE"))
 			return err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"demo": d.copyTo, "flip": flip, "freeports": freePorts, "waitfor": waitFor, "exits": exits,
 		},
 		Condition: func(cond string) (bool, error) {
+			if cond == "sigstore" { // a folder with Sigstore's verifier for JavaScript
+				return os.Getenv("TRUSTPACK_SIGSTORE") != "", nil
+			}
 			tool, ok := strings.CutPrefix(cond, "has:")
 			if !ok {
 				return false, fmt.Errorf("unknown condition %q", cond)
