@@ -105,6 +105,9 @@ func parseLogHeads(data []byte) ([]LogHead, error) {
 // collectedID gives the evidence ID that an entry of an evidence log records,
 // or false where the entry records something else.
 func collectedID(entry []byte) (id [32]byte, ok bool) {
+	if !bytes.Contains(entry, []byte(collectedEntry)) && bytes.IndexByte(entry, '\\') < 0 {
+		return id, false // JSON can hold that text in no other way
+	}
 	var v struct {
 		Type string `json:"type"`
 		ID   string `json:"id"`

@@ -210,7 +210,7 @@ func (v *verifier) readFiles(haveManifest bool) {
 			continue
 		}
 		if err == nil {
-			err = asListed(f, got, data)
+			err = asListed(f, got, data, v.c.a.limits.MaxRead)
 		}
 		v.readPart(part, f, data, err)
 	}
@@ -271,12 +271,14 @@ func (v *verifier) sumUp(k *walker, f *file, keep bool) (sums, []byte, error) {
 }
 
 // asListed says why the bytes of a file cannot be gone by.
-func asListed(f *file, got sums, data []byte) error {
+func asListed(f *file, got sums, data []byte, limit int64) error {
 	switch {
 	case got.sha256 != f.want:
 		return errors.New("it is not what the manifest says")
+	case f.size > limit:
+		return fmt.Errorf("%d bytes, more than %d", f.size, limit)
 	case int64(len(data)) != f.size:
-		return fmt.Errorf("%d bytes, more than is read whole", f.size)
+		return errors.New("it does not stand in the archive as it must")
 	}
 	return nil
 }

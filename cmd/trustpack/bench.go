@@ -13,7 +13,7 @@ import (
 )
 
 func (a *app) benchCommand() *cobra.Command {
-	return group("bench", "Measure how fast this machine ingests and logs", a.benchIngest(), a.benchLedger())
+	return group("bench", "Measure how fast this machine ingests, logs and verifies", a.benchIngest(), a.benchLedger(), a.benchVerify())
 }
 
 // benchFlags are what every load generator takes.

@@ -24,6 +24,7 @@ import (
 // writes the signed pack to out. The evidence log is cited at the checkpoint
 // that the last collection made, so that building again gives the same bytes.
 func (a *app) buildPack(ctx context.Context, cfg *Config, p evidence.Period, out string, signer pack.Signer) (built pack.Built, err error) {
+	defer a.frugal()()
 	lock, err := a.openLocker(cfg)
 	if err != nil {
 		return pack.Built{}, err

@@ -19,6 +19,7 @@ import (
 
 func (a *app) verifyCommand() *cobra.Command {
 	var anchors anchorFlags
+	var limits limitFlags
 	var state string
 	var asJSON bool
 	cmd := &cobra.Command{
@@ -33,11 +34,16 @@ bring. Exit: 0 everything required was checked and holds; 1 something is wrong;
 			if err != nil {
 				return err
 			}
+			if o.Limits, err = limits.limits(); err != nil {
+				return err
+			}
+			defer a.frugal()()
 			return a.verify(args[0], o, state, asJSON)
 		},
 	}
 	f := cmd.Flags()
 	anchors.register(cmd, "key")
+	limits.register(cmd)
 	f.StringVar(&state, "state", "", "`folder` that remembers the last pack that was OK, and to which the next one is held")
 	f.BoolVar(&asJSON, "json", false, "print as JSON")
 	return cmd
