@@ -35,6 +35,7 @@ type Deps struct {
 	Transport http.RoundTripper // for sources other than the ingest; nil: the default
 	Getenv    func(string) string
 	Progress  func(string)
+	Cited     func(origin string) int64 // size of a log at the checkpoint that the last pack cites; nil: 0
 }
 
 // All makes the collectors that cfg has a section for, in the order of the
@@ -48,7 +49,7 @@ func All(cfg Config, d Deps) ([]evidence.Collector, error) {
 		return err
 	}
 	if c := cfg.Telemetry; c != nil {
-		if err := add(telemetry.New(*c, telemetry.Deps{Tool: d.Tool, Now: d.Now, Clock: d.Clock, Progress: d.Progress})); err != nil {
+		if err := add(telemetry.New(*c, telemetry.Deps{Tool: d.Tool, Now: d.Now, Clock: d.Clock, Progress: d.Progress, Cited: d.Cited})); err != nil {
 			return nil, err
 		}
 	}

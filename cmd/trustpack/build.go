@@ -23,36 +23,38 @@ import (
 // buildPack judges the period's evidence, renders what people read, and
 // writes the signed pack to out. The evidence log is cited at the checkpoint
 // that the last collection made, so that building again gives the same bytes.
-func (a *app) buildPack(ctx context.Context, cfg *Config, p evidence.Period, out string, signer pack.Signer) (built pack.Built, err error) {
+// With breakChain the logs need not continue those of the pack before.
+func (a *app) buildPack(ctx context.Context, cfg *Config, p evidence.Period, out string, signer pack.Signer, breakChain bool) (built pack.Built, err error) {
 	defer a.frugal()()
 	lock, err := a.openLocker(cfg)
 	if err != nil {
 		return pack.Built{}, err
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
-	content, err := a.packContent(cfg, lock, p)
+	content, entries, err := a.packContent(cfg, lock, p)
 	if err != nil {
 		return pack.Built{}, err
 	}
-	draft, err := pack.Prepare(content, signer.Public())
+	draft, at, err := a.draft(lock, &content, entries, signer.Public(), breakChain)
 	if err != nil {
 		return pack.Built{}, err
 	}
-	sequence, err := place(draft, lock, p)
+	heads, err := encodeHeads(content.Logs)
 	if err != nil {
 		return pack.Built{}, err
 	}
 	digest := sha256.New()
 	err = writeWhole(out, func(w io.Writer) error {
-		built, err = draft.Write(io.MultiWriter(w, digest), signer)
+		if built, err = draft.Write(io.MultiWriter(w, digest), signer); err != nil {
+			return err
+		}
+		// Entered before anybody can have the file: its number is never given
+		// to another pack.
+		_, err = lock.PutPack(ctx, locker.PackBuilt{
+			Time: asOf(content.Evidence), Period: p, Sequence: at.sequence, Previous: at.previous,
+			PackJSON: built.PackJSONSHA256, SHA256: hex.EncodeToString(digest.Sum(nil)),
+		}, heads)
 		return err
-	})
-	if err != nil {
-		return pack.Built{}, err
-	}
-	_, err = lock.PutPack(ctx, locker.PackBuilt{
-		Time: asOf(content.Evidence), Period: p, Sequence: sequence,
-		PackJSON: built.PackJSONSHA256, SHA256: hex.EncodeToString(digest.Sum(nil)),
 	})
 	if err == nil {
 		_, err = lock.Ledger().Checkpoint(locker.LogName)
@@ -60,28 +62,60 @@ func (a *app) buildPack(ctx context.Context, cfg *Config, p evidence.Period, out
 	return built, err
 }
 
-// packContent gathers everything that a pack of the period is made from. The
-// populations are in memory, since controls are judged over them and the report
+// draft makes the pack at the first place where it stands already, or else at
+// the end of the chain, and gives content the logs that prove it there.
+func (a *app) draft(lock *locker.Locker, content *pack.Content, entries []locker.Collected, key pack.PublicKey, breakChain bool) (*pack.Draft, place, error) {
+	at, again, err := places(lock, content.Period)
+	if err != nil {
+		return nil, place{}, err
+	}
+	for i, there := range at {
+		if content.Logs, err = excerpts(lock, content.Evidence, entries, content.Period, there); err != nil {
+			return nil, place{}, err
+		}
+		isNew := i >= len(again)
+		if err := follow(content.Logs, there); isNew && err != nil {
+			if !breakChain {
+				return nil, place{}, err
+			}
+			a.progress("warning: %v", err)
+		}
+		content.Sequence, content.Previous = there.sequence, there.previous
+		draft, err := pack.Prepare(*content, key)
+		if err != nil {
+			return nil, place{}, err
+		}
+		packJSON, err := draft.PackJSONSHA256()
+		if err != nil || isNew || packJSON == again[i] {
+			return draft, there, err
+		}
+	}
+	return nil, place{}, errEarlier(content.Period)
+}
+
+// packContent gathers everything that a pack of the period is made from but the
+// logs, whose excerpts depend on its place, and the log's entries of the
+// evidence. The populations are in memory, since controls are judged over them and the report
 // shows them; raw replies are read from the locker when the pack is written.
-func (a *app) packContent(cfg *Config, lock *locker.Locker, p evidence.Period) (pack.Content, error) {
+func (a *app) packContent(cfg *Config, lock *locker.Locker, p evidence.Period) (pack.Content, []locker.Collected, error) {
 	collected, entries, err := evidenceOf(lock, p)
 	if err != nil {
-		return pack.Content{}, err
+		return pack.Content{}, nil, err
 	}
 	if len(collected) == 0 {
-		return pack.Content{}, hint(fmt.Errorf("nothing was collected for %s", p), "run 'trustpack collect --period %s' first", p)
+		return pack.Content{}, nil, hint(fmt.Errorf("nothing was collected for %s", p), "run 'trustpack collect --period %s' first", p)
 	}
 	catalog, err := loadCatalog(cfg.path(cfg.Catalog))
 	if err != nil {
-		return pack.Content{}, err
+		return pack.Content{}, nil, err
 	}
 	assessed, err := catalog.Assess(controls.Input{Period: p, Evidence: collected, Policy: cfg.Policy})
 	if err != nil {
-		return pack.Content{}, fmt.Errorf("assessing %s: %w", p, err)
+		return pack.Content{}, nil, fmt.Errorf("assessing %s: %w", p, err)
 	}
 	secret, err := secretFile(cfg.saltFile(), randomSecret)
 	if err != nil {
-		return pack.Content{}, fmt.Errorf("reading the pack secret: %w", err)
+		return pack.Content{}, nil, fmt.Errorf("reading the pack secret: %w", err)
 	}
 	c := pack.Content{
 		Organisation: cfg.Organisation, System: cfg.System, Tool: tool(), Period: p,
@@ -91,62 +125,26 @@ func (a *app) packContent(cfg *Config, lock *locker.Locker, p evidence.Period) (
 		Controls: catalog.Controls(), Findings: assessed.Findings, Evidence: collected, Secret: secret,
 		Open: lock.Open,
 	}
-	if c.Logs, err = excerpts(lock, collected, entries, p); err != nil {
-		return pack.Content{}, err
-	}
 	view, err := viewOf(c)
 	if err != nil {
-		return pack.Content{}, err
+		return pack.Content{}, nil, err
 	}
 	if c.Extra, err = rendered(view); err != nil {
-		return pack.Content{}, err
+		return pack.Content{}, nil, err
 	}
 	if cfg.Policy == nil {
 		cfg.Policy = map[string]any{}
 	}
 	policy, err := evidence.CanonicalJSON(cfg.Policy)
 	c.Extra = append(c.Extra, pack.File{Path: policyFile, MediaType: "application/json", Body: append(policy, '\n')})
-	return c, err
+	return c, entries, err
 }
 
-// place gives the pack its number in the vendor's chain of packs. A period's
-// first pack follows the last one of an earlier period. Built again to the
-// same bytes it is that pack; to other bytes, as after a later collection, it
-// follows what was built for the period before, so that no two packs that
-// differ have one number.
-func place(draft *pack.Draft, lock *locker.Locker, p evidence.Period) (int, error) {
-	_, packs, err := lock.Index()
-	if err != nil {
-		return 0, err
-	}
-	sequence, previous := 1, ""
-	for _, old := range packs {
-		if !old.Period.To.After(p.From) && old.Sequence >= sequence {
-			sequence, previous = old.Sequence+1, old.PackJSON
-		}
-	}
-	for _, old := range packs {
-		if old.Period != p {
-			continue
-		}
-		draft.Number(sequence, previous)
-		again, err := draft.PackJSONSHA256()
-		if err != nil {
-			return 0, err
-		}
-		if again == old.PackJSON {
-			return sequence, nil
-		}
-		sequence, previous = old.Sequence+1, old.PackJSON
-	}
-	draft.Number(sequence, previous)
-	return sequence, nil
-}
-
-// excerpts are the evidence log's, proving each collection, and the logs of
-// the ingest as the telemetry collector last brought them.
-func excerpts(lock *locker.Locker, collected []evidence.Collected, entries []locker.Collected, p evidence.Period) ([]ledger.Excerpt, error) {
-	own, err := lock.Excerpt(entries, p)
+// excerpts are the evidence log's, proving each collection and the growth from
+// the pack before, and the logs of the ingest as the telemetry collector last
+// brought them.
+func excerpts(lock *locker.Locker, collected []evidence.Collected, entries []locker.Collected, p evidence.Period, at place) ([]ledger.Excerpt, error) {
+	own, err := lock.Excerpt(entries, p, sizes(at.logs)[lock.Ledger().Origin(locker.LogName)])
 	if err != nil {
 		return nil, err
 	}

@@ -73,9 +73,11 @@ type collection struct {
 // none is named) and keeps what they bring; evidence that was kept before an
 // error stays kept and is returned beside it.
 func (a *app) collect(ctx context.Context, cfg *Config, p evidence.Period, wanted []string) (done []collection, err error) {
+	var cited map[string]int64
 	all, err := collectors.All(cfg.Collectors, collectors.Deps{
 		Tool: tool(), Now: a.now, Clock: cfg.Clock, Getenv: a.getenv,
 		Progress: func(s string) { a.progress("%s", s) },
+		Cited:    func(origin string) int64 { return cited[origin] },
 	})
 	if err != nil {
 		return nil, err
@@ -89,6 +91,9 @@ func (a *app) collect(ctx context.Context, cfg *Config, p evidence.Period, wante
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
+	if cited, err = lastHeads(lock); err != nil {
+		return nil, err
+	}
 	var failed []error
 	for _, c := range chosen {
 		a.progress("collecting %s", c.Name())

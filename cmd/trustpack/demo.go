@@ -115,7 +115,7 @@ func (a *app) demoPack(ctx context.Context, cfg *Config, p evidence.Period, out 
 		return err
 	}
 	a.progress("judging the controls, building and signing the pack")
-	built, err := a.buildPack(ctx, cfg, p, out, signer)
+	built, err := a.buildPack(ctx, cfg, p, out, signer, false)
 	if err != nil {
 		return err
 	}

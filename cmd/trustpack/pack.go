@@ -19,6 +19,7 @@ func (a *app) packCommand() *cobra.Command {
 
 func (a *app) packBuild() *cobra.Command {
 	var period, out, key string
+	var breakChain bool
 	cmd := &cobra.Command{
 		Use:   "build --period PERIOD --out FILE",
 		Short: "Build and sign the evidence pack of a period",
@@ -39,7 +40,7 @@ func (a *app) packBuild() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			built, err := a.buildPack(cmd.Context(), cfg, p, out, signer)
+			built, err := a.buildPack(cmd.Context(), cfg, p, out, signer, breakChain)
 			if err != nil {
 				return err
 			}
@@ -50,6 +51,7 @@ func (a *app) packBuild() *cobra.Command {
 	cmd.Flags().StringVar(&period, "period", "", "the period, such as 2026-Q3")
 	cmd.Flags().StringVar(&out, "out", "", "where the pack goes")
 	cmd.Flags().StringVar(&key, "key", "", "private key that signs, over pack.key in trustpack.yaml: a file, ssh-agent:, awskms:`KEY` or exec:COMMAND")
+	cmd.Flags().BoolVar(&breakChain, "break-chain", false, "build even where a log is not proved to have grown from what the pack before cites; verifiers that keep a state will refuse the pack")
 	return cmd
 }
 

@@ -55,8 +55,8 @@ func (r *run) checkpointItems(p *part, v *logView) {
 		p.note = join(p.note, "cosignatures were verified under the keys that the ingest itself names (none are pinned in witness_keys)")
 	}
 	for i, step := range v.excerpt.History {
-		if seen[step.Size] {
-			continue
+		if seen[step.Size] || step.Time.Before(r.period.From) {
+			continue // one before the period is there for the proof alone
 		}
 		seen[step.Size] = true
 		_, by, err := ledger.OpenCosigned([]byte(step.Note), v.key, keys)

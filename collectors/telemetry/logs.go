@@ -132,7 +132,8 @@ func (r *run) missLogs() {
 
 // readExcerpt fetches the log's checkpoints over the period with their
 // consistency proofs. A log that is older than the period is asked for twice:
-// first for its whole history, then from the last checkpoint before it.
+// first for its whole history, then from the last checkpoint before it, and not
+// after the one that the last pack cites.
 func (r *run) readExcerpt(v *logView) {
 	var since int64
 	for range 2 {
@@ -152,9 +153,9 @@ func (r *run) readExcerpt(v *logView) {
 		if v.err = r.readLabels(v); v.err != nil {
 			return
 		}
-		before := since
+		before, cited := since, r.deps.Cited(v.origin)
 		for _, step := range v.excerpt.History {
-			if step.Time.Before(r.period.From) {
+			if step.Time.Before(r.period.From) && (cited == 0 || step.Size <= cited) {
 				since = step.Size
 			}
 		}

@@ -44,6 +44,10 @@ type Deps struct {
 	Clock     evidence.Clock    // whose time Now tells
 	Transport http.RoundTripper // nil: mutual TLS from Config
 	Progress  func(string)      // nil: none
+	// Cited gives the size of a log at the checkpoint that the last pack cites,
+	// 0 where it cites none: what is collected goes through it, so that the next
+	// pack is proved to follow. nil: always 0.
+	Cited func(origin string) int64
 }
 
 // The kinds that this collector brings.
@@ -83,6 +87,9 @@ func New(cfg Config, deps Deps) (evidence.Collector, error) {
 	}
 	if deps.Progress == nil {
 		deps.Progress = func(string) {}
+	}
+	if deps.Cited == nil {
+		deps.Cited = func(string) int64 { return 0 }
 	}
 	keys, err := readVerifierKeys(cfg.LogKeys)
 	if err != nil {

@@ -16,8 +16,10 @@ const fewRecords = 256
 // Excerpt cuts out of the evidence log what proves the given collections: it
 // ends at the first kept checkpoint that covers them all, so that later
 // entries (such as the pack's own) change nothing in it. Its Previous is the
-// last checkpoint that was dated before the period, if there is one.
-func (l *Locker) Excerpt(entries []Collected, p evidence.Period) (ledger.Excerpt, error) {
+// checkpoint of the size that the pack before ended at, which it never ends
+// below. For a first pack (after is 0) it is the last checkpoint that was dated
+// before the period, if there is one.
+func (l *Locker) Excerpt(entries []Collected, p evidence.Period, after int64) (ledger.Excerpt, error) {
 	if len(entries) == 0 {
 		return ledger.Excerpt{}, errors.New("cutting an excerpt of the evidence log: there is nothing to prove")
 	}
@@ -25,7 +27,7 @@ func (l *Locker) Excerpt(entries []Collected, p evidence.Period) (ledger.Excerpt
 	if err != nil {
 		return ledger.Excerpt{}, fmt.Errorf("cutting an excerpt of the evidence log: %w", err)
 	}
-	var covers int64
+	covers := after
 	var records, bundles []int64
 	for _, e := range entries {
 		covers = max(covers, e.Index+1)
@@ -36,9 +38,9 @@ func (l *Locker) Excerpt(entries []Collected, p evidence.Period) (ledger.Excerpt
 	if len(entries) > fewRecords {
 		records = nil
 	}
-	var since, to int64
+	since, to := after, int64(0)
 	for _, c := range history {
-		if c.Time.Before(p.From) {
+		if after == 0 && c.Time.Before(p.From) {
 			since = c.Size
 		}
 		if c.Size >= covers {

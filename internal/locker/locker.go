@@ -59,8 +59,10 @@ type PackBuilt struct {
 	Time     time.Time       `json:"time"` // as of the evidence in it
 	Period   evidence.Period `json:"period"`
 	Sequence int             `json:"sequence"`
+	Previous string          `json:"previous,omitempty"` // hex SHA-256 of the pack.json before
 	PackJSON string          `json:"pack_json_sha256"`
-	SHA256   string          `json:"sha256"` // of the archive
+	Logs     string          `json:"logs_sha256,omitempty"` // of the blob that holds the heads of the logs it cites
+	SHA256   string          `json:"sha256"`                // of the archive
 
 	Index int64 `json:"-"`
 }
@@ -135,9 +137,10 @@ func (l *Locker) Put(ctx context.Context, e evidence.Evidence) (Collected, error
 	return entry, err
 }
 
-// PutPack enters a finished pack in the log, once: a pack that is built again
-// to the same bytes is not entered again.
-func (l *Locker) PutPack(ctx context.Context, p PackBuilt) (PackBuilt, error) {
+// PutPack enters a finished pack in the log, with the heads of the logs that it
+// cites, once: a pack that is built again to the same bytes is not entered
+// again.
+func (l *Locker) PutPack(ctx context.Context, p PackBuilt, heads []byte) (PackBuilt, error) {
 	_, packs, err := l.Index()
 	if err != nil {
 		return PackBuilt{}, err
@@ -147,7 +150,10 @@ func (l *Locker) PutPack(ctx context.Context, p PackBuilt) (PackBuilt, error) {
 			return old, nil
 		}
 	}
-	p.Type = EntryPackBuilt
+	if err := l.putBlob(heads); err != nil {
+		return PackBuilt{}, err
+	}
+	p.Type, p.Logs = EntryPackBuilt, evidence.SHA256Hex(heads)
 	p.Index, err = l.enter(ctx, p)
 	return p, err
 }

@@ -134,13 +134,13 @@ func TestPutMendsADamagedBlob(t *testing.T) {
 func TestExcerptStandsStillWhileTheLogGrows(t *testing.T) {
 	l := open(t, t.TempDir())
 	entries := []Collected{put(t, l, sample("a")), put(t, l, sample("b"))}
-	if _, err := l.Excerpt(entries, quarter); err == nil {
+	if _, err := l.Excerpt(entries, quarter, 0); err == nil {
 		t.Error("an excerpt without a checkpoint must be refused")
 	}
 	if _, err := l.Ledger().Checkpoint(LogName); err != nil {
 		t.Fatal(err)
 	}
-	first, err := l.Excerpt(entries, quarter)
+	first, err := l.Excerpt(entries, quarter, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,19 +149,73 @@ func TestExcerptStandsStillWhileTheLogGrows(t *testing.T) {
 	}
 	p := PackBuilt{Period: quarter, Sequence: 1, SHA256: "aa", PackJSON: "bb"}
 	for range 2 {
-		if _, err := l.PutPack(context.Background(), p); err != nil {
+		if _, err := l.PutPack(context.Background(), p, []byte(`["heads"]`)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, packs, err := l.Index(); err != nil || len(packs) != 1 {
-		t.Errorf("the same pack was entered %d times (%v), want once", len(packs), err)
+	_, packs, err := l.Index()
+	if err != nil || len(packs) != 1 {
+		t.Fatalf("the same pack was entered %d times (%v), want once", len(packs), err)
+	}
+	if heads, err := l.Read(packs[0].Logs); err != nil || string(heads) != `["heads"]` {
+		t.Errorf("the logs that it cites are %s, %v", heads, err)
 	}
 	if _, err := l.Ledger().Checkpoint(LogName); err != nil {
 		t.Fatal(err)
 	}
-	again, err := l.Excerpt(entries, quarter)
+	again, err := l.Excerpt(entries, quarter, 0)
 	if err != nil || again.Checkpoint != first.Checkpoint {
 		t.Errorf("the excerpt moved with the log: %v", err)
+	}
+}
+
+// TestExcerptFollowsThePackBefore: what the next pack cites begins exactly
+// where the one before ended, and never ends below.
+func TestExcerptFollowsThePackBefore(t *testing.T) {
+	l := open(t, t.TempDir())
+	checkpoint := func() {
+		t.Helper()
+		if _, err := l.Ledger().Checkpoint(LogName); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first := put(t, l, sample("a"))
+	checkpoint()
+	second := put(t, l, sample("b"))
+	checkpoint()
+	third := put(t, l, sample("c"))
+	checkpoint()
+	for _, c := range []struct {
+		name            string
+		entries         []Collected
+		after, from, to int64
+		steps           int
+	}{
+		{name: "first pack", entries: []Collected{first}, to: 1, steps: 1},
+		{name: "next pack", entries: []Collected{first, third}, after: 1, from: 1, to: 3, steps: 2},
+		{name: "next pack of older evidence", entries: []Collected{first, second}, after: 3, from: 3, to: 3},
+	} {
+		e, err := l.Excerpt(c.entries, quarter, c.after)
+		if err != nil {
+			t.Errorf("%s: %v", c.name, err)
+			continue
+		}
+		size := func(note string) int64 {
+			if note == "" {
+				return 0
+			}
+			p, err := ledger.OpenCheckpoint([]byte(note), e.VerifierKey)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return p.Size
+		}
+		if size(e.Previous) != c.from || size(e.Checkpoint) != c.to || len(e.History) != c.steps || len(e.Records) != len(c.entries) {
+			t.Errorf("%s: from %d to %d in %d steps with %d records", c.name, size(e.Previous), size(e.Checkpoint), len(e.History), len(e.Records))
+		}
+	}
+	if _, err := l.Excerpt([]Collected{first}, quarter, 17); err == nil {
+		t.Error("an excerpt is cut that begins where the log has no checkpoint")
 	}
 }
 
@@ -208,11 +262,11 @@ func TestExcerptOfManyEntries(t *testing.T) {
 	if _, err := l.Ledger().Checkpoint(LogName); err != nil {
 		t.Fatal(err)
 	}
-	few, err := l.Excerpt(entries[:fewRecords], quarter)
+	few, err := l.Excerpt(entries[:fewRecords], quarter, 0)
 	if err != nil || few.Tiles != nil || len(few.Records) != fewRecords {
 		t.Errorf("few: %d records, tiles %v, %v", len(few.Records), few.Tiles, err)
 	}
-	many, err := l.Excerpt(entries, quarter)
+	many, err := l.Excerpt(entries, quarter, 0)
 	if err != nil || len(many.Records) != 0 || many.Tiles == nil || !slices.Equal(many.Tiles.Bundles, []int64{0, 3, 7}) {
 		t.Fatalf("many: %d records, tiles %+v, %v", len(many.Records), many.Tiles, err)
 	}
