@@ -55,7 +55,7 @@ func TestALogThatIsNotListedIsAGap(t *testing.T) {
 	s.hide = "nord"
 	s.dead = nil
 	incomplete(t, collectFrom(t, s, Config{}), "lists no log of that name",
-		KindRevocations, KindSilences, KindBooks, KindDeadLetters, KindCheckpoints)
+		KindRevocations, KindSilences, KindBooks, KindDeadLetters, KindPayloadDays, KindCheckpoints)
 	s.hide = "control"
 	for _, k := range append([]evidence.Kind{KindCheckpoints}, fromControlLog...) {
 		if e := collectFrom(t, s, Config{})[k]; e.Completeness.State != evidence.Incomplete {

@@ -69,6 +69,7 @@ type keeper struct {
 
 // readLogs lists the logs and reads each one whole.
 func (r *run) readLogs() {
+	r.payloads = map[string]*payloadDay{}
 	r.counts, r.activity, r.replayed = map[string]*counts{}, map[string]*activity{}, map[string]int64{}
 	r.logsReply = r.get("/v1/admin/logs")
 	var listed struct {

@@ -37,7 +37,8 @@ type run struct {
 	// counted from the tenants' logs, by "tenant/day" and by device
 	counts   map[string]*counts
 	activity map[string]*activity
-	replayed map[string]int64 // index of the event that a dead letter became, by the letter's item ID
+	payloads map[string]*payloadDay // by "tenant/day"
+	replayed map[string]int64       // index of the event that a dead letter became, by the letter's item ID
 }
 
 // part is one kind before the common fields are filled in.

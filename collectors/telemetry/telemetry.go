@@ -65,6 +65,7 @@ const (
 	KindGaps          evidence.Kind = "telemetry.gaps"
 	KindExports       evidence.Kind = "telemetry.exports"
 	KindPurges        evidence.Kind = "telemetry.purges"
+	KindPayloadDays   evidence.Kind = "telemetry.payload-days"
 	KindDrills        evidence.Kind = "telemetry.drills"
 	KindCheckpoints   evidence.Kind = "telemetry.checkpoints"
 	KindBooks         evidence.Kind = "telemetry.books"
@@ -114,7 +115,7 @@ func (c *collector) Name() string { return Name }
 func (c *collector) Kinds() []evidence.Kind {
 	return []evidence.Kind{
 		KindConfig, KindConfigChanges, KindDevices, KindOperators, KindProvisioning, KindRevocations,
-		KindRefusals, KindDeadLetters, KindAlerts, KindSilences, KindGaps, KindExports, KindPurges, KindDrills,
+		KindRefusals, KindDeadLetters, KindAlerts, KindSilences, KindGaps, KindExports, KindPurges, KindPayloadDays, KindDrills,
 		KindCheckpoints, KindBooks, KindAdminActions, KindClock,
 	}
 }
@@ -126,7 +127,7 @@ func (c *collector) Collect(ctx context.Context, p evidence.Period) ([]evidence.
 	r.readLogs()
 	parts := []part{
 		r.config(), r.configChanges(), r.devices(), r.operators(), r.provisioning(), r.revocations(),
-		r.refusals(), r.deadLetters(), r.alerts(), r.silences(), r.gaps(), r.exports(), r.purges(), r.drills(),
+		r.refusals(), r.deadLetters(), r.alerts(), r.silences(), r.gaps(), r.exports(), r.purges(), r.payloadDays(), r.drills(),
 		r.checkpoints(), r.books(), r.adminActions(), r.clock(),
 	}
 	out := make([]evidence.Evidence, 0, len(parts))

@@ -384,7 +384,7 @@ func incomplete(t *testing.T, got map[evidence.Kind]evidence.Evidence, want stri
 
 var fromControlLog = []evidence.Kind{
 	KindConfigChanges, KindDevices, KindOperators, KindProvisioning, KindRevocations, KindRefusals, KindAlerts, KindSilences,
-	KindGaps, KindExports, KindPurges, KindDrills, KindCheckpoints, KindBooks, KindAdminActions, KindDeadLetters, KindClock,
+	KindGaps, KindExports, KindPurges, KindPayloadDays, KindDrills, KindCheckpoints, KindBooks, KindAdminActions, KindDeadLetters, KindClock,
 }
 
 func TestServedEntriesThatAreNotTheSignedOnes(t *testing.T) {
@@ -406,7 +406,7 @@ func TestTenantLogCutOff(t *testing.T) {
 		}
 		return body
 	}
-	incomplete(t, collectFrom(t, s, Config{}), "ends inside entry", KindRevocations, KindSilences, KindBooks, KindDeadLetters, KindCheckpoints)
+	incomplete(t, collectFrom(t, s, Config{}), "ends inside entry", KindRevocations, KindSilences, KindBooks, KindDeadLetters, KindPayloadDays, KindCheckpoints)
 }
 
 func TestAnotherKeyIsPinned(t *testing.T) {

@@ -33,6 +33,7 @@ type received struct {
 func (r *run) tenantEntry(tenant string) func(int64, []byte) error {
 	watched := r.decidedDevices()
 	shortest := r.shortestSilence()
+	purged, err := r.purgedOf(tenant)
 	return func(index int64, data []byte) error {
 		var e struct {
 			T         string    `json:"t"`
@@ -42,10 +43,19 @@ func (r *run) tenantEntry(tenant string) func(int64, []byte) error {
 			Duplicate int64     `json:"duplicate"`
 			Refused   int64     `json:"refused"`
 			Replays   *int64    `json:"replays"`
+
+			// What a device sent: the commitment to it, or itself in older logs.
+			Payload string          `json:"payload"`
+			Data    json.RawMessage `json:"data"`
+			Bytes   string          `json:"bytes"`
+		}
+		if err != nil {
+			return err
 		}
 		if err := json.Unmarshal(data, &e); err != nil {
 			return fmt.Errorf("entry %d of log %s is not JSON: %w", index, tenant, err)
 		}
+		r.payloadOf(tenant, purged, index, e.Received, e.Payload, len(e.Data) > 0 || e.Bytes != "")
 		if !r.period.Contains(e.Received) && e.T != "event" {
 			return nil
 		}
