@@ -132,6 +132,11 @@ func (q *quarter) walk(ctx context.Context, p evidence.Period, timeline []meteri
 						return fmt.Errorf("restore test: %w", err)
 					}
 				}
+				if len(drills) == purgeBefore {
+					if err := q.purge(ctx, p.From.AddDate(0, 0, 7)); err != nil {
+						return fmt.Errorf("purge: %w", err)
+					}
+				}
 			}
 			nextTick = nextTick.Add(tickEvery)
 		}
@@ -162,6 +167,33 @@ func (q *quarter) walk(ctx context.Context, p evidence.Period, timeline []meteri
 // restoreBefore is how many nights of drills are left when the vendor tries a
 // backup.
 const restoreBefore = 5
+
+// purgeBefore is how many nights of drills are left when the vendor purges what
+// was received in the quarter's first week: its policy keeps it for 60 days.
+const purgeBefore = 2
+
+// purge erases what was received of each tenant before a day. One asks, and
+// another approves.
+func (q *quarter) purge(ctx context.Context, before time.Time) error {
+	asks, err := q.operator("ben.okafor")
+	if err != nil {
+		return err
+	}
+	approves, err := q.operator("carla.ruiz")
+	if err != nil {
+		return err
+	}
+	for _, t := range q.fleet.Tenants {
+		x, err := asks.RequestPurge(ctx, t.ID, before.Format(time.DateOnly), "the 60 days of the contract are over", "")
+		if err != nil {
+			return err
+		}
+		if _, err := approves.ApprovePurge(ctx, x.ID, "as the contract has it", ""); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // tryBackup copies the ingest's ledger as a backup does, restores the copy,
 // and keeps the record as evidence.
