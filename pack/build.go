@@ -151,6 +151,9 @@ func (b *builder) addSummed(f builtFile) error {
 	if err := checkName(f.path); err != nil {
 		return fmt.Errorf("%s: %w", f.path, err)
 	}
+	if f.size > maxFileSize {
+		return fmt.Errorf("%s: %d bytes, more than a pack's file may have", f.path, f.size)
+	}
 	if f.media == "" {
 		f.media = typeBinary
 	}
