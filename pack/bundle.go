@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"regexp"
 
 	"trustpack/evidence"
 )
@@ -62,6 +63,8 @@ func signBundle(payload []byte, s Signer) ([]byte, error) {
 	})
 }
 
+var fingerprintForm = regexp.MustCompile(`^SHA256:[A-Za-z0-9+/]{43}$`)
+
 // openedBundle is a bundle whose form is right. Nothing in it is verified.
 type openedBundle struct {
 	payload, sig []byte
@@ -84,6 +87,9 @@ func parseBundle(data []byte) (openedBundle, error) {
 		return openedBundle{}, fmt.Errorf("%d signatures, want one", n)
 	}
 	o := openedBundle{hint: b.Material.PublicKey.Hint}
+	if !fingerprintForm.MatchString(o.hint) {
+		return openedBundle{}, fmt.Errorf("hint %q, want an OpenSSH fingerprint, SHA256:…", o.hint)
+	}
 	s := b.Envelope.Signatures[0]
 	if s.KeyID != "" && s.KeyID != o.hint {
 		return openedBundle{}, errors.New("its keyid and its hint name different keys")

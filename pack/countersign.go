@@ -89,7 +89,7 @@ func countersign(w io.Writer, r io.ReaderAt, size int64, o VerifyOptions, c Coun
 
 // mayCountersign refuses a key or somebody that signed the pack already.
 func (v *verifier) mayCountersign(c Countersigning, key PublicKey) error {
-	for _, sig := range v.signatures {
+	for _, sig := range v.claims {
 		switch {
 		case sig.bundle.hint == key.Fingerprint():
 			return fmt.Errorf("key %s has signed %s: each signature has a key of its own", key.Fingerprint(), sig.name)

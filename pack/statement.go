@@ -98,7 +98,7 @@ func openStatement(payload []byte, predicateType, packSHA256 string) (statement,
 	}
 	sub := s.Subject[0]
 	got := sub.Digest["sha256"]
-	if sub.Name != packJSONName || len(sub.Digest) != 1 || len(got) != 2*sha256.Size {
+	if sub.Name != packJSONName || len(sub.Digest) != 1 || !isHex(got, sha256.Size) {
 		return s, errors.New("its subject is not pack.json with one sha256 digest")
 	}
 	if got != packSHA256 {
@@ -151,6 +151,9 @@ func checkProperties(properties []string, role string) error {
 		}
 		if i > 0 && properties[i-1] >= p {
 			return errors.New("its properties are not sorted and distinct")
+		}
+		if digest, ok := strings.CutPrefix(p, sampleProperty); ok && !isHex(digest, sha256.Size) {
+			return fmt.Errorf("property %q cites a sample by no SHA-256", p)
 		}
 		if !strings.HasPrefix(p, roleProperty) {
 			continue

@@ -57,8 +57,10 @@ type verifier struct {
 	collections   map[[32]byte]int    // by ID
 	logs          logBook
 	tiles         *openLog               // whose tiles were read last
+	sshNamed      PublicKey              // that the SSH signature names, whether it holds or not
 	sshKey        PublicKey              // under which the SSH signature holds; zero where it does not
-	signatures    []heldSignature        // by role and number
+	claims        []heldSignature        // of right form, by role and number, whether they hold or not
+	signatures    []heldSignature        // those of them that hold, or for whose role no key was given
 	genTimes      map[string]time.Time   // of verified timestamps, by the name of the bundle beside
 	signedBy      map[string][]PublicKey // by role, keys whose signature held when it counts
 	now           time.Time

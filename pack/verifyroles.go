@@ -7,7 +7,7 @@ import (
 
 // checkRoles demands a signature of each required role, each by its own key
 // and by somebody else. Keys and identities are held apart for every
-// signature of the pack, whether a key was given for it or not.
+// signature that is over this pack.json, whether a key was given for it or not.
 func (v *verifier) checkRoles(haveRoot bool) {
 	required := []string{roleVendor}
 	if haveRoot && !v.unfinished {
@@ -23,7 +23,7 @@ func (v *verifier) checkRoles(haveRoot bool) {
 		v.res.skip(checkRoles, "", fmt.Sprintf("%s: no signature that a given key verifies", role))
 	}
 	byKey, byName := map[string]string{}, map[string]string{}
-	for _, sig := range v.signatures {
+	for _, sig := range v.claims {
 		key, name := sig.bundle.hint, foldCase(sig.said.identity)
 		if other, ok := byKey[key]; ok {
 			v.res.fail(checkRoles, sig.name, "a key of its own for each signature", fmt.Sprintf("%s signed %s too", key, other))

@@ -67,6 +67,7 @@ func (v *verifier) readBundle(role, name string) {
 		return
 	}
 	sig := heldSignature{role: role, name: name, bundle: b, said: says}
+	v.claims = append(v.claims, sig)
 	pinned := v.o.anchors(role)
 	if len(pinned) > 0 {
 		key, err := b.verify(keysOf(pinned))
@@ -119,13 +120,13 @@ func (s said) asWhom() string {
 	return ", who says to be " + s.identity
 }
 
-// judgeWithoutKey is for a role that no key was given for. The key that made
-// the SSH signature still tells a changed pack from a whole one, though not
+// judgeWithoutKey is for a role that no key was given for. The key that the
+// SSH signature names still tells a changed pack from a whole one, though not
 // who made it.
 func (v *verifier) judgeWithoutKey(id string, sig heldSignature) {
-	if sig.role == roleVendor && !v.sshKey.IsZero() {
-		if _, err := sig.bundle.verify([]PublicKey{v.sshKey}); err != nil {
-			v.res.fail(id, sig.name, "a signature by the key that made the SSH signature, "+v.sshKey.Fingerprint(), err.Error())
+	if sig.role == roleVendor {
+		if _, err := sig.bundle.verify([]PublicKey{v.sshNamed}); err != nil {
+			v.res.fail(id, sig.name, strings.TrimSpace("a signature by the key that the SSH signature names "+v.sshNamed.Fingerprint()), err.Error())
 			return
 		}
 	}
@@ -142,6 +143,7 @@ func (v *verifier) checkSSH() {
 	}
 	_, named, err := parseSSH(armored)
 	if err == nil {
+		v.sshNamed = named
 		err = verifySSH(v.c.packJSON, armored, named)
 	}
 	if err != nil {

@@ -187,7 +187,7 @@ function checkSet(v, files) {
     } else if (name.startsWith("signatures/")) {
       const file = signatureFile(name);
       if (!file) results.fail("file.set", name, "names of section 6 of FORMAT.md", "another name");
-      else if (["bundle", "redaction", "sample"].includes(file.what)) {
+      else if (["redaction", "sample"].includes(file.what)) {
         numbers.set(file.role, [...(numbers.get(file.role) ?? []), file.n]);
       } else if (file.what === "timestamp" && !archive.has(name.replace(/\.tsr$/, ".sigstore.json"))) {
         results.fail("file.set", name, "a timestamp beside its bundle", "the bundle is missing");
