@@ -15,21 +15,26 @@ export const limits = { entries: 1000000, bytes: 64 * 1024 * 1024 * 1024 };
 export class CannotRead extends Error {}
 
 /**
- * Reader gives ranges of a source through one window, so that small pieces
- * side by side cost one reading. A source has size and read(offset, length).
+ * Reader gives ranges of a source through a few windows, so that small pieces
+ * side by side cost one reading, also where two folders are read by turns. A
+ * source has size and read(offset, length).
  */
 export class Reader {
-  constructor(source, signal) {
+  constructor(source, signal, windows = 1) {
     this.source = source;
     this.signal = signal;
-    this.from = 0;
-    this.window = new Uint8Array(0);
+    this.most = windows;
+    this.windows = []; // {from, bytes}, the one used last first
   }
 
-  /** read gives bytes that are good until the next call. */
+  /** read gives bytes of the file; they are not to be written to. */
   async read(offset, length, ahead = 1 << 18) {
-    const start = offset - this.from;
-    if (start >= 0 && start + length <= this.window.length) return this.window.subarray(start, start + length);
+    const i = this.windows.findIndex((w) => offset >= w.from && offset + length <= w.from + w.bytes.length);
+    if (i >= 0) {
+      const [w] = this.windows.splice(i, 1);
+      this.windows.unshift(w);
+      return w.bytes.subarray(offset - w.from, offset - w.from + length);
+    }
     this.signal?.throwIfAborted();
     const want = Math.min(Math.max(length, ahead), this.source.size - offset);
     let got;
@@ -39,8 +44,8 @@ export class Reader {
       throw new CannotRead(`reading at byte ${offset}: ${err.message}`);
     }
     if (got.length !== want) throw new CannotRead(`reading at byte ${offset}: ${got.length} bytes of ${want}; has the file changed meanwhile?`);
-    this.from = offset;
-    this.window = got;
+    this.windows.unshift({ from: offset, bytes: got });
+    this.windows.splice(this.most);
     return got.subarray(0, length);
   }
 }

@@ -1,8 +1,9 @@
 // The last accepted pack, and what a pack owes it (FORMAT.md, section 10).
 
-import { isHex, refuse } from "./bytes.mjs";
+import { compareText, hexOf, isHex, refuse, utf8 } from "./bytes.mjs";
 import { members, canonical } from "./json.mjs";
 import { checkCount, checkLog, checkText } from "./packjson.mjs";
+import { sha256 } from "./sha256.mjs";
 import { periodOf, textOfTime } from "./times.mjs";
 
 const format = "trustpack-accepted/1";
@@ -20,17 +21,20 @@ export function parseState(v) {
   return { ...v, period: periodOf(v.period, "state.period") };
 }
 
-/** stateOf is what is to be kept of a pack that was accepted. */
-export function stateOf(v) {
-  return canonical({
+/** stateFile is what is to be kept of a pack that was accepted, and under which name. */
+export function stateFile(v) {
+  const { organisation, system, period, sequence } = v.root;
+  const text = canonical({
     format,
-    logs: v.logs.map((l) => ({ origin: l.origin, root: l.root, size: l.size })),
-    organisation: v.root.organisation,
+    logs: v.logs.map((l) => ({ origin: l.origin, root: l.root, size: l.size })).sort((a, b) => compareText(a.origin, b.origin)),
+    organisation,
     pack_json_sha256: v.packHash,
-    period: { from: textOfTime(v.root.period.from), to: textOfTime(v.root.period.to) },
-    sequence: v.root.sequence,
-    system: v.root.system,
+    period: { from: textOfTime(period.from), to: textOfTime(period.to) },
+    sequence,
+    system,
   });
+  const name = hexOf(sha256(utf8(`${organisation}\0${system}`))).slice(0, 16) + ".json";
+  return { name, text };
 }
 
 /** checkChain holds the pack to the state. v.heads has for each origin the heads of one proved line of growth. */
@@ -57,6 +61,7 @@ function checkKeptLog(v, log, fail) {
   const here = v.logs.find((l) => l.origin === log.origin);
   if (!here) return fail("data/log/logs.jsonl", `the log ${log.origin}, as in the pack accepted last`, "missing");
   if (here.size < log.size) return fail("data/log/logs.jsonl", `${log.origin} with ${log.size} entries or more`, `${here.size} entries`);
+  if (log.size === 0) return undefined; // from nothing grows any log
   const line = v.heads.get(log.origin);
   const heads = (line?.heads ?? []).filter((h) => h.size === log.size);
   if (heads.length === 0) {

@@ -6,12 +6,14 @@
 //
 // The exit code is the verdict's; of several packs, 1 before 2 before 3 before 0.
 
+import { webcrypto } from "node:crypto";
 import { open, readFile, readdir, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 
 import { verify } from "./verify.mjs";
 
 const suffix = ".epack.zip";
+globalThis.crypto ??= webcrypto; // Node 18
 
 /** verifyFile verifies one pack on disk. */
 async function verifyFile(path, anchors) {
@@ -49,7 +51,7 @@ async function main(args) {
   if (packs.length === 0) throw new Error("give a pack, or a folder of vectors");
   const exits = new Set();
   for (const p of packs) {
-    const report = await verifyFile(p.path, p.anchors ?? anchors);
+    const { report } = await verifyFile(p.path, p.anchors ?? anchors);
     exits.add(report.exit);
     console.log(JSON.stringify(report));
   }

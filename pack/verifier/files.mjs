@@ -19,7 +19,7 @@ export class Archive {
     for (const e of entries) {
       if (!this.byName.has(e.name)) this.byName.set(e.name, e);
     }
-    this.reader = new Reader(source, signal);
+    this.reader = new Reader(source, signal, 8);
   }
 
   has(name) {

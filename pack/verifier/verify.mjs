@@ -7,7 +7,7 @@ import { parseAnchors } from "./anchors.mjs";
 import { CannotRead, scanArchive } from "./archive.mjs";
 import { bagitFiles, derivedDigests } from "./bagit.mjs";
 import { FormError, clean, hexOf } from "./bytes.mjs";
-import { checkChain, stateOf } from "./chain.mjs";
+import { checkChain, stateFile } from "./chain.mjs";
 import { checkCollections, gatherCollections } from "./evidence.mjs";
 import { Archive, attempt } from "./files.mjs";
 import { checkFindings } from "./findings.mjs";
@@ -54,7 +54,9 @@ class Verification {
 /**
  * verify checks a pack. source has name, size and read(offset, length), which
  * gives a promise of bytes; anchors is the object of anchors.mjs. progress is
- * called with the bytes read so far; signal cancels. It gives the report.
+ * called with the bytes read so far; signal cancels. It gives the report and,
+ * where the verdict is ok, the file in which the pack is kept as accepted:
+ * {report, accepted: {name, text} or null}.
  */
 export async function verify(source, anchors, { progress = () => {}, signal } = {}) {
   const v = new Verification(source, { tick: ticker(progress, signal), signal });
@@ -65,7 +67,8 @@ export async function verify(source, anchors, { progress = () => {}, signal } = 
     if (!(err instanceof FormError) && !(err instanceof CannotRead)) throw err;
     v.results.fail("options", "", err instanceof CannotRead ? "a pack that can be read" : "anchors that make sense", err.message);
   }
-  return reportOf(v);
+  const report = reportOf(v);
+  return { report, accepted: report.exit === 0 ? stateFile(v) : null };
 }
 
 /** ticker counts bytes and now and then lets the page breathe. */
@@ -230,6 +233,5 @@ function reportOf(v) {
     if (v.root.clock) report.clock = v.root.clock;
   }
   report.checks = v.results.list();
-  if (report.exit === 0) report.accepted = JSON.parse(stateOf(v));
   return report;
 }
