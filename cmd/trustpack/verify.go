@@ -20,16 +20,29 @@ import (
 func (a *app) verifyCommand() *cobra.Command {
 	var anchors anchorFlags
 	var limits limitFlags
-	var state string
+	var state, page string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "verify PACK --key PUB",
 		Short: "Verify a pack offline against a key that reached you by another way",
 		Long: `Verifies a pack without any network, against public keys that the pack did not
 bring. Exit: 0 everything required was checked and holds; 1 something is wrong;
-2 it could not be read; 3 it could not be checked (no key, or a role missing).`,
-		Args: cobra.ExactArgs(1),
+2 it could not be read; 3 it could not be checked (no key, or a role missing).
+
+With --page it writes a verifier as one page for a browser, which works from a
+file and without a network; no PACK is needed then.`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if page != "" {
+				return cobra.MaximumNArgs(1)(cmd, args)
+			}
+			return cobra.ExactArgs(1)(cmd, args)
+		},
 		RunE: func(_ *cobra.Command, args []string) error {
+			if page != "" {
+				if err := a.writePage(page); err != nil || len(args) == 0 {
+					return err
+				}
+			}
 			o, err := anchors.options(args[0])
 			if err != nil {
 				return err
@@ -45,6 +58,7 @@ bring. Exit: 0 everything required was checked and holds; 1 something is wrong;
 	anchors.register(cmd, "key")
 	limits.register(cmd)
 	f.StringVar(&state, "state", "", "`folder` that remembers the last pack that was OK, and to which the next one is held")
+	f.StringVar(&page, "page", "", "write the verifier as a page for a browser to this `file`; one that exists is not overwritten")
 	f.BoolVar(&asJSON, "json", false, "print as JSON")
 	return cmd
 }
