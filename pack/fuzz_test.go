@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"testing"
 
 	"trustpack/evidence"
@@ -66,6 +67,56 @@ func FuzzBundle(f *testing.F) {
 		}
 		if blob, key, err := parseSSH(b); err == nil && (key.IsZero() || blob.Namespace != SSHNamespace) {
 			t.Errorf("accepted %q", b)
+		}
+	})
+}
+
+// FuzzAllowedSigners: anchors that are read make sense, and as many lines as
+// are no comments gave them.
+func FuzzAllowedSigners(f *testing.F) {
+	line := edSigner(f, 1).Public().Line()
+	f.Add([]byte("# comment\nvendor namespaces=\"trustpack-pack\" " + line + " c\n"))
+	f.Add([]byte("\"reviewer:Anna Berg,auditor\" valid-after=\"20260701Z\",valid-before=\"20261001120000Z\" " + line))
+	f.Add([]byte("vendor valid-after=\"20270101Z\",valid-before=\"20261001Z\" " + line))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		anchors, err := ParseAllowedSigners(b)
+		if err != nil {
+			return
+		}
+		if len(anchors) == 0 {
+			t.Errorf("accepted without a key: %q", b)
+		}
+		for _, a := range anchors {
+			if err := a.check(); err != nil {
+				t.Errorf("accepted %q, whose anchor is wrong: %v", b, err)
+			}
+		}
+	})
+}
+
+// FuzzStatement: a statement that is accepted is over the pack.json asked for,
+// and its signer is somebody with one role.
+func FuzzStatement(f *testing.F) {
+	sum := evidence.SHA256Hex([]byte("pack.json"))
+	payload, err := verifierStatement(roleReviewer, sum, "Anna Berg", day(95), []string{sampleProperty + sum})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(payload)
+	if payload, err = vendorStatement(sum, "Example GmbH"); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(payload)
+	f.Add(bytes.Replace(payload, []byte(sum), []byte(evidence.SHA256Hex(nil)), 1))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		for _, role := range roles() {
+			says, err := checkStatement(b, role, sum)
+			if err != nil {
+				continue
+			}
+			if !bytes.Contains(b, []byte(sum)) || role != roleVendor && (says.identity == "" || !slices.Contains(says.properties, roleProperty+role)) {
+				t.Errorf("accepted for %s: %q", role, b)
+			}
 		}
 	})
 }

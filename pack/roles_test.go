@@ -198,6 +198,12 @@ func TestPredicates(t *testing.T) {
 	if r := verifyBytes(withSignatures(t, data, countersigned{roleReviewer, anna, st}), o); r.Exit != 0 {
 		t.Errorf("the unchanged one: %s", reportText(r))
 	}
+	st.Type = statementTypeV01 // as stock cosign writes it
+	if r := verifyBytes(withSignatures(t, data, countersigned{roleReviewer, anna, st}), o); r.Exit != 0 {
+		t.Errorf("a statement v0.1: %s", reportText(r))
+	}
+	st.Type = "https://in-toto.io/Statement/v2"
+	wantFailure(t, verifyBytes(withSignatures(t, data, countersigned{roleReviewer, anna, st}), o), checkSigPrefix+roleReviewer, bundleName(roleReviewer, 1))
 	entries := entriesOf(t, data)
 	for _, predicate := range []string{`{}`, `{"format":"trustpack-pack/1","role":"reviewer"}`, `{"format":"x","role":"vendor"}`, `{"format":"trustpack-pack/1","identity":" ","role":"vendor"}`, `{"format":"trustpack-pack/1","role":"vendor","z":1}`} {
 		st := statementFor(t, roleVendor, sum)

@@ -45,11 +45,13 @@ type Held struct {
 	Controls []string `json:"controls,omitempty"`
 }
 
-// Signed is a signature of the pack and the key that it claims.
+// Signed is a signature of the pack with the key and the person that it
+// claims.
 type Signed struct {
-	Path string `json:"path"`
-	Role string `json:"role"` // or "redaction"
-	Key  string `json:"key"`  // OpenSSH fingerprint
+	Path     string `json:"path"`
+	Role     string `json:"role"`               // or "redaction"
+	Key      string `json:"key"`                // OpenSSH fingerprint
+	Identity string `json:"identity,omitempty"` // of a role's signature
 }
 
 // Show summarises the pack in r. It verifies nothing: that is Verify's work.
@@ -106,18 +108,22 @@ func (c *Contents) signatures() ([]Signed, error) {
 			if err != nil {
 				return nil, fmt.Errorf("reading %s: %w", path, err)
 			}
-			out = append(out, Signed{path, roleVendor, key.Fingerprint()})
+			out = append(out, Signed{Path: path, Role: roleVendor, Key: key.Fingerprint()})
 			continue
 		}
 		b, err := parseBundle(data)
 		if err != nil {
 			return nil, fmt.Errorf("reading %s: %w", path, err)
 		}
-		role := "redaction"
+		s := Signed{Path: path, Role: "redaction", Key: b.hint}
 		if m != nil {
-			role = m[1]
+			says, err := checkStatement(b.payload, m[1], evidence.SHA256Hex(c.packJSON))
+			if err != nil {
+				return nil, fmt.Errorf("reading %s: %w", path, err)
+			}
+			s.Role, s.Identity = m[1], says.identity
 		}
-		out = append(out, Signed{path, role, b.hint})
+		out = append(out, s)
 	}
 	return out, nil
 }
@@ -133,7 +139,7 @@ func (s Summary) WriteText(w io.Writer) error {
 	fmt.Fprintf(&b, "made by %s; %d files, %d collections, %d bytes\n", clean(r.Tool), r.Totals.Files, r.Totals.Evidence, s.Bytes)
 	fmt.Fprintf(&b, "pack.json SHA-256 %s\n", s.PackJSONSHA256)
 	for _, sig := range s.Signatures {
-		fmt.Fprintf(&b, "signature  %-36s claims %s\n", sig.Path, clean(sig.Key))
+		fmt.Fprintf(&b, "signature  %-36s claims %s\n", sig.Path, clean(joinNonEmpty(", ", sig.Key, sig.Identity)))
 	}
 	for _, l := range s.Logs {
 		fmt.Fprintf(&b, "log        %-36s %d entries\n", clean(l.Origin), l.Size)

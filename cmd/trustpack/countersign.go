@@ -2,11 +2,11 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -66,7 +66,12 @@ verified. The report of a pack that is not signed goes to standard error.`,
 				return err
 			}
 			c := pack.Countersigning{Role: o.role, Identity: o.identity, Time: a.now(), Samples: samples}
-			out := cmp.Or(o.out, args[0])
+			out := o.out
+			if out == "" { // in place: where a link points to
+				if out, err = filepath.EvalSymlinks(args[0]); err != nil {
+					return err
+				}
+			}
 			name, err := a.countersign(args[0], out, verify, c, signer)
 			if err != nil {
 				return err

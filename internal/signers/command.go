@@ -124,7 +124,7 @@ func splitWords(command string) ([]string, error) {
 		words = append(words, word.String())
 	}
 	if len(words) == 0 || words[0] == "" {
-		return nil, errors.New("no command is named after exec:")
+		return nil, errors.New("after exec: no command is named")
 	}
 	return words, nil
 }
