@@ -146,6 +146,12 @@ func verifySSH(message, armored []byte, key PublicKey) error {
 	if sig.Format != key.ssh.Type() || len(sig.Rest) > 0 || !bytes.Equal(ssh.Marshal(ssh.Signature{Format: sig.Format, Blob: sig.Blob}), b.Signature) {
 		return fmt.Errorf("its signature is of form %q, want %q and nothing else", sig.Format, key.ssh.Type())
 	}
+	if key.Type() == P256 {
+		var rs struct{ R, S *big.Int }
+		if err := ssh.Unmarshal(sig.Blob, &rs); err != nil || !bytes.Equal(ssh.Marshal(rs), sig.Blob) {
+			return errors.New("its signature is not two numbers, each in its one form")
+		}
+	}
 	if err := key.ssh.Verify(sshsigSigned(message), &ssh.Signature{Format: sig.Format, Blob: sig.Blob}); err != nil {
 		return errBadSignature
 	}

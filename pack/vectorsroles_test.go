@@ -33,7 +33,7 @@ func (m *vectorMaker) roles() {
 	stranger := m.add(21, "vendor who does not say his name", checkSigPrefix+roleVendor, vendorAt, m.good)
 	stranger.Anchors.Keys = []vectorKey{named(m.key(roleVendor, m.vendor), "Example Metering GmbH")}
 	keyed(m.add(21, "reviewer's signature under the auditor's key", checkSigPrefix+roleReviewer, reviewerAt, reviewed), m.key(roleReviewer, m.auditor))
-	m.add(21, "hint that is no fingerprint", checkSigPrefix+roleVendor, vendorAt, m.replace(vendorAt, `"hint":"SHA256:`, `"hint":"MD5:`))
+	m.add(21, "hint that is no fingerprint", checkSigPrefix+roleReviewer, reviewerAt, rehinted(m, reviewed, reviewerAt))
 
 	c := m.content
 	c.RequiredRoles = []string{roleReviewer}
@@ -45,7 +45,7 @@ func (m *vectorMaker) roles() {
 	m.add(23, "one person counted twice, no keys given", checkRoles, "", withSignatures(t, m.good, anna, countersigned{role: roleAuditor, signer: m.auditor}.as(t, "anna BERG", sum)))
 	m.add(23, "one key counted twice, no keys given", checkRoles, "", withSignatures(t, m.good, anna, countersigned{role: roleAuditor, signer: m.reviewer}.as(t, "Ben Cole", sum)))
 	keyed(m.add(23, "one person counted twice in one role", checkRoles, "", withSignatures(t, m.good, anna, countersigned{role: roleReviewer, signer: m.auditor}.as(t, "Anna Berg", sum))), reviewer, m.key(roleReviewer, m.auditor))
-	keyed(m.add(24, "vendor as reviewer, not under the reviewer's key", checkSigPrefix+roleReviewer, reviewerAt, withSignatures(t, m.good, countersigned{role: roleReviewer, signer: m.vendor}.as(t, "Anna Berg", sum))), reviewer)
+	keyed(m.add(24, "vendor as reviewer, not under the reviewer's key", checkRoles, "", withSignatures(t, m.good, countersigned{role: roleReviewer, signer: m.vendor}.as(t, "Anna Berg", sum))), reviewer)
 	m.add(24, "vendor as reviewer, no key of the reviewer", checkRoles, "", withSignatures(t, m.good, countersigned{role: roleReviewer, signer: m.vendor}.as(t, "Anna Berg", sum)))
 
 	m.predicates(anna.statement, ben.statement)
@@ -56,8 +56,18 @@ func (m *vectorMaker) roles() {
 	nobody := m.add(21, "two keys signed as the vendor, none given", checkSigPrefix+roleVendor, vendorAt,
 		m.edit(vendorAt, func([]byte) []byte { return signBundleOf(t, statementFor(t, roleVendor, sum), m.attacker) }))
 	nobody.Anchors.Keys = []vectorKey{}
+	m.longNumbers()
 	broken := m.add(26, "SSH signature that does not hold, no key given", checkSSHSig, sshsigName, m.edit(sshsigName, func(b []byte) []byte { b[len(b)-60] ^= 1; return b }))
 	broken.Anchors.Keys = []vectorKey{}
+}
+
+// rehinted is a pack with another sort of hint in a bundle, which no signature
+// covers.
+func rehinted(m *vectorMaker, pack []byte, at string) []byte {
+	e := entriesOf(m.t, pack)
+	i := find(m.t, e, at)
+	e[i].body = bytes.Replace(e[i].body, []byte(`"hint":"SHA256:`), []byte(`"hint":"MD5:`), 1)
+	return zipOf(m.t, e)
 }
 
 func renamed(m *vectorMaker, pack []byte, from, to string) []byte {
@@ -141,4 +151,32 @@ func (m *vectorMaker) securityKey() []byte {
 		Application string
 	}{ssh.KeyAlgoSKED25519, raw, "ssh:"})
 	return armorSSH(ssh.Marshal(blob))
+}
+
+// longNumbers adds a vector of a P-256 vendor whose SSH signature holds but for
+// the form of a number in it.
+func (m *vectorMaker) longNumbers() {
+	t := m.t
+	vendor := p256Signer(t)
+	pack := buildPack(t, m.content, vendor)
+	e := entriesOf(t, pack)
+	i := find(t, e, sshsigName)
+	blob, _, err := parseSSH(e[i].body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sig ssh.Signature
+	if err := ssh.Unmarshal(blob.Signature, &sig); err != nil {
+		t.Fatal(err)
+	}
+	var rs struct{ R, S []byte }
+	if err := ssh.Unmarshal(sig.Blob, &rs); err != nil {
+		t.Fatal(err)
+	}
+	rs.R = append([]byte{0}, rs.R...)
+	sig.Blob = ssh.Marshal(rs)
+	blob.Signature = ssh.Marshal(ssh.Signature{Format: sig.Format, Blob: sig.Blob})
+	e[i].body = armorSSH(ssh.Marshal(blob))
+	v := m.add(25, "number of the SSH signature in another form", checkSSHSig, sshsigName, zipOf(t, e))
+	v.Anchors.Keys = []vectorKey{m.key(roleVendor, vendor)}
 }
