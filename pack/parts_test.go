@@ -3,11 +3,12 @@ package pack
 import (
 	"bytes"
 	"crypto/ed25519"
-	"crypto/rand"
+	cryptorand "crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
 	"io"
 	"math"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -96,7 +97,7 @@ func TestPublicKeys(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	private, public, err := GenerateKey(Ed25519, "c", rand.Reader)
+	private, public, err := GenerateKey(Ed25519, "c", cryptorand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +121,7 @@ func TestPublicKeys(t *testing.T) {
 	if _, err := LoadSigner(public, nil); err == nil || !strings.Contains(err.Error(), "this is a public key") {
 		t.Errorf("a public key as private: %v", err)
 	}
-	if _, _, err := GenerateKey("dsa", "", rand.Reader); err == nil {
+	if _, _, err := GenerateKey("dsa", "", cryptorand.Reader); err == nil {
 		t.Error("a key of type dsa was made")
 	}
 	if (PublicKey{}).Verify(nil, nil) == nil {
@@ -214,5 +215,36 @@ func TestShow(t *testing.T) {
 	}
 	if _, err := Show(bytes.NewReader(data[1:]), int64(len(data)-1), Limits{}); err == nil {
 		t.Error("a broken archive was shown")
+	}
+}
+
+// TestTwinsSuspectWhatClashes: the quick look lets nothing pass that the slow
+// one refuses.
+func TestTwinsSuspectWhatClashes(t *testing.T) {
+	rng := rand.New(rand.NewPCG(2026, 5))
+	clashes := 0
+	for range 20_000 {
+		set, quick := newNameSet(), newTwins()
+		var names []string
+		refused, suspected := false, false
+		for range 2 + rng.IntN(4) {
+			var segs []string
+			for range 1 + rng.IntN(3) {
+				segs = append(segs, string("aAbB"[rng.IntN(4)])+"xX"[:rng.IntN(3)])
+			}
+			name := strings.Join(segs, "/")
+			names = append(names, name)
+			suspected = quick.add(name) || suspected
+			refused = set.add(name) != nil || refused
+		}
+		if refused {
+			clashes++
+		}
+		if refused != suspected {
+			t.Fatalf("%q: refused %v, suspected %v", names, refused, suspected)
+		}
+	}
+	if clashes < 1000 {
+		t.Errorf("only %d clashes", clashes)
 	}
 }

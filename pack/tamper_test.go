@@ -188,6 +188,17 @@ func TestFilesTampered(t *testing.T) {
 			e[i].body = bytes.Replace(e[i].body, []byte(`"media_type":"`), []byte("\"media_type\":\"\xff"), 1)
 			return e
 		}, checkManifest, manifestName},
+		{"manifest with another size", func(e []stored) []stored {
+			i := find(t, e, manifestName)
+			at := bytes.Index(e[i].body, []byte(`"path":"`+finding))
+			size := at + bytes.Index(e[i].body[at:], []byte(`"size":`)) + len(`"size":`)
+			e[i].body = bytes.Clone(e[i].body)
+			e[i].body[size] ^= 1 // another digit
+			return e
+		}, checkDigest, finding},
+		{"folder in another case", func(e []stored) []stored {
+			return slices.Insert(e, find(t, e, finding)+2, stored{"data/1-identity/Id-01/x", []byte("x")})
+		}, checkNames, "data/1-identity/Id-01/x"},
 		{"manifest line cut", func(e []stored) []stored {
 			i := find(t, e, manifestName)
 			e[i].body = e[i].body[:len(e[i].body)-1]
@@ -351,32 +362,37 @@ func TestArchiveTampered(t *testing.T) {
 	binary.LittleEndian.PutUint32(gap[len(gap)-endSize+16:], uint32(dirOffset+6))
 	for name, pack := range map[string][]byte{
 		"gap before the directory": gap,
-		"prefix":                   slices.Concat([]byte("#!/bin/sh\n"), data),
-		"suffix":                   slices.Concat(data, []byte("x")),
-		"concatenated":             twoZips.Bytes(),
-		"truncated by one":         data[:len(data)-1],
-		"truncated in half":        data[:len(data)/2],
-		"truncated to nothing":     nil,
-		"hidden entry":             hidden.Bytes(),
-		"local name":               edit(local+localHeaderSize, 'e'),
-		"local size":               edit(local+22, 1),
-		"local CRC":                edit(local+14, 0, 0, 0, 0),
-		"local flags":              edit(local+6, 8),
-		"local method":             edit(local+8, 8),
-		"local extra":              edit(local+28, 4),
-		"central name":             edit(central+centralHeaderSize, 'e'),
-		"central size":             edit(central+24, 1),
-		"central method":           edit(central+10, 8),
-		"central offset":           edit(central+42, 0, 0, 0, 0),
-		"symlink":                  edit(central+41, 0xa1),
-		"directory entry":          edit(central+38, 0x10),
-		"time":                     edit(central+12, 1),
-		"archive comment":          slices.Concat(data[:len(data)-2], []byte{1, 0, 'x'}),
-		"count too small":          edit(end+8, 3, 0, 3, 0),
-		"count too big":            edit(end+8, 0xff, 0, 0xff, 0),
-		"directory moved":          edit(end+16, 0, 0, 0, 0),
-		"zip64 without records":    edit(end+8, 0xff, 0xff, 0xff, 0xff),
-		"split archive":            edit(end+4, 1),
+		"junk in the directory": func() []byte {
+			d := slices.Concat(data[:end], []byte("junk"), data[end:])
+			binary.LittleEndian.PutUint32(d[end+4+12:], uint32(end)-uint32(dirOffset)+4)
+			return d
+		}(),
+		"prefix":                slices.Concat([]byte("#!/bin/sh\n"), data),
+		"suffix":                slices.Concat(data, []byte("x")),
+		"concatenated":          twoZips.Bytes(),
+		"truncated by one":      data[:len(data)-1],
+		"truncated in half":     data[:len(data)/2],
+		"truncated to nothing":  nil,
+		"hidden entry":          hidden.Bytes(),
+		"local name":            edit(local+localHeaderSize, 'e'),
+		"local size":            edit(local+22, 1),
+		"local CRC":             edit(local+14, 0, 0, 0, 0),
+		"local flags":           edit(local+6, 8),
+		"local method":          edit(local+8, 8),
+		"local extra":           edit(local+28, 4),
+		"central name":          edit(central+centralHeaderSize, 'e'),
+		"central size":          edit(central+24, 1),
+		"central method":        edit(central+10, 8),
+		"central offset":        edit(central+42, 0, 0, 0, 0),
+		"symlink":               edit(central+41, 0xa1),
+		"directory entry":       edit(central+38, 0x10),
+		"time":                  edit(central+12, 1),
+		"archive comment":       slices.Concat(data[:len(data)-2], []byte{1, 0, 'x'}),
+		"count too small":       edit(end+8, 3, 0, 3, 0),
+		"count too big":         edit(end+8, 0xff, 0, 0xff, 0),
+		"directory moved":       edit(end+16, 0, 0, 0, 0),
+		"zip64 without records": edit(end+8, 0xff, 0xff, 0xff, 0xff),
+		"split archive":         edit(end+4, 1),
 	} {
 		t.Run(name, func(t *testing.T) { wantFailure(t, verifyBytes(pack, o), checkLayout, "") })
 	}

@@ -154,6 +154,7 @@ func TestTilesTampered(t *testing.T) {
 		b.insert(f)
 	}
 	single := log.excerpt(300, 5)
+	overflow := tile{0, 1<<56 + 257, 208}.name() // whose entries' numbers, modulo 2^64, are those of tile 257
 	for name, tc := range map[string]struct {
 		change func(b *builder)
 		path   string // of the failure, below dir
@@ -174,6 +175,7 @@ func TestTilesTampered(t *testing.T) {
 		"tile changed":              {func(b *builder) { f := b.at(t, "tile/1/000"); body := f.body(t); body[70] ^= 1; f.set(body) }, "tile/1/000"},
 		"tile of another level":     {func(b *builder) { b.at(t, "tile/1/000").set(read("tile/0/000")) }, "tile/1/000"},
 		"tile too short":            {func(b *builder) { f := b.at(t, "tile/1/000"); f.set(f.body(t)[:8160]) }, "tile/1/000"},
+		"tile too long":             {func(b *builder) { f := b.at(t, "tile/1/000"); f.set(append(f.body(t), 0)) }, "tile/1/000"},
 		"tile above missing":        {func(b *builder) { b.remove(t, "tile/1/000") }, "tile/entries/002"},
 		"edge changed":              {func(b *builder) { f := b.at(t, "tile/2/000.p/1"); body := f.body(t); body[0] ^= 1; f.set(body) }, "tile/2/000.p/1"},
 		"edge missing at the top":   {func(b *builder) { b.remove(t, "tile/2/000.p/1") }, "tile/entries/002"},
@@ -193,6 +195,14 @@ func TestTilesTampered(t *testing.T) {
 			body[0] ^= 1
 			add(b, "tile/0/257.p/208", body)
 		}, "tile/0/257.p/208"},
+		"bundle changed beside its tile": {func(b *builder) {
+			add(b, "tile/0/257.p/208", read("tile/0/257.p/208"))
+			f := b.at(t, "tile/entries/257.p/208")
+			f.set(bytes.Replace(f.body(t), []byte("entry 65800"), []byte("entry 658oo"), 1))
+		}, "tile/entries/257.p/208"},
+		"edge under another number":   {func(b *builder) { add(b, "tile/0/003.p/208", read("tile/0/257.p/208")) }, "tile/0/003.p/208"},
+		"bundle under another number": {func(b *builder) { add(b, "tile/entries/003.p/208", read("tile/entries/257.p/208")) }, "tile/entries/003.p/208"},
+		"a number that overflows":     {func(b *builder) { add(b, overflow, read("tile/0/257.p/208")) }, overflow},
 		"name with a needless group":  {func(b *builder) { b.at(t, "tile/entries/002").path = dir + "tile/entries/x000/002" }, "tile/entries/x000/002"},
 		"name of no level":            {func(b *builder) { add(b, "tile/data/002", read("tile/entries/002")) }, "tile/data/002"},
 		"name of a level that is not": {func(b *builder) { add(b, "tile/8/000", read("tile/1/000")) }, "tile/8/000"},
@@ -247,5 +257,12 @@ func TestBuildRefusesTiles(t *testing.T) {
 				t.Errorf("got %v, want %q", err, tc.want)
 			}
 		})
+	}
+}
+
+// TestBundleOfTooMany: reading ends where there is more than a bundle has.
+func TestBundleOfTooMany(t *testing.T) {
+	if _, _, err := parseBundleOf(make([]byte, 1<<20), 256); err == nil || !strings.Contains(err.Error(), "more than 256") {
+		t.Errorf("got %v", err)
 	}
 }

@@ -63,6 +63,7 @@ func TestVerdicts(t *testing.T) {
 		{"bad log key", data, VerifyOptions{Keys: vendor, LogKeys: []string{"nonsense"}}, 2, checkOptions},
 		{"key of a log that is not there", data, VerifyOptions{Keys: vendor, LogKeys: []string{vkeyOf(t, "elsewhere/x")}}, 1, checkCheckpoint},
 		{"too many entries", data, VerifyOptions{Keys: vendor, Limits: Limits{MaxEntries: 10}}, 1, checkLayout},
+		{"records too long to read", data, VerifyOptions{Keys: vendor, Limits: Limits{MaxRead: 400}}, 1, checkEvidenceID},
 		{"too many bytes", data, VerifyOptions{Keys: vendor, Limits: Limits{MaxBytes: 1000}}, 1, checkLayout},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
