@@ -136,11 +136,19 @@ func TestTilesOfAnySize(t *testing.T) {
 	}
 }
 
-func TestTilesTampered(t *testing.T) {
-	s := edSigner(t, 1)
-	c, log := tiledContent(t)
-	o := options(t, s)
-	const dir = "data/log/ingest.example/evidence/"
+// tileCheat is a pack of tiles that the vendor changed before he signed it,
+// and where it fails.
+type tileCheat struct {
+	change func(b *builder)
+	path   string // below tiledDir; "-": anywhere
+}
+
+const tiledDir = "data/log/ingest.example/evidence/"
+
+// tileCheats are changes of what tiledContent gives.
+func tileCheats(t testing.TB, log *testLog) (wrong, right map[string]tileCheat) {
+	t.Helper()
+	const dir = tiledDir
 	read := func(name string) []byte {
 		b, err := log.readTile(name)
 		if err != nil {
@@ -155,81 +163,125 @@ func TestTilesTampered(t *testing.T) {
 	}
 	single := log.excerpt(300, 5)
 	overflow := tile{0, 1<<56 + 257, 208}.name() // whose entries' numbers, modulo 2^64, are those of tile 257
-	for name, tc := range map[string]struct {
-		change func(b *builder)
-		path   string // of the failure, below dir
-	}{
-		"entry of a full bundle changed": {func(b *builder) {
-			f := b.at(t, "tile/entries/002")
-			f.set(bytes.Replace(f.body(t), []byte("entry 600"), []byte("entry 6oo"), 1))
-		}, "tile/entries/002"},
-		"entry of the last bundle changed": {func(b *builder) {
-			f := b.at(t, "tile/entries/257.p/208")
-			f.set(bytes.Replace(f.body(t), []byte("entry 65800"), []byte("entry 658oo"), 1))
-		}, "tile/entries/257.p/208"},
-		"bundle cut off":            {func(b *builder) { f := b.at(t, "tile/entries/002"); f.set(f.body(t)[:len(f.body(t))-1]) }, "tile/entries/002"},
-		"entry left out":            {func(b *builder) { f := b.at(t, "tile/entries/002"); f.set(f.body(t)[2+len("entry 512"):]) }, "tile/entries/002"},
-		"entry too many":            {func(b *builder) { f := b.at(t, "tile/entries/002"); f.set(append(f.body(t), 0, 1, 'x')) }, "tile/entries/002"},
-		"bundle of another index":   {func(b *builder) { b.at(t, "tile/entries/002").set(read("tile/entries/003")) }, "tile/entries/002"},
-		"bundle under another":      {func(b *builder) { b.at(t, "tile/entries/002").path = dir + "tile/entries/003" }, "tile/entries/003"},
-		"tile changed":              {func(b *builder) { f := b.at(t, "tile/1/000"); body := f.body(t); body[70] ^= 1; f.set(body) }, "tile/1/000"},
-		"tile of another level":     {func(b *builder) { b.at(t, "tile/1/000").set(read("tile/0/000")) }, "tile/1/000"},
-		"tile too short":            {func(b *builder) { f := b.at(t, "tile/1/000"); f.set(f.body(t)[:8160]) }, "tile/1/000"},
-		"tile too long":             {func(b *builder) { f := b.at(t, "tile/1/000"); f.set(append(f.body(t), 0)) }, "tile/1/000"},
-		"tile above missing":        {func(b *builder) { b.remove(t, "tile/1/000") }, "tile/entries/002"},
-		"edge changed":              {func(b *builder) { f := b.at(t, "tile/2/000.p/1"); body := f.body(t); body[0] ^= 1; f.set(body) }, "tile/2/000.p/1"},
-		"edge missing at the top":   {func(b *builder) { b.remove(t, "tile/2/000.p/1") }, "tile/entries/002"},
-		"edge missing below":        {func(b *builder) { b.remove(t, "tile/1/001.p/1") }, "tile/entries/002"},
-		"edge of leaves missing":    {func(b *builder) { b.remove(t, "tile/entries/257.p/208") }, "tile/entries/002"},
-		"another tile that is none": {func(b *builder) { add(b, "tile/0/000", read("tile/0/001")) }, "tile/0/000"},
-		"tile beyond the log":       {func(b *builder) { add(b, "tile/0/258.p/1", read("tile/0/000")[:32]) }, "tile/0/258.p/1"},
-		"level beyond the log":      {func(b *builder) { add(b, "tile/3/000.p/1", read("tile/0/000")[:32]) }, "tile/3/000.p/1"},
-		"narrower than it is":       {func(b *builder) { add(b, "tile/1/000.p/9", read("tile/1/000")[:9*32]) }, "tile/1/000.p/9"},
-		"last bundle too narrow": {func(b *builder) {
-			f := b.at(t, "tile/entries/257.p/208")
-			f.path = dir + "tile/entries/257.p/207"
-			f.set(read("tile/entries/257.p/207"))
-		}, "tile/entries/257.p/207"},
-		"edge of leaves differs from the bundle": {func(b *builder) {
-			body := read("tile/0/257.p/208")
-			body[0] ^= 1
-			add(b, "tile/0/257.p/208", body)
-		}, "tile/0/257.p/208"},
-		"bundle changed beside its tile": {func(b *builder) {
-			add(b, "tile/0/257.p/208", read("tile/0/257.p/208"))
-			f := b.at(t, "tile/entries/257.p/208")
-			f.set(bytes.Replace(f.body(t), []byte("entry 65800"), []byte("entry 658oo"), 1))
-		}, "tile/entries/257.p/208"},
-		"edge under another number":   {func(b *builder) { add(b, "tile/0/003.p/208", read("tile/0/257.p/208")) }, "tile/0/003.p/208"},
-		"bundle under another number": {func(b *builder) { add(b, "tile/entries/003.p/208", read("tile/entries/257.p/208")) }, "tile/entries/003.p/208"},
-		"a number that overflows":     {func(b *builder) { add(b, overflow, read("tile/0/257.p/208")) }, overflow},
-		"name with a needless group":  {func(b *builder) { b.at(t, "tile/entries/002").path = dir + "tile/entries/x000/002" }, "tile/entries/x000/002"},
-		"name of no level":            {func(b *builder) { add(b, "tile/data/002", read("tile/entries/002")) }, "tile/data/002"},
-		"name of a level that is not": {func(b *builder) { add(b, "tile/8/000", read("tile/1/000")) }, "tile/8/000"},
-		"name with too much":          {func(b *builder) { add(b, "tile/entries/002.p/256", read("tile/entries/002")) }, "tile/entries/002.p/256"},
-		"both forms": {func(b *builder) {
-			add(b, "proofs/5.tlog-proof", []byte(single.Records[0].Proof))
-			add(b, "entries/5.entry", single.Records[0].Entry)
-		}, ""},
-		"a collection's bundle left out": {func(b *builder) { b.remove(t, "tile/entries/002") }, "-"},
-	} {
+	return map[string]tileCheat{
+			"entry of a full bundle changed": {func(b *builder) {
+				f := b.at(t, "tile/entries/002")
+				f.set(bytes.Replace(f.body(t), []byte("entry 600"), []byte("entry 6oo"), 1))
+			}, "tile/entries/002"},
+			"entry of the last bundle changed": {func(b *builder) {
+				f := b.at(t, "tile/entries/257.p/208")
+				f.set(bytes.Replace(f.body(t), []byte("entry 65800"), []byte("entry 658oo"), 1))
+			}, "tile/entries/257.p/208"},
+			"bundle cut off":            {func(b *builder) { f := b.at(t, "tile/entries/002"); f.set(f.body(t)[:len(f.body(t))-1]) }, "tile/entries/002"},
+			"entry left out":            {func(b *builder) { f := b.at(t, "tile/entries/002"); f.set(f.body(t)[2+len("entry 512"):]) }, "tile/entries/002"},
+			"entry too many":            {func(b *builder) { f := b.at(t, "tile/entries/002"); f.set(append(f.body(t), 0, 1, 'x')) }, "tile/entries/002"},
+			"bundle of another index":   {func(b *builder) { b.at(t, "tile/entries/002").set(read("tile/entries/003")) }, "tile/entries/002"},
+			"bundle under another":      {func(b *builder) { b.at(t, "tile/entries/002").path = dir + "tile/entries/003" }, "tile/entries/003"},
+			"tile changed":              {func(b *builder) { f := b.at(t, "tile/1/000"); body := f.body(t); body[70] ^= 1; f.set(body) }, "tile/1/000"},
+			"tile of another level":     {func(b *builder) { b.at(t, "tile/1/000").set(read("tile/0/000")) }, "tile/1/000"},
+			"tile too short":            {func(b *builder) { f := b.at(t, "tile/1/000"); f.set(f.body(t)[:8160]) }, "tile/1/000"},
+			"tile too long":             {func(b *builder) { f := b.at(t, "tile/1/000"); f.set(append(f.body(t), 0)) }, "tile/1/000"},
+			"tile above missing":        {func(b *builder) { b.remove(t, "tile/1/000") }, "tile/entries/002"},
+			"edge changed":              {func(b *builder) { f := b.at(t, "tile/2/000.p/1"); body := f.body(t); body[0] ^= 1; f.set(body) }, "tile/2/000.p/1"},
+			"edge missing at the top":   {func(b *builder) { b.remove(t, "tile/2/000.p/1") }, "tile/entries/002"},
+			"edge missing below":        {func(b *builder) { b.remove(t, "tile/1/001.p/1") }, "tile/entries/002"},
+			"edge of leaves missing":    {func(b *builder) { b.remove(t, "tile/entries/257.p/208") }, "tile/entries/002"},
+			"another tile that is none": {func(b *builder) { add(b, "tile/0/000", read("tile/0/001")) }, "tile/0/000"},
+			"tile beyond the log":       {func(b *builder) { add(b, "tile/0/258.p/1", read("tile/0/000")[:32]) }, "tile/0/258.p/1"},
+			"level beyond the log":      {func(b *builder) { add(b, "tile/3/000.p/1", read("tile/0/000")[:32]) }, "tile/3/000.p/1"},
+			"narrower than it is":       {func(b *builder) { add(b, "tile/1/000.p/9", read("tile/1/000")[:9*32]) }, "tile/1/000.p/9"},
+			"last bundle too narrow": {func(b *builder) {
+				f := b.at(t, "tile/entries/257.p/208")
+				f.path = dir + "tile/entries/257.p/207"
+				f.set(read("tile/entries/257.p/207"))
+			}, "tile/entries/257.p/207"},
+			"edge of leaves differs from the bundle": {func(b *builder) {
+				body := read("tile/0/257.p/208")
+				body[0] ^= 1
+				add(b, "tile/0/257.p/208", body)
+			}, "tile/0/257.p/208"},
+			"bundle changed beside its tile": {func(b *builder) {
+				add(b, "tile/0/257.p/208", read("tile/0/257.p/208"))
+				f := b.at(t, "tile/entries/257.p/208")
+				f.set(bytes.Replace(f.body(t), []byte("entry 65800"), []byte("entry 658oo"), 1))
+			}, "tile/entries/257.p/208"},
+			"edge under another number":   {func(b *builder) { add(b, "tile/0/003.p/208", read("tile/0/257.p/208")) }, "tile/0/003.p/208"},
+			"bundle under another number": {func(b *builder) { add(b, "tile/entries/003.p/208", read("tile/entries/257.p/208")) }, "tile/entries/003.p/208"},
+			"a number that overflows":     {func(b *builder) { add(b, overflow, read("tile/0/257.p/208")) }, overflow},
+			"name with a needless group":  {func(b *builder) { b.at(t, "tile/entries/002").path = dir + "tile/entries/x000/002" }, "tile/entries/x000/002"},
+			"name of no level":            {func(b *builder) { add(b, "tile/data/002", read("tile/entries/002")) }, "tile/data/002"},
+			"name of a level that is not": {func(b *builder) { add(b, "tile/8/000", read("tile/1/000")) }, "tile/8/000"},
+			"name with too much":          {func(b *builder) { add(b, "tile/entries/002.p/256", read("tile/entries/002")) }, "tile/entries/002.p/256"},
+			"both forms": {func(b *builder) {
+				add(b, "proofs/5.tlog-proof", []byte(single.Records[0].Proof))
+				add(b, "entries/5.entry", single.Records[0].Entry)
+			}, ""},
+			"a collection's bundle left out": {func(b *builder) { b.remove(t, "tile/entries/002") }, "-"},
+		}, map[string]tileCheat{
+			"as built": {func(*builder) {}, ""},
+			"tiles that are not needed, but right": {func(b *builder) {
+				add(b, "tile/0/002", read("tile/0/002"))
+				add(b, "tile/0/257.p/208", read("tile/0/257.p/208"))
+			}, ""},
+		}
+}
+
+func TestTilesTampered(t *testing.T) {
+	s := edSigner(t, 1)
+	c, log := tiledContent(t)
+	o := options(t, s)
+	wrong, right := tileCheats(t, log)
+	for name, tc := range wrong {
 		t.Run(name, func(t *testing.T) {
-			path := dir + tc.path
+			path := tiledDir + tc.path
 			if tc.path == "-" {
 				path = ""
 			}
 			wantFailure(t, verifyBytes(rebuild(t, c, s, tc.change), o), checkInclusion, path)
 		})
 	}
-	t.Run("a tile that is not needed, but right", func(t *testing.T) {
-		data := rebuild(t, c, s, func(b *builder) {
-			add(b, "tile/0/002", read("tile/0/002"))
-			add(b, "tile/0/257.p/208", read("tile/0/257.p/208"))
+	for name, tc := range right {
+		t.Run(name, func(t *testing.T) {
+			if r := verifyBytes(rebuild(t, c, s, tc.change), o); r.Exit != 0 {
+				t.Error(reportText(r))
+			}
 		})
-		if r := verifyBytes(data, o); r.Exit != 0 {
-			t.Error(reportText(r))
+	}
+}
+
+// TestTilesInNode holds the second verifier to the same packs of tiles.
+func TestTilesInNode(t *testing.T) {
+	m := newVectorMaker(t)
+	c, log := tiledContent(t)
+	wrong, right := tileCheats(t, log)
+	var all []vector
+	add := func(number, exit int, cheats map[string]tileCheat) {
+		for name, tc := range cheats {
+			v := vector{Case: number, Name: name, Anchors: m.anchors, Expect: expectation{Exit: exit, Verdict: VerdictOK}, pack: rebuild(t, c, m.vendor, tc.change)}
+			if exit == 1 {
+				v.Expect.Verdict, v.Expect.Check = VerdictFailed, checkInclusion
+			}
+			all = append(all, v)
 		}
-	})
+	}
+	add(36, 1, wrong)
+	add(99, 0, right)
+	dir := t.TempDir()
+	writeVectors(t, dir, all)
+	reports := inNode(t, dir)
+	for _, v := range all {
+		t.Run(v.Name, func(t *testing.T) {
+			r := reports[v.file()]
+			if v.Expect.Exit == 0 && r.Exit != 0 {
+				t.Errorf("exit %d\n%s", r.Exit, reportText(r))
+			}
+			if v.Expect.Exit == 1 {
+				if err := v.holds(r); err != nil {
+					t.Errorf("%v\n%s", err, reportText(r))
+				}
+			}
+		})
+	}
 }
 
 func TestBuildRefusesTiles(t *testing.T) {

@@ -151,6 +151,9 @@ export async function checkTiles(v, log, cite) {
   if (here.length === 0) return 0;
   const expected = `tiles of ${log.origin} that lead to its checkpoint`;
   const fail = (path) => (why) => v.results.fail("log.inclusion", path, expected, why);
+  if (v.archive.entries.some((e) => e.name.startsWith(`${log.folder}/proofs/`) || e.name.startsWith(`${log.folder}/entries/`))) {
+    fail(`${log.folder}/`)("it has proofs or entries as well, where it may have one of the two forms");
+  }
   if (log.head.size === 0) {
     fail(here[0].name)("the log is empty");
     return 0;
