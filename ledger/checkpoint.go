@@ -141,12 +141,16 @@ func hashText(h tlog.Hash) string { return base64.StdEncoding.EncodeToString(h[:
 
 func parseHash(s string) (tlog.Hash, error) {
 	var h tlog.Hash
-	b, err := base64.StdEncoding.DecodeString(s)
-	if err != nil || len(b) != len(h) {
+	var text [44]byte
+	var b [len(text) / 4 * 3]byte
+	if copy(text[:], s) != len(s) {
 		return h, fmt.Errorf("%q is not a SHA-256 hash in base64", s)
 	}
-	copy(h[:], b)
-	if hashText(h) != s {
+	if n, err := base64.StdEncoding.Decode(b[:], text[:len(s)]); err != nil || n != len(h) {
+		return h, fmt.Errorf("%q is not a SHA-256 hash in base64", s)
+	}
+	copy(h[:], b[:])
+	if base64.StdEncoding.Encode(text[:], h[:]); string(text[:]) != s {
 		return tlog.Hash{}, fmt.Errorf("%q is not canonical base64", s)
 	}
 	return h, nil
