@@ -187,7 +187,7 @@ func TestManyLogsStayWithinPackJSON(t *testing.T) {
 
 func TestManifestLineIsCanonicalAsEncoded(t *testing.T) {
 	at, window := day(1), quarter()
-	l := Line{&at, []string{"ID-01"}, []string{"data/x"}, "kind<&>", "text/plain", "data/y", strings.Repeat("a", 64), strings.Repeat("b", 32), strings.Repeat("c", 64), 17, evidence.StageIdentity, &window}
+	l := Line{&at, []string{"ID-01"}, []string{"data/x"}, "kind<&>", "text/plain", "data/y", strings.Repeat("a", 64), strings.Repeat("b", 32), strings.Repeat("c", 64), 17, evidence.StageIdentity, &window, ""}
 	got, err := l.encode()
 	if err != nil {
 		t.Fatal(err)

@@ -38,6 +38,7 @@ type Contents struct {
 	catalog     []string
 	derived     []Line // files that the manifest calls derived
 	stages      map[evidence.Stage]Totals
+	redacted    []withheldLine // of the manifest, in its order
 }
 
 // Root is what pack.json says.
@@ -62,8 +63,14 @@ func (c *Contents) Has(path string) bool {
 }
 
 // Read gives the content of a file of the manifest and demands that it has
-// the digest that the manifest gives.
+// the digest that the manifest gives. The error of a file that was taken out
+// by a redaction is a *WithheldError.
 func (c *Contents) Read(path string) ([]byte, error) {
+	if !c.Has(path) {
+		if w := c.withheld(path); w != nil {
+			return nil, fmt.Errorf("reading %s: %w", path, w)
+		}
+	}
 	data, err := c.a.read(path, c.a.limits.MaxRead)
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", path, err)
@@ -89,6 +96,9 @@ func (c *Contents) readJSON(path string, into any) error {
 // Catalog gives the files of the control catalog by their path in it.
 func (c *Contents) Catalog() (map[string][]byte, error) {
 	out := map[string][]byte{}
+	if c.withholds(catalogDir) {
+		return nil, fmt.Errorf("reading %s: %w", catalogDir, &WithheldError{catalogDir, ""})
+	}
 	for _, path := range c.catalog {
 		data, err := c.Read(path)
 		if err != nil {

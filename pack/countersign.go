@@ -84,7 +84,7 @@ func countersign(w io.Writer, r io.ReaderAt, size int64, o VerifyOptions, c Coun
 	if added[name], err = signBundle(payload, s); err != nil {
 		return "", err
 	}
-	return name, v.c.a.copyWith(w, added)
+	return name, v.c.a.copyWith(w, added, nil)
 }
 
 // mayCountersign refuses a key or somebody that signed the pack already.
@@ -159,10 +159,10 @@ func (v *verifier) fitsPack(s SampleFiles) error {
 	return nil
 }
 
-// copyWith writes the archive with further files. The bodies are copied as
-// they are and held to their CRC-32, in case the medium gives others than
-// were verified.
-func (a *archive) copyWith(w io.Writer, added map[string][]byte) error {
+// copyWith writes the archive with further files, or others in the place of
+// some, and without those that are dropped. The bodies are copied as they are
+// and held to their CRC-32, in case the medium gives others than were verified.
+func (a *archive) copyWith(w io.Writer, added map[string][]byte, dropped map[string]bool) error {
 	z := &zipWriter{w: w}
 	names := slices.SortedFunc(maps.Keys(added), compareNames)
 	before := func(name string) error {
@@ -179,6 +179,16 @@ func (a *archive) copyWith(w io.Writer, added map[string][]byte) error {
 		f := &a.files[i]
 		if err := before(f.name); err != nil {
 			return err
+		}
+		if len(names) > 0 && names[0] == f.name {
+			if err := z.add(f.name, crc32.ChecksumIEEE(added[f.name]), added[f.name]); err != nil {
+				return err
+			}
+			names = names[1:]
+			continue
+		}
+		if dropped[f.name] {
+			continue
 		}
 		if err := z.copyFile(a, f); err != nil {
 			return fmt.Errorf("writing %s: %w", f.name, err)

@@ -37,6 +37,8 @@ type Line struct {
 	Size        int64            `json:"size"`
 	Stage       evidence.Stage   `json:"stage,omitempty"`
 	Window      *evidence.Period `json:"window,omitempty"`
+
+	leaf string // hex; of a redacted line, of which nothing else is known
 }
 
 // encode gives the line without its newline: the data of one tree leaf.
@@ -107,7 +109,7 @@ func (e *lineError) Error() string { return fmt.Sprintf("line %d: %v", e.N, e.Er
 func (e *lineError) Unwrap() error { return e.Err }
 
 // readManifest reads manifest.jsonl and calls each for every line, with the
-// bytes that are its leaf; a line that cannot be read comes with its error and
+// bytes that are its leaf, unless it is redacted and Line.leaf is that; a line that cannot be read comes with its error and
 // reading goes on. The returned error is one that ended reading early.
 func readManifest(r io.Reader, each func(n int, raw []byte, l Line, err error)) error {
 	sc := bufio.NewScanner(r)
@@ -127,6 +129,10 @@ func readManifest(r io.Reader, each func(n int, raw []byte, l Line, err error)) 
 	for sc.Scan() {
 		n++
 		raw := sc.Bytes()
+		if leaf, ok := leafOf(raw); ok {
+			each(n, raw, Line{leaf: leaf}, nil)
+			continue
+		}
 		l, err := parseLine(raw)
 		if err == nil && n > 1 && strings.Compare(last, l.Path) >= 0 {
 			err = fmt.Errorf("%q does not come after %q: lines are sorted by path, each path once", l.Path, last)

@@ -3,6 +3,7 @@ package pack
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -41,6 +42,7 @@ const (
 	checkTime        = "time.rfc3161"
 	checkRoles       = "roles"
 	checkManifest    = "manifest"
+	checkRedaction   = "redaction"
 	checkTreeRoot    = "tree.root"
 	checkDigest      = "file.digest"
 	checkSet         = "file.set"
@@ -66,7 +68,7 @@ func CheckIDs() []string {
 	for _, role := range roles()[1:] {
 		ids = append(ids, checkSigPrefix+role)
 	}
-	return append(ids, checkTime, checkRoles, checkManifest, checkTreeRoot, checkDigest, checkSet, checkBagit, checkExceptions,
+	return append(ids, checkTime, checkRoles, checkManifest, checkRedaction, checkTreeRoot, checkDigest, checkSet, checkBagit, checkExceptions,
 		checkCheckpoint, checkConsistency, checkInclusion, checkWitness, checkChain,
 		checkEvidenceID, checkWindow, checkLabels, checkFindings, checkSample, checkReevaluated, checkDerived)
 }
@@ -102,7 +104,8 @@ type Report struct {
 	Sample         bool           `json:"sample,omitempty"`
 	Clock          evidence.Clock `json:"clock,omitempty"`
 
-	Checks []Check `json:"checks"`
+	Withheld []Withheld `json:"withheld,omitempty"` // by redactions
+	Checks   []Check    `json:"checks"`
 
 	Accepted *Accepted `json:"-"` // with the verdict ok: what the next pack is held to
 }
@@ -116,10 +119,11 @@ type results struct {
 	more     map[string]int
 	passed   map[string]Check
 	skipped  map[string][]Check
+	withheld map[string][]Check // like skipped, for want of what a redaction took out
 }
 
 func newResults() *results {
-	return &results{map[string][]Check{}, map[string]int{}, map[string]Check{}, map[string][]Check{}}
+	return &results{map[string][]Check{}, map[string]int{}, map[string]Check{}, map[string][]Check{}, map[string][]Check{}}
 }
 
 func (r *results) fail(id, path, expected, actual string) {
@@ -140,12 +144,21 @@ func (r *results) skip(id, path, why string) {
 	}
 }
 
+// withhold is skip where a redaction took out what was needed, which does not
+// change the verdict.
+func (r *results) withhold(id, path, why string) {
+	if len(r.withheld[id]) < maxFailures {
+		r.withheld[id] = append(r.withheld[id], Check{id, NotChecked, "", clean(why), clean(path)})
+	}
+}
+
 func (r *results) failed() bool { return len(r.failures) > 0 }
 
-// ok reports whether a check passed, with nothing of it failed or left out.
+// ok reports whether a check passed, with nothing of it failed or left out but
+// for want of what is withheld.
 func (r *results) ok(id string) bool {
 	_, passed := r.passed[id]
-	return passed && len(r.failures[id]) == 0 && len(r.skipped[id]) == 0
+	return (passed || len(r.withheld[id]) > 0) && len(r.failures[id]) == 0 && len(r.skipped[id]) == 0
 }
 
 // list gives the lines in order. A check that nothing was said of was not
@@ -153,19 +166,20 @@ func (r *results) ok(id string) bool {
 func (r *results) list() []Check {
 	var out []Check
 	for _, id := range CheckIDs() {
+		open := append(slices.Clone(r.skipped[id]), r.withheld[id]...)
 		if n := len(r.failures[id]); n > 0 {
 			out = append(out, r.failures[id]...)
 			if more := r.more[id]; more > 0 {
 				out = append(out, Check{ID: id, Status: Failed, Actual: fmt.Sprintf("and %d more like these", more)})
 			}
-			out = append(out, r.skipped[id]...)
+			out = append(out, open...)
 			continue
 		}
 		if c, ok := r.passed[id]; ok {
 			out = append(out, c)
 		}
-		out = append(out, r.skipped[id]...)
-		if _, ok := r.passed[id]; !ok && len(r.skipped[id]) == 0 && id != checkOptions {
+		out = append(out, open...)
+		if _, ok := r.passed[id]; !ok && len(open) == 0 && id != checkOptions {
 			out = append(out, Check{ID: id, Status: NotChecked, Actual: "not reached: an earlier check failed"})
 		}
 	}
@@ -206,9 +220,26 @@ func (r Report) Failures() int {
 	return n
 }
 
-// Labels says in capitals what keeps the pack from being the real thing;
-// empty for a real one.
-func (r Report) Labels() string { return labelText(r.Sample, r.Clock) }
+// Labels says in capitals what keeps the pack from being the real thing, or
+// the whole; empty for a real and whole one.
+func (r Report) Labels() string {
+	label := labelText(r.Sample, r.Clock)
+	n := 0
+	for _, w := range r.Withheld {
+		n += w.Files
+	}
+	if n == 0 {
+		return label
+	}
+	return joinNonEmpty(", ", label, "WITHHELD: "+countFiles(n))
+}
+
+func countFiles(n int) string {
+	if n == 1 {
+		return "1 file"
+	}
+	return fmt.Sprintf("%d files", n)
+}
 
 func labelText(sample bool, clock evidence.Clock) string {
 	var words []string
@@ -248,6 +279,9 @@ func (r Report) WriteText(w io.Writer) error {
 		for _, c := range left {
 			fmt.Fprintf(&b, "  %-20s %s\n", c.ID, joinNonEmpty(": ", c.Path, c.Actual))
 		}
+	}
+	for _, w := range r.Withheld {
+		fmt.Fprintf(&b, "withheld: %s\n", w)
 	}
 	verdict := strings.ToUpper(r.Verdict)
 	if l := r.Labels(); l != "" {

@@ -65,6 +65,7 @@ type verifier struct {
 	signedBy      map[string][]PublicKey // by role, keys whose signature held when it counts
 	now           time.Time
 	unfinished    bool              // the roles that pack.json requires need not have signed yet
+	redacts       bool              // something is withheld, or is said to be
 	carriesSample bool              // samples are in the pack, so that their check is required
 	logKeys       map[string]string // by origin
 	accepted      *Accepted         // what is kept of the pack if all is well
@@ -122,6 +123,7 @@ func (v *verifier) run() Report {
 		v.checkRoles(haveRoot)
 		haveManifest := haveRoot && v.readManifest()
 		if haveManifest {
+			v.checkRedactions()
 			v.openLogs()
 		}
 		v.readFiles(haveManifest)
@@ -244,6 +246,9 @@ func (v *verifier) required() []string {
 	ids := requiredChecks()
 	if v.carriesSample {
 		ids = append(ids, checkSample)
+	}
+	if v.redacts {
+		ids = append(ids, checkRedaction)
 	}
 	return ids
 }

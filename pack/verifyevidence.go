@@ -3,6 +3,7 @@ package pack
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -77,26 +78,34 @@ func (v *verifier) checkRecord(c collection, rec evidence.Record) {
 		names[i] = r.Name
 	}
 	paths := rawPaths(names)
-	if len(paths) != c.raws || len(paths) != len(rec.RawFiles) {
-		fail(l.Path, fmt.Sprintf("the %d raw replies of the record", len(rec.RawFiles)), fmt.Sprintf("%d files in raw/", c.raws))
-	}
+	there := c.raws
 	for _, r := range rec.RawFiles {
-		v.checkBeside(c.dir+rawDir+paths[r.Name], r.SHA256, r.Size)
+		if v.checkBeside(c.dir+rawDir+paths[r.Name], r.SHA256, r.Size) {
+			there++
+		}
+	}
+	if len(paths) != there || len(paths) != len(rec.RawFiles) {
+		fail(l.Path, fmt.Sprintf("the %d raw replies of the record", len(rec.RawFiles)), fmt.Sprintf("%d files in raw/", there))
 	}
 }
 
 // checkBeside demands that the manifest gives a file the digest that its
-// record gives; size -1 is any.
-func (v *verifier) checkBeside(path, sha256 string, size int64) {
+// record gives; size -1 is any. It reports whether the file is withheld.
+func (v *verifier) checkBeside(path, sha256 string, size int64) bool {
 	i, ok := v.c.a.find(path)
-	if !ok {
+	if !ok || !v.c.a.files[i].listed {
+		if w := v.c.withheld(path); w != nil {
+			v.res.withhold(checkEvidenceID, path, w.Error())
+			return true
+		}
 		v.res.fail(checkEvidenceID, path, "the file that the record names", "it is missing")
-		return
+		return false
 	}
 	f := &v.c.a.files[i]
 	if got := hex32(f.want); got != sha256 || size >= 0 && f.size != size {
 		v.res.fail(checkEvidenceID, path, "SHA-256 "+sha256+", as the record says", "SHA-256 "+got)
 	}
+	return false
 }
 
 // checkFindings checks that controls, findings and references fit each other
@@ -185,6 +194,11 @@ func (v *verifier) reevaluate() {
 		return
 	}
 	again, err := v.o.Reevaluate(&v.c)
+	var withheld *WithheldError
+	if errors.As(err, &withheld) {
+		v.res.withhold(checkReevaluated, withheld.Path, "the controls were not applied again: "+withheld.Error())
+		return
+	}
 	if err != nil {
 		v.res.fail(checkReevaluated, catalogDir, "the pack's controls applied to its evidence", err.Error())
 		return
@@ -266,9 +280,19 @@ func (v *verifier) regenerate() {
 	var again map[string][]byte
 	if v.o.Regenerate != nil {
 		var err error
-		if again, err = v.o.Regenerate(&v.c); err != nil {
+		var withheld *WithheldError
+		if again, err = v.o.Regenerate(&v.c); errors.As(err, &withheld) {
+			v.res.withhold(checkDerived, withheld.Path, "the derived files were not made again: "+withheld.Error())
+			return
+		}
+		if err != nil {
 			v.res.fail(checkDerived, "", "derived files made again", err.Error())
 			return
+		}
+	}
+	for _, path := range slices.Sorted(maps.Keys(again)) {
+		if w := v.c.withheld(path); !v.c.Has(path) && w != nil {
+			v.res.withhold(checkDerived, path, w.Error())
 		}
 	}
 	n := 0

@@ -246,6 +246,11 @@ func (l *openLog) readFile(f *file, rest string, data []byte, err error) {
 		if err == nil {
 			err = l.checkProof(strings.TrimPrefix(rest, proofsDir), data)
 		}
+		var withheld *WithheldError
+		if errors.As(err, &withheld) {
+			l.v.res.withhold(checkInclusion, withheld.Path, withheld.Error())
+			return
+		}
 		if err != nil {
 			fail("a proof that the entry is in "+l.head.Origin, err)
 		}
@@ -324,21 +329,31 @@ func (l *openLog) checkTile(name string, data []byte) error {
 	return l.tiles.check(t, data, l.take)
 }
 
+// withholdsEvidenceEntries reports whether entries of an evidence log are
+// withheld.
+func (v *verifier) withholdsEvidenceEntries() bool {
+	return slices.ContainsFunc(v.logs.open, func(l *openLog) bool {
+		return strings.HasSuffix(l.head.Origin, evidenceLogSuffix) && (v.c.withholds(l.dir+entriesDir) || v.c.withholds(l.dir+tilesDir+"entries/"))
+	})
+}
+
 // checkLogged demands that each collection is in the evidence log, where the
 // pack carries one at all.
 func (v *verifier) checkLogged(included int) {
-	missing := 0
+	missing, withheld := 0, v.withholdsEvidenceEntries()
 	for i := range v.c.collections {
 		c := &v.c.collections[i]
 		if at := v.collections[idBytes(c.line.SHA256)]; v.c.collections[at].logged {
 			continue
 		}
 		missing++
-		if v.logs.collected > 0 {
+		if withheld {
+			v.res.withhold(checkInclusion, c.line.Path, "its entry in the evidence log may be among those withheld")
+		} else if v.logs.collected > 0 {
 			v.res.fail(checkInclusion, c.line.Path, "an entry of the evidence log, made when it was collected", "none is proved")
 		}
 	}
-	if missing > 0 && v.logs.collected == 0 {
+	if missing > 0 && v.logs.collected == 0 && !withheld {
 		v.res.skip(checkInclusion, "", "the pack carries no entries of an evidence log: when its evidence was collected rests on the vendor's word")
 	}
 	v.res.pass(checkInclusion, fmt.Sprintf("%d entries, %d of them of collections", included, v.logs.collected))

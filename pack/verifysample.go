@@ -1,6 +1,7 @@
 package pack
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -35,7 +36,9 @@ func (v *verifier) checkSamples() {
 			drawn = append(drawn, fmt.Sprintf("%d of %d %s", len(s.Drawn), s.Population.Size, s.Population.Kind))
 		}
 	}
-	v.res.pass(checkSample, "drawn again: "+strings.Join(drawn, ", "))
+	if len(drawn) > 0 {
+		v.res.pass(checkSample, "drawn again: "+strings.Join(drawn, ", "))
+	}
 }
 
 // checkSample checks one sample; false where something is wrong with it.
@@ -64,7 +67,14 @@ func (v *verifier) checkSample(n int) (Sample, bool) {
 	} else if _, ok := v.tags[worksheetName(n)]; ok {
 		return fail(worksheetName(n), "a worksheet that the sample names", "it names none")
 	}
-	if err := v.c.Redraw(s); err != nil {
+	err = v.c.Redraw(s)
+	var withheld *WithheldError
+	if errors.As(err, &withheld) {
+		v.res.withhold(checkSample, withheld.Path, "nothing was drawn again from it: "+withheld.Error())
+		v.sampleCited(name, evidence.SHA256Hex(data))
+		return Sample{}, false
+	}
+	if err != nil {
 		return fail(name, "what its seed draws from the pack's population", err.Error())
 	}
 	return s, v.sampleCited(name, evidence.SHA256Hex(data))
