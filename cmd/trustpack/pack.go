@@ -14,7 +14,7 @@ import (
 )
 
 func (a *app) packCommand() *cobra.Command {
-	return group("pack", "Build, sign, show and compare evidence packs", a.packBuild(), a.packCountersign(), a.packShow(), a.packDiff())
+	return group("pack", "Build, sign, redact, encrypt, show and compare evidence packs", a.packBuild(), a.packCountersign(), a.packRedact(), a.packShow(), a.packDiff())
 }
 
 func (a *app) packBuild() *cobra.Command {
@@ -95,7 +95,13 @@ func openSized(path string) (*os.File, int64, error) {
 }
 
 // writeWhole writes a file through write, durably and whole or not at all.
-func writeWhole(path string, write func(io.Writer) error) (err error) {
+func writeWhole(path string, write func(io.Writer) error) error {
+	return writeChecked(path, write, func(*os.File) error { return nil })
+}
+
+// writeChecked is writeWhole that gives the file its name only if check finds
+// nothing wrong with what was written.
+func writeChecked(path string, write func(io.Writer) error, check func(*os.File) error) (err error) {
 	temp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
 		return err
@@ -106,6 +112,9 @@ func writeWhole(path string, write func(io.Writer) error) (err error) {
 		}
 	}()
 	if err := write(temp); err != nil {
+		return errors.Join(err, temp.Close())
+	}
+	if err := check(temp); err != nil {
 		return errors.Join(err, temp.Close())
 	}
 	if err := temp.Sync(); err != nil {
