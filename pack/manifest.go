@@ -58,6 +58,18 @@ func (l Line) encode() ([]byte, error) {
 
 // parseLine reads one line strictly.
 func parseLine(data []byte) (Line, error) {
+	if l, ok := scanLine(data); ok {
+		return l, l.check()
+	}
+	l, err := decodeLine(data)
+	if err != nil {
+		return Line{}, err
+	}
+	return l, l.check()
+}
+
+// decodeLine reads one line of any form that is canonical.
+func decodeLine(data []byte) (Line, error) {
 	var l Line
 	if err := json.Unmarshal(data, &l); err != nil {
 		return Line{}, fmt.Errorf("it is not JSON of this format: %w", err)
@@ -69,25 +81,51 @@ func parseLine(data []byte) (Line, error) {
 	if !bytes.Equal(again, data) {
 		return Line{}, errNotCanonical
 	}
+	return l, nil
+}
+
+// check says what in the line has no meaning.
+func (l Line) check() error {
 	switch {
 	case !inManifest(l.Path):
-		return l, fmt.Errorf("path %q does not belong in the manifest", l.Path)
+		return fmt.Errorf("path %q does not belong in the manifest", l.Path)
 	case checkName(l.Path) != nil:
-		return l, fmt.Errorf("path %q: %w", l.Path, checkName(l.Path))
+		return fmt.Errorf("path %q: %w", l.Path, checkName(l.Path))
 	case !isHex(l.SHA256, sha256.Size):
-		return l, errors.New("sha256 is not 64 lower-case hex digits")
+		return errors.New("sha256 is not 64 lower-case hex digits")
 	case !isHex(l.Salt, saltSize):
-		return l, errors.New("salt is not 32 lower-case hex digits")
+		return errors.New("salt is not 32 lower-case hex digits")
 	case l.Size < 0 || l.Size > maxFileSize:
-		return l, fmt.Errorf("size %d is out of range", l.Size)
+		return fmt.Errorf("size %d is out of range", l.Size)
 	case l.MediaType == "":
-		return l, errors.New("media_type is empty")
+		return errors.New("media_type is empty")
 	case l.Provenance != "" && !isHex(l.Provenance, sha256.Size):
-		return l, errors.New("provenance is not 64 lower-case hex digits")
+		return errors.New("provenance is not 64 lower-case hex digits")
 	case l.Stage != "" && l.Stage.Dir() == "":
-		return l, fmt.Errorf("stage %q is none", l.Stage)
+		return fmt.Errorf("stage %q is none", l.Stage)
+	case l.CollectedAt != nil && !isUTC(*l.CollectedAt):
+		return errors.New("collected_at is not in UTC")
+	case !isSet(l.Controls):
+		return errors.New("controls are not sorted, each once")
+	case !isSet(l.DerivedFrom):
+		return errors.New("derived_from is not sorted, each once")
 	}
-	return l, nil
+	return nil
+}
+
+func isUTC(t time.Time) bool {
+	_, offset := t.Zone()
+	return offset == 0
+}
+
+// isSet reports whether texts are sorted and distinct.
+func isSet(texts []string) bool {
+	for i := 1; i < len(texts); i++ {
+		if texts[i-1] >= texts[i] {
+			return false
+		}
+	}
+	return true
 }
 
 // salt keeps anyone who knows a redacted line's leaf hash from guessing the

@@ -229,6 +229,8 @@ func (m *vectorMaker) manifests() {
 		m.add(v.number, v.name+" in the manifest", checkManifest, manifestName, m.replace(manifestName, v.from, v.to))
 		m.add(v.number, v.name+" in pack.json", checkPackJSON, packJSONName, m.replace(packJSONName, v.packFrom, v.packTo))
 	}
+	m.add(16, "time with an offset in the manifest", checkManifest, manifestName, m.replace(manifestName, `T12:00:00Z",`, `T14:00:00+02:00",`))
+	m.add(16, "controls unsorted in the manifest", checkManifest, manifestName, m.replace(manifestName, `["ID-01","PR-01"]`, `["PR-01","ID-01"]`))
 	m.add(16, "bytes after pack.json", checkPackJSON, packJSONName, m.edit(packJSONName, func(b []byte) []byte { return append(b, '\n') }))
 	m.add(17, "line twice", checkManifest, manifestName, m.edit(manifestName, func(b []byte) []byte {
 		first, _, _ := bytes.Cut(b, []byte("\n"))

@@ -56,7 +56,7 @@ func (v *verifier) readManifest() bool {
 			return
 		}
 		totals.Files, totals.Bytes = totals.Files+1, totals.Bytes+l.Size
-		v.takeLine(l, &totals)
+		v.takeLine(l, &totals, whole)
 		last = l.Path
 		for i := len(v.c.redacted) - 1; i >= 0 && v.c.redacted[i].before == ""; i-- {
 			v.c.redacted[i].before = last
@@ -93,8 +93,9 @@ func (v *verifier) checkTotals(whole bool, totals Totals) {
 	}
 }
 
-// takeLine ties a line to its file.
-func (v *verifier) takeLine(l Line, totals *Totals) {
+// takeLine ties a line to its file. Where not all lines before it could be
+// read, what it stands beside is not known.
+func (v *verifier) takeLine(l Line, totals *Totals, whole bool) {
 	stage := v.c.stages[l.Stage]
 	stage.Files, stage.Bytes = stage.Files+1, stage.Bytes+l.Size
 	if inPayload(l.Path) {
@@ -113,7 +114,7 @@ func (v *verifier) takeLine(l Line, totals *Totals) {
 		totals.Controls++
 		stage.Controls++
 		v.c.controls = append(v.c.controls, l.Path)
-	case judgedFile.MatchString(l.Path):
+	case strings.HasSuffix(l.Path, ".json") && strings.Count(l.Path, "/") == 3 && judgedFile.MatchString(l.Path):
 		if n := len(v.c.controls); n == 0 || pathpkg.Dir(v.c.controls[n-1]) != pathpkg.Dir(l.Path) { // which would stand before it
 			v.res.fail(checkFindings, l.Path, "the control.json that it belongs to", "there is none beside it")
 		}
@@ -121,7 +122,9 @@ func (v *verifier) takeLine(l Line, totals *Totals) {
 		v.c.catalog = append(v.c.catalog, l.Path)
 	}
 	v.c.stages[l.Stage] = stage
-	v.takeBeside(l)
+	if whole {
+		v.takeBeside(l)
+	}
 	if len(l.DerivedFrom) > 0 && l.Path != exceptionsName {
 		v.c.derived = append(v.c.derived, l)
 	}
