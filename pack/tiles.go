@@ -290,7 +290,8 @@ func peaksOf(hashes []tlog.Hash) []tlog.Hash {
 func rootOf(hashes []tlog.Hash) tlog.Hash { return peaksOf(hashes)[0] }
 
 // tilesFor lists the bundles and what proves them: the tiles above them and
-// the right edge.
+// the right edge, that of the leaves too: a bundle of the right edge can then
+// be withheld without the others being unproved.
 func tilesFor(size int64, cited []int64) ([]tile, error) {
 	seen := map[tile]bool{}
 	var out []tile
@@ -317,7 +318,7 @@ func tilesFor(size int64, cited []int64) ([]tile, error) {
 	for level := 0; level <= maxLevel; level++ {
 		n := size >> (tileHeight * (level + 1))
 		width := widthAt(size, level, n)
-		if width > 0 && (level > 0 || !seen[tile{bundles, n, width}]) {
+		if width > 0 {
 			add(tile{level, n, width})
 		}
 	}

@@ -69,10 +69,10 @@ func TestTiles(t *testing.T) {
 		files []string
 		count int // entries
 	}{
-		"a full bundle and the last": {[]int64{2, 257}, slices.Delete(slices.Clone(full), 0, 1), 464},
+		"a full bundle and the last": {[]int64{2, 257}, full, 464},
 		"the last is not cited":      {[]int64{2}, full[:5], 256},
-		"the last alone":             {[]int64{257}, []string{full[2], full[3], full[5]}, 208},
-		"right of the last full one": {[]int64{256, 257}, []string{full[2], full[3], dir + "entries/256", full[5]}, 464},
+		"the last alone":             {[]int64{257}, []string{full[0], full[2], full[3], full[5]}, 208},
+		"right of the last full one": {[]int64{256, 257}, []string{full[0], full[2], full[3], dir + "entries/256", full[5]}, 464},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := c
@@ -169,6 +169,7 @@ func tileCheats(t testing.TB, log *testLog) (wrong, right map[string]tileCheat) 
 				f.set(bytes.Replace(f.body(t), []byte("entry 600"), []byte("entry 6oo"), 1))
 			}, "tile/entries/002"},
 			"entry of the last bundle changed": {func(b *builder) {
+				b.remove(t, "tile/0/257.p/208")
 				f := b.at(t, "tile/entries/257.p/208")
 				f.set(bytes.Replace(f.body(t), []byte("entry 65800"), []byte("entry 658oo"), 1))
 			}, "tile/entries/257.p/208"},
@@ -185,7 +186,7 @@ func tileCheats(t testing.TB, log *testLog) (wrong, right map[string]tileCheat) 
 			"edge changed":              {func(b *builder) { f := b.at(t, "tile/2/000.p/1"); body := f.body(t); body[0] ^= 1; f.set(body) }, "tile/2/000.p/1"},
 			"edge missing at the top":   {func(b *builder) { b.remove(t, "tile/2/000.p/1") }, "tile/entries/002"},
 			"edge missing below":        {func(b *builder) { b.remove(t, "tile/1/001.p/1") }, "tile/entries/002"},
-			"edge of leaves missing":    {func(b *builder) { b.remove(t, "tile/entries/257.p/208") }, "tile/entries/002"},
+			"edge of leaves missing":    {func(b *builder) { b.remove(t, "tile/0/257.p/208"); b.remove(t, "tile/entries/257.p/208") }, "tile/entries/002"},
 			"another tile that is none": {func(b *builder) { add(b, "tile/0/000", read("tile/0/001")) }, "tile/0/000"},
 			"tile beyond the log":       {func(b *builder) { add(b, "tile/0/258.p/1", read("tile/0/000")[:32]) }, "tile/0/258.p/1"},
 			"level beyond the log":      {func(b *builder) { add(b, "tile/3/000.p/1", read("tile/0/000")[:32]) }, "tile/3/000.p/1"},
@@ -194,14 +195,14 @@ func tileCheats(t testing.TB, log *testLog) (wrong, right map[string]tileCheat) 
 				f := b.at(t, "tile/entries/257.p/208")
 				f.path = dir + "tile/entries/257.p/207"
 				f.set(read("tile/entries/257.p/207"))
+				b.remove(t, "tile/0/257.p/208")
 			}, "tile/entries/257.p/207"},
 			"edge of leaves differs from the bundle": {func(b *builder) {
 				body := read("tile/0/257.p/208")
 				body[0] ^= 1
-				add(b, "tile/0/257.p/208", body)
+				b.at(t, "tile/0/257.p/208").set(body)
 			}, "tile/0/257.p/208"},
 			"bundle changed beside its tile": {func(b *builder) {
-				add(b, "tile/0/257.p/208", read("tile/0/257.p/208"))
 				f := b.at(t, "tile/entries/257.p/208")
 				f.set(bytes.Replace(f.body(t), []byte("entry 65800"), []byte("entry 658oo"), 1))
 			}, "tile/entries/257.p/208"},
@@ -218,11 +219,9 @@ func tileCheats(t testing.TB, log *testLog) (wrong, right map[string]tileCheat) 
 			}, ""},
 			"a collection's bundle left out": {func(b *builder) { b.remove(t, "tile/entries/002") }, "-"},
 		}, map[string]tileCheat{
-			"as built": {func(*builder) {}, ""},
-			"tiles that are not needed, but right": {func(b *builder) {
-				add(b, "tile/0/002", read("tile/0/002"))
-				add(b, "tile/0/257.p/208", read("tile/0/257.p/208"))
-			}, ""},
+			"as built":                             {func(*builder) {}, ""},
+			"a tile that is not needed, but right": {func(b *builder) { add(b, "tile/0/002", read("tile/0/002")) }, ""},
+			"edge of leaves as its bundle alone":   {func(b *builder) { b.remove(t, "tile/0/257.p/208") }, ""},
 		}
 }
 
@@ -281,6 +280,21 @@ func TestTilesInNode(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestBundleWithheld: a bundle that is taken out takes its entries along, and
+// nothing else.
+func TestBundleWithheld(t *testing.T) {
+	s := edSigner(t, 1)
+	c, _ := tiledContent(t)
+	data := buildPack(t, c, s)
+	for _, bundle := range []string{"tile/entries/002", "tile/entries/257.p/208"} {
+		short, _ := redacted(t, data, s, tiledDir+bundle)
+		r := verifyBytes(short, options(t, s))
+		if r.Exit != 0 || len(linesOf(r, checkInclusion, NotChecked)) == 0 {
+			t.Errorf("%s: %s", bundle, reportText(r))
+		}
 	}
 }
 
