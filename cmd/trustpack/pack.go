@@ -14,7 +14,7 @@ import (
 )
 
 func (a *app) packCommand() *cobra.Command {
-	return group("pack", "Build, sign, redact, encrypt, show and compare evidence packs", a.packBuild(), a.packCountersign(), a.packRedact(), a.packShow(), a.packDiff())
+	return group("pack", "Build, sign, redact, encrypt, show and compare evidence packs", a.packBuild(), a.packCountersign(), a.packRedact(), a.packEncrypt(), a.packDecrypt(), a.packShow(), a.packDiff())
 }
 
 func (a *app) packBuild() *cobra.Command {

@@ -57,7 +57,7 @@ func (a *app) passphrase() ([]byte, error) {
 	if !ok || !term.IsTerminal(int(f.Fd())) {
 		return nil, errors.New("the key is encrypted and nobody can be asked; set TRUSTPACK_KEY_PASSPHRASE")
 	}
-	if _, err := fmt.Fprint(a.err, "passphrase of the signing key: "); err != nil {
+	if _, err := fmt.Fprint(a.err, "passphrase of the key: "); err != nil {
 		return nil, err
 	}
 	p, err := term.ReadPassword(int(f.Fd()))

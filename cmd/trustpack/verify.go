@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"trustpack/controls"
 	"trustpack/evidence"
+	"trustpack/internal/agefile"
 	"trustpack/pack"
 	"trustpack/templates"
 )
@@ -80,6 +82,9 @@ func (a *app) verify(path string, o pack.VerifyOptions, stateDir string, asJSON 
 		return err
 	}
 	defer f.Close()
+	if agefile.Is(f) {
+		return hint(fmt.Errorf("%s is encrypted: decrypt it first", path), "trustpack pack decrypt %s --identity KEYFILE --out %s", path, cmp.Or(strings.TrimSuffix(path, ".age"), "pack.epack.zip"))
+	}
 	var state *verifyState
 	if stateDir != "" {
 		if state, err = openState(stateDir); err != nil {
