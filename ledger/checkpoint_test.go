@@ -162,3 +162,26 @@ func TestNothingIsSignedThatContradictsTheLastCheckpoint(t *testing.T) {
 		}
 	}
 }
+
+func TestHashesHaveOneForm(t *testing.T) {
+	h := tlog.Hash{31: 7}
+	good := hashText(h)
+	if got, err := parseHash(good); err != nil || got != h {
+		t.Errorf("%s: %v, %v", good, got, err)
+	}
+	for name, text := range map[string]string{
+		"stray bits":                    good[:42] + "d=",
+		"no padding":                    good[:43],
+		"line break":                    good[:10] + "\n" + good[10:],
+		"line break kept to the length": good[:10] + "\n" + good[11:],
+		"a byte less":                   hashText(h)[:40] + "AA==",
+		"a byte more":                   good[:43] + "A",
+		"something after":               good + "A",
+		"nothing":                       "",
+		"other alphabet":                "-" + good[1:],
+	} {
+		if _, err := parseHash(text); err == nil {
+			t.Errorf("%s: %q was read", name, text)
+		}
+	}
+}

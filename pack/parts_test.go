@@ -248,3 +248,21 @@ func TestTwinsSuspectWhatClashes(t *testing.T) {
 		t.Errorf("only %d clashes", clashes)
 	}
 }
+
+func TestCollectedID(t *testing.T) {
+	id := strings.Repeat("ab", 32)
+	for entry, want := range map[string]bool{
+		`{"id":"` + id + `","type":"evidence.collected"}`:                  true,
+		`{"id":"` + id + `","type":"evidence\u002ecollected"}`:             true, // JSON's other way to write it
+		`{"id":"` + id + `","type":"pack.built"}`:                          false,
+		`{"id":"` + id + `","note":"evidence.collected","type":"other"}`:   false,
+		`{"id":"` + id[1:] + `","type":"evidence.collected"}`:              false,
+		`{"id":"` + strings.ToUpper(id) + `","type":"evidence.collected"}`: false,
+		`"evidence.collected"`:                                             false,
+		``:                                                                 false,
+	} {
+		if got, ok := collectedID([]byte(entry)); ok != want || ok && hex32(got) != id {
+			t.Errorf("%s: %v", entry, ok)
+		}
+	}
+}
