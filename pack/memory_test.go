@@ -1,6 +1,7 @@
 package pack
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
@@ -214,5 +215,26 @@ func TestMemoryOfManyEntries(t *testing.T) {
 	t.Logf("%.1f bytes an entry to build, %.1f to verify", build, verify)
 	if build > 12 || verify > 12 {
 		t.Errorf("an entry takes %.1f bytes to build and %.1f to verify, want 12 at most", build, verify)
+	}
+}
+
+// TestEachByteIsReadOnce: beside the archive itself the verifier reads little
+// more than its directory.
+func TestEachByteIsReadOnce(t *testing.T) {
+	s := edSigner(t, 1)
+	for _, v := range []*virtual{{files: 40, each: 400_000}, {files: 4000, each: 900}} {
+		data := buildPack(t, v.content(t), s)
+		in := &meteredReader{r: bytes.NewReader(data)}
+		if r := Verify(in, int64(len(data)), VerifyOptions{Keys: []PublicKey{s.Public()}}); r.Exit != 0 {
+			t.Fatal(reportText(r))
+		}
+		// The directory is read after its end, manifest.jsonl before the rest.
+		a, err := scan(bytes.NewReader(data), int64(len(data)), Limits{}, func(p scanProblem) { t.Errorf("%+v", p) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if more := in.read - int64(len(data)); more < 0 || more > 600<<10 {
+			t.Errorf("of %d bytes with a directory of %d, %d were read: %d more than once", len(data), int64(len(data))-a.dirOffset, in.read, more)
+		}
 	}
 }

@@ -332,3 +332,37 @@ func TestBundleOfTooMany(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// FuzzTiles: whatever is taken for a tile or bundle is the log's.
+func FuzzTiles(f *testing.F) {
+	log := &testLog{t: f, origin: "ingest.example/x", seed: seed(7)}
+	const size = 700
+	for n := range size {
+		log.add(fmt.Appendf(nil, "%d", n))
+	}
+	head, _ := log.checkpoint(size)
+	for _, name := range []string{"tile/0/000", "tile/0/002.p/188", "tile/1/000.p/2", "tile/entries/000", "tile/entries/002.p/188"} {
+		data, err := log.readTile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(name, data)
+	}
+	f.Add("tile/x001/000", []byte{0, 1, 'x'})
+	f.Fuzz(func(t *testing.T, name string, data []byte) {
+		at, err := parseTileName(name)
+		if err != nil {
+			return
+		}
+		if at.name() != name {
+			t.Errorf("%q is read as %+v, whose name is %q", name, at, at.name())
+		}
+		tree := newTileTree(size, head.Root, func(at tile) ([]byte, error) { return log.readTile(at.name()) }, func(at tile) bool { return at.level >= 0 })
+		if tree.check(at, data, func([]byte) {}) != nil {
+			return
+		}
+		if want, err := log.readTile(name); err != nil || !bytes.Equal(want, data) {
+			t.Errorf("%s: %d bytes were accepted that are not the log's", name, len(data))
+		}
+	})
+}
