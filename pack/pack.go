@@ -38,7 +38,7 @@ type Content struct {
 	Secret   []byte               // at least 16 bytes, kept by the vendor; salts the manifest's lines
 
 	// Open opens the record, population or raw reply with this SHA-256 (hex).
-	// Where it is given, they are read from it, twice each, and are never all
+	// Where it is given, they are read from it, more than once, and are never all
 	// in memory; where it is nil, Evidence holds them.
 	Open func(sha256 string) (io.ReadCloser, error)
 }
