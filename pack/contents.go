@@ -3,7 +3,6 @@ package pack
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -87,7 +86,7 @@ func (c *Contents) readJSON(path string, into any) error {
 	if err != nil {
 		return err
 	}
-	if err := json.Unmarshal(data, into); err != nil {
+	if err := decodeStrict(data, into); err != nil {
 		return fmt.Errorf("reading %s: %w", path, err)
 	}
 	return nil

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -49,6 +50,18 @@ func notChecked(r Report, id string) error {
 	return nil
 }
 
+// statusesOf gives each line's check and status, in order, but for the checks that
+// only the Go verifier makes.
+func statusesOf(r Report) []string {
+	var out []string
+	for _, c := range r.Checks {
+		if c.ID != checkReevaluated && c.ID != checkDerived {
+			out = append(out, c.ID+" "+string(c.Status))
+		}
+	}
+	return slices.Compact(out)
+}
+
 // checksFailed lists the checks that failed, each once.
 func checksFailed(r Report) []string {
 	var out []string
@@ -73,6 +86,9 @@ func TestVectorsInNode(t *testing.T) {
 	reports := inNode(t, dir)
 	if r := reports[good.file()]; r.Exit != 0 || r.Verdict != VerdictOK {
 		t.Fatalf("the pack that all are made from: exit %d\n%s", r.Exit, reportText(r))
+	}
+	if ours, theirs := statusesOf(verifyBytes(good.pack, good.options(t))), statusesOf(reports[good.file()]); !slices.Equal(ours, theirs) {
+		t.Errorf("the whole pack, in Go:\n%s\nin JavaScript:\n%s", strings.Join(ours, "\n"), strings.Join(theirs, "\n"))
 	}
 	for _, v := range all {
 		t.Run(v.file(), func(t *testing.T) {

@@ -127,6 +127,9 @@ func (r Root) check() error {
 	if !isHex(r.Tree.Root, sha256.Size) || r.Tree.Size < 1 || r.Tree.Size != r.Totals.Files {
 		bad("tree: want a root of 64 lower-case hex digits and as many leaves as files")
 	}
+	if r.Totals.Bytes < 0 || r.Totals.Evidence < 0 || r.Totals.Controls < 0 {
+		bad("totals: a number below 0")
+	}
 	if r.Catalog.SHA256 != "" && !isHex(r.Catalog.SHA256, sha256.Size) {
 		bad("catalog sha256: want 64 lower-case hex digits")
 	}

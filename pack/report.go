@@ -64,11 +64,11 @@ const (
 
 // CheckIDs lists every check in the order of a report.
 func CheckIDs() []string {
-	ids := []string{checkOptions, checkKeys, checkLayout, checkNames, checkPackJSON, checkSigPrefix + roleVendor, checkSSHSig}
-	for _, role := range roles()[1:] {
+	ids := []string{checkOptions, checkKeys, checkLayout, checkNames, checkPackJSON}
+	for _, role := range roles() {
 		ids = append(ids, checkSigPrefix+role)
 	}
-	return append(ids, checkTime, checkRoles, checkManifest, checkRedaction, checkTreeRoot, checkDigest, checkSet, checkBagit, checkExceptions,
+	return append(ids, checkSSHSig, checkTime, checkRoles, checkManifest, checkRedaction, checkTreeRoot, checkDigest, checkSet, checkBagit, checkExceptions,
 		checkCheckpoint, checkConsistency, checkInclusion, checkWitness, checkChain,
 		checkEvidenceID, checkWindow, checkLabels, checkFindings, checkSample, checkReevaluated, checkDerived)
 }

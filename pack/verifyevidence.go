@@ -26,7 +26,7 @@ func (v *verifier) readRecord(f *file, data []byte, err error) {
 	c.read = true
 	var rec evidence.Record
 	if err == nil {
-		err = json.Unmarshal(data, &rec)
+		err = decodeStrict(data, &rec)
 	}
 	if err != nil {
 		v.res.fail(checkEvidenceID, c.line.Path, "a record of collected evidence", err.Error())
@@ -129,7 +129,7 @@ func (v *verifier) checkFindings() {
 			v.res.fail(checkFindings, path, "the control of its folder", fmt.Sprintf("%s of stage %q", control.ID, control.Stage))
 		}
 		for _, r := range references {
-			if v.pathOf(r.ID) != r.Path {
+			if v.pathOf(r.ID, r.Kind) != r.Path {
 				v.res.fail(checkFindings, dir+referencesFile, "references to collections of the pack", fmt.Sprintf("%s at %s is none", r.ID, r.Path))
 			}
 		}
@@ -150,13 +150,14 @@ func (v *verifier) checkFindings() {
 	v.res.pass(checkExceptions, fmt.Sprintf("%d exceptions", len(exceptions)))
 }
 
-// pathOf gives the path of the record with this ID; empty where there is none.
-func (v *verifier) pathOf(id string) string {
+// pathOf gives the path of the record with this ID and kind; empty where there
+// is none.
+func (v *verifier) pathOf(id string, kind evidence.Kind) string {
 	if checkID(id) != nil {
 		return ""
 	}
 	at, ok := v.collections[idBytes(id)]
-	if !ok {
+	if !ok || v.c.collections[at].line.Kind != string(kind) {
 		return ""
 	}
 	return v.c.collections[at].line.Path
@@ -173,8 +174,8 @@ func (v *verifier) checkFinding(dir string, control evidence.Control, f evidence
 		fail("an outcome", fmt.Sprintf("%q", f.Outcome))
 	}
 	for _, cited := range f.Evidence {
-		if !slices.ContainsFunc(references, func(r Reference) bool { return r.ID == cited.ID }) {
-			fail("evidence of the pack", "it cites "+cited.ID)
+		if !slices.ContainsFunc(references, func(r Reference) bool { return r.ID == cited.ID && r.Kind == cited.Kind }) {
+			fail("evidence of the pack", fmt.Sprintf("it cites %s as %s", cited.ID, cited.Kind))
 		}
 	}
 }

@@ -2,7 +2,6 @@ package pack
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -199,7 +198,7 @@ func (l *openLog) checkHistory() int {
 	last, steps := l.previous, 1
 	for line := range bytes.Lines(history) {
 		var step ledger.HistoryStep
-		if err := json.Unmarshal(line, &step); err != nil {
+		if err := decodeStrict(bytes.TrimSuffix(line, []byte("\n")), &step); err != nil {
 			fail(historyFile, fmt.Errorf("step %d: %w", steps, err))
 			return steps
 		}

@@ -7,7 +7,7 @@
 
 import { refuse } from "./bytes.mjs";
 import { parseState } from "./chain.mjs";
-import { members } from "./json.mjs";
+import { inWords, members } from "./json.mjs";
 import { parseKey, pemBlocks } from "./keys.mjs";
 import { parseVerifierKey } from "./note.mjs";
 import { checkText, roles } from "./packjson.mjs";
@@ -31,7 +31,7 @@ export function parseAnchors(v) {
 }
 
 function checkRole(role, what) {
-  return roles.includes(role) ? role : refuse(`${what}: ${String(role)} is no role; want ${roles.join(", ")}`);
+  return roles.includes(role) ? role : refuse(`${what}: ${inWords(role)} is no role; want ${roles.join(", ")}`);
 }
 
 function parseAnchorKey(k, what) {

@@ -2,7 +2,7 @@
 // DSSE envelope around an in-toto statement over pack.json.
 
 import { bytesOfBase64, compareText, concatBytes, isHex, refuse, utf8 } from "./bytes.mjs";
-import { members, parseCanonicalBytes } from "./json.mjs";
+import { inWords, members, parseCanonicalBytes } from "./json.mjs";
 import { checkCount, checkText, packFormat } from "./packjson.mjs";
 import { timeOf } from "./times.mjs";
 
@@ -49,7 +49,7 @@ function parseStatement(payload, as) {
   if (payload.length > 4096) refuse(`a statement of ${payload.length} bytes, over 4096`);
   const s = members(parseCanonicalBytes(payload, "the statement"), "the statement", ["_type", "predicate", "predicateType", "subject"]);
   if (!statementTypes.includes(s._type)) refuse("the statement's _type is not in-toto's");
-  if (s.predicateType !== predicateTypes[as]) refuse(`predicateType is ${String(s.predicateType)}, want ${predicateTypes[as]}`);
+  if (s.predicateType !== predicateTypes[as]) refuse(`predicateType is ${inWords(s.predicateType)}, want ${predicateTypes[as]}`);
   if (!Array.isArray(s.subject) || s.subject.length !== 1) refuse("want exactly one subject");
   const subject = members(s.subject[0], "subject", ["digest", "name"]);
   if (subject.name !== "pack.json") refuse("the subject is not pack.json");
@@ -62,7 +62,7 @@ function parseStatement(payload, as) {
 function checkPredicate(p, as) {
   if (as === "vendor") {
     members(p, "predicate", ["format", "role"], ["identity"]);
-    if (p.format !== packFormat) refuse(`the statement is for the format ${String(p.format)}`);
+    if (p.format !== packFormat) refuse(`the statement is for the format ${inWords(p.format)}`);
     if (p.role !== "vendor") refuse("the statement's role is not vendor");
     return "identity" in p ? checkText(p.identity, "identity") : undefined;
   }

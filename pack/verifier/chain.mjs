@@ -1,7 +1,7 @@
 // The last accepted pack, and what a pack owes it (FORMAT.md, section 10).
 
 import { compareText, hexOf, isHex, refuse, utf8 } from "./bytes.mjs";
-import { members, canonical } from "./json.mjs";
+import { canonical, inWords, members } from "./json.mjs";
 import { checkCount, checkLog, checkText } from "./packjson.mjs";
 import { sha256 } from "./sha256.mjs";
 import { periodOf, textOfTime } from "./times.mjs";
@@ -11,7 +11,7 @@ const format = "trustpack-accepted/1";
 /** parseState reads the object that a verifier keeps. */
 export function parseState(v) {
   members(v, "state", ["format", "logs", "organisation", "pack_json_sha256", "period", "sequence", "system"]);
-  if (v.format !== format) refuse(`state: format ${String(v.format)}, want ${format}`);
+  if (v.format !== format) refuse(`state: format ${inWords(v.format)}, want ${format}`);
   checkText(v.organisation, "state.organisation");
   checkText(v.system, "state.system");
   if (!isHex(v.pack_json_sha256, 32)) refuse("state.pack_json_sha256 is not a SHA-256 in hex");

@@ -1,11 +1,13 @@
 // Collections (FORMAT.md, section 5): each is what its record says, stands where
 // it should, belongs to the period, and is labelled.
 
-import { isHex, lowerASCII, refuse, compareText } from "./bytes.mjs";
+import { compareText, lowerASCII } from "./bytes.mjs";
 import { attempt } from "./files.mjs";
-import { parseJSON } from "./json.mjs";
+import { parseCanonicalBytes } from "./json.mjs";
 import { collectionFile } from "./layout.mjs";
+import { isWithheld } from "./manifest.mjs";
 import { escapePath, escapeSegment } from "./names.mjs";
+import { recordForm } from "./records.mjs";
 import { day, periodOf, textOfTime, timeOf } from "./times.mjs";
 
 const longestRecord = 1 << 26;
@@ -19,7 +21,7 @@ export function gatherCollections(v) {
     let c = v.collections.get(at.folder);
     if (!c) v.collections.set(at.folder, (c = { folder: at.folder, kindFolder: at.kind, name: at.name, files: new Map() }));
     c.files.set(at.file, file);
-    if (at.file === "evidence.json") c.id = file.sha256;
+    if (at.file === "evidence.json") [c.id, c.kind] = [file.sha256, file.kind];
   }
 }
 
@@ -37,7 +39,7 @@ export async function checkCollections(v) {
     }
     if (ids.has(c.id)) fail(`the same collection stands in ${ids.get(c.id)}`, "each collection once");
     ids.set(c.id, c.folder);
-    const record = await attempt(async () => parseRecord(parseJSON(await v.archive.read(path, longestRecord), "it")), fail);
+    const record = await attempt(async () => parseRecord(parseCanonicalBytes(await v.read(path, longestRecord), "it")), fail);
     if (!record) continue;
     c.record = record;
     checkPlace(v, c, path);
@@ -50,17 +52,11 @@ export async function checkCollections(v) {
 }
 
 function parseRecord(r) {
-  if (r === null || typeof r !== "object" || Array.isArray(r)) refuse("the record is not an object");
-  if (typeof r.kind !== "string" || r.kind === "") refuse("the record has no kind");
-  if (!isHex(r.population_sha256, 32)) refuse("the record's population_sha256 is not a SHA-256 in hex");
-  if (!Array.isArray(r.raw)) refuse("the record's raw is not an array");
-  for (const f of r.raw) {
-    if (typeof f?.name !== "string" || !Number.isSafeInteger(f.size) || !isHex(f.sha256, 32)) refuse("a raw reply of the record has no name, size and sha256");
-  }
+  recordForm(r, "the record");
   return {
-    kind: r.kind, population: r.population_sha256, raw: r.raw,
+    kind: r.kind, population: r.population_sha256, raw: r.raw ?? [],
     collectedAt: timeOf(r.collected_at, "collected_at"), window: periodOf(r.window, "window"),
-    origin: r.provenance?.origin, clock: r.provenance?.clock,
+    origin: r.provenance.origin, clock: r.provenance.clock,
   };
 }
 
@@ -79,16 +75,18 @@ function checkFiles(v, c) {
   for (const [file, want] of wanted) {
     const line = c.files.get(file);
     if (!line) {
-      if (v.manifest.redacted.length > 0) v.results.withhold("evidence.id", `${c.folder}/${file}`, "withheld");
+      if (isWithheld(v.manifest, `${c.folder}/${file}`)) v.results.withhold("evidence.id", `${c.folder}/${file}`, "withheld");
       else fail(file, "a file that the record names", "missing");
     } else if (line.sha256 !== want.sha256 || (want.size !== undefined && line.size !== want.size)) {
       fail(file, `SHA-256 ${want.sha256}, as the record says`, `SHA-256 ${line.sha256}`);
-    }
+    } else if (!v.archive.has(line.path)) fail(file, "a file that the record names", "missing");
+    else if (want.size !== undefined && v.archive.byName.get(line.path).size !== want.size) fail(file, `${want.size} bytes, as the record says`, "another size");
   }
   for (const [file, line] of c.files) {
     if (file !== "evidence.json" && !wanted.has(file)) fail(file, "nothing but what the record names", "a file that it does not name");
     if (line.provenance !== c.id) fail(file, `provenance ${c.id} in the manifest`, line.provenance ?? "none");
     if (line.collectedAt !== c.record.collectedAt) fail(file, `collected_at ${textOfTime(c.record.collectedAt)} in the manifest`, line.collectedAt === undefined ? "none" : textOfTime(line.collectedAt));
+    if (line.kind !== c.record.kind) fail(file, `kind ${c.record.kind} in the manifest`, line.kind ?? "none");
     if (line.window?.text !== c.record.window.text) fail(file, `window ${c.record.window.text} in the manifest`, line.window?.text ?? "none");
   }
 }

@@ -4,8 +4,9 @@
 
 import { refuse, textOf } from "./bytes.mjs";
 import { attempt } from "./files.mjs";
-import { canonical, parseCanonicalBytes, parseJSON } from "./json.mjs";
+import { canonical, parseCanonicalBytes } from "./json.mjs";
 import { controlFile } from "./layout.mjs";
+import { controlForm, findingsForm, referencesForm } from "./records.mjs";
 
 const exceptionsPath = "data/exceptions.json";
 const longestFile = 1 << 28;
@@ -17,57 +18,50 @@ export async function checkFindings(v) {
     const at = controlFile(path);
     if (at) folders.set(at.folder, at);
   }
-  const idOfPath = new Map([...v.collections.values()].map((c) => [`${c.folder}/evidence.json`, c]));
+  const collections = new Map([...v.collections.values()].map((c) => [`${c.folder}/evidence.json`, c]));
   const exceptions = [];
   let findings = 0;
-  let whole = true;
   for (const at of folders.values()) {
     await v.tick(0);
-    const read = (file, fn, parse = parseJSON) => attempt(
-      async () => fn(parse(await v.archive.read(`${at.folder}/${file}`, longestFile), "it")),
-      (why) => v.results.fail("findings", `${at.folder}/${file}`, "a control with its findings and references", why),
-    );
-    await read("control.json", (c) => checkControl(c, at));
-    const references = await read("references.json", (list) => checkReferences(list, idOfPath));
-    const made = await read("findings.json", (list) => checkList(list, at, references ?? new Map()), parseCanonicalBytes);
-    if (!made) whole = false;
+    const read = (file, form, fn) => attempt(async () => {
+      const value = parseCanonicalBytes(await v.read(`${at.folder}/${file}`, longestFile), "it");
+      form(value, "it");
+      return fn(value);
+    }, (why) => v.results.fail("findings", `${at.folder}/${file}`, "a control with its findings and references", why));
+    await read("control.json", controlForm, (c) => checkControl(c, at));
+    const references = await read("references.json", referencesForm, (list) => checkReferences(list ?? [], collections));
+    const made = await read("findings.json", findingsForm, (list) => checkList(list ?? [], at, references));
     findings += made?.length ?? 0;
-    for (const f of made ?? []) exceptions.push(...f.exceptions.map((e) => ({ ...e, control: f.control })));
+    for (const f of made ?? []) exceptions.push(...(f.exceptions ?? []).map((e) => ({ ...e, control: f.control })));
   }
   if (v.results.clear("findings")) v.results.pass("findings", `${findings} findings of ${folders.size} controls`);
-  if (whole) await checkExceptions(v, exceptions);
+  await checkExceptions(v, exceptions);
 }
 
 function checkControl(c, at) {
-  if (c?.id !== at.control) refuse(`its id is ${String(c?.id)}, its folder ${at.control}`);
-  if (c.stage !== at.stage) refuse(`its stage is ${String(c.stage)}, its folder's ${at.stage}`);
+  if (c.id !== at.control) refuse(`its id is ${c.id}, its folder ${at.control}`);
+  if (c.stage !== at.stage) refuse(`its stage is ${c.stage}, its folder's ${at.stage}`);
 }
 
 /** checkReferences gives the kinds of the references by ID. */
 function checkReferences(list, collections) {
-  if (!Array.isArray(list)) refuse("not an array");
   const out = new Map();
   for (const r of list) {
-    const c = collections.get(r?.path);
-    if (!c) refuse(`${String(r?.path)} is no collection of the pack`);
-    if (c.id !== r.id) refuse(`${r.path} has the ID ${c.id}, not ${String(r.id)}`);
-    if (c.record && c.record.kind !== r.kind) refuse(`${r.path} is of the kind ${c.record.kind}, not ${String(r.kind)}`);
+    const c = collections.get(r.path);
+    if (!c) refuse(`${r.path} is no collection of the pack`);
+    if (c.id !== r.id) refuse(`${r.path} has the ID ${c.id}, not ${r.id}`);
+    if (c.kind !== r.kind) refuse(`${r.path} is of the kind ${c.kind}, not ${r.kind}`);
     out.set(r.id, r.kind);
   }
   return out;
 }
 
 function checkList(list, at, references) {
-  if (!Array.isArray(list)) refuse("not an array");
   for (const f of list) {
-    if (f?.control !== at.control) refuse(`a finding of ${String(f?.control)} in the folder of ${at.control}`);
-    if (!Array.isArray(f.exceptions) || !Array.isArray(f.evidence)) refuse("a finding without its lists of exceptions and evidence");
-    for (const e of f.evidence) {
-      if (!references.has(e?.id)) refuse(`a finding cites ${String(e?.id)}, which references.json does not have`);
-      if (references.get(e.id) !== e.kind) refuse(`a finding cites ${e.id} as ${String(e.kind)}`);
-    }
-    for (const e of f.exceptions) {
-      if (e === null || typeof e !== "object" || Array.isArray(e)) refuse("an exception that is not an object");
+    if (f.control !== at.control) refuse(`a finding of ${f.control} in the folder of ${at.control}`);
+    for (const e of references ? f.evidence ?? [] : []) {
+      if (!references.has(e.id)) refuse(`a finding cites ${e.id}, which references.json does not have`);
+      if (references.get(e.id) !== e.kind) refuse(`a finding cites ${e.id} as ${e.kind}`);
     }
   }
   return list;
@@ -75,7 +69,7 @@ function checkList(list, at, references) {
 
 async function checkExceptions(v, exceptions) {
   const fail = (why) => v.results.fail("derived.exceptions", exceptionsPath, `the ${exceptions.length} exceptions of the findings`, why);
-  const text = await attempt(async () => textOf(await v.archive.read(exceptionsPath, longestFile), "it"), fail);
+  const text = await attempt(async () => textOf(await v.read(exceptionsPath, longestFile), "it"), fail);
   if (text === undefined) return;
   if (text !== canonical(exceptions)) fail("another list");
   else v.results.pass("derived.exceptions", `${exceptions.length} exceptions`);

@@ -137,6 +137,11 @@ export function canonical(v) {
   return "{" + Object.keys(v).sort(compareText).map((k) => quote(k) + ":" + canonical(v[k])).join(",") + "}";
 }
 
+/** inWords writes any value that was read for a message. */
+export function inWords(v) {
+  return typeof v === "string" ? v : v === undefined ? "none" : canonical(v);
+}
+
 /**
  * members holds an object to its form: required and optional are lists of
  * keys, and no other key may be there.

@@ -3,12 +3,13 @@
 
 import { FormError, base64Of, refuse, textOf, utf8 } from "./bytes.mjs";
 import { attempt } from "./files.mjs";
-import { canonical, members, parseCanonical, parseJSON } from "./json.mjs";
+import { canonical, parseCanonical, parseCanonicalBytes, parseJSON } from "./json.mjs";
+import { isWithheld, withholdsIn } from "./manifest.mjs";
 import { escapePath } from "./names.mjs";
 import { cosignedBy, hashesOf, parseCheckpoint, parseProof, signedBy } from "./note.mjs";
 import { checkLog } from "./packjson.mjs";
+import { stepForm } from "./records.mjs";
 import { checkTiles } from "./tiles.mjs";
-import { timeOf } from "./times.mjs";
 import { emptyRoot, includes, isConsistent, leafHash } from "./tree.mjs";
 
 const listPath = "data/log/logs.jsonl";
@@ -23,11 +24,15 @@ export async function checkLogs(v) {
   for (const l of v.logs) {
     await v.tick(0);
     const log = { ...l, folder: `data/log/${escapePath(l.origin)}`, key: v.anchors.logKeys.filter((k) => k.name === l.origin) };
+    const within = v.logs.map((o) => `data/log/${escapePath(o.origin)}/`).filter((folder) => folder.startsWith(`${log.folder}/`) && folder.length > log.folder.length + 1);
+    log.owns = (path) => !within.some((folder) => path.startsWith(folder)); // a file belongs to the log with the longest folder
     await checkHead(v, log, counts);
     if (!log.sound) continue; // what is proved to a wrong checkpoint says nothing
     await checkGrowth(v, log, counts);
-    counts.entries += await checkProofs(v, log);
-    counts.entries += await checkTiles(v, log, (entry) => noteEntry(v, log, entry));
+    const single = await checkProofs(v, log);
+    const tiled = await checkTiles(v, log, (entry) => noteEntry(v, log, entry));
+    if (single.files > 0 && tiled.files > 0) v.results.fail("log.inclusion", log.folder, "proofs and entries, or tiles instead of them", "both");
+    counts.entries += single.entries + tiled.entries;
     await checkWitnesses(v, log, counts);
   }
   for (const k of v.anchors.logKeys) {
@@ -66,7 +71,7 @@ async function readList(v) {
     return [];
   }
   const logs = await attempt(async () => {
-    const text = textOf(await archive.read(listPath, longestFile), "it");
+    const text = textOf(await v.read(listPath, longestFile), "it");
     if (text !== "" && !text.endsWith("\n")) refuse("the last line does not end in a newline");
     return text.split("\n").slice(0, -1).map((line, i) => checkLog(parseCanonical(line), `line ${i + 1}`));
   }, (why) => fail("a canonical line for each log", why));
@@ -95,7 +100,7 @@ async function checkHead(v, log, counts) {
       if (file === "checkpoint" || size !== undefined || root !== undefined) fail("a checkpoint", "missing");
       continue;
     }
-    const c = await attempt(async () => parseCheckpoint(await v.archive.read(path, 1 << 20)), (why) => fail("a signed checkpoint", why));
+    const c = await attempt(async () => parseCheckpoint(await v.read(path, 1 << 20)), (why) => fail("a signed checkpoint", why));
     if (!c) continue;
     if (c.origin !== log.origin) fail(`origin ${log.origin}`, `origin ${c.origin}`);
     if (c.size !== (size ?? c.size + 1) || c.root !== root) fail(`size ${size ?? "none"}, root ${root ?? "none"}, as logs.jsonl says`, `size ${c.size}, root ${c.root}`);
@@ -108,18 +113,27 @@ async function checkHead(v, log, counts) {
   }
 }
 
-/** checkSigned holds a checkpoint to the log's key; undefined where none was given, or the browser cannot. */
+/** isSigned asks for a signature by the log's keys; undefined where none was given, or the browser cannot. */
+async function isSigned(v, log, c, path) {
+  let signed;
+  for (const key of log.key) {
+    const holds = await v.crypto("log.checkpoint", path, () => signedBy(c.note, key));
+    if (holds === undefined) return undefined;
+    if (holds === false) return false;
+    signed = signed || holds === true;
+  }
+  return signed;
+}
+
+/** checkSigned holds a checkpoint to the log's key, if one was given. */
 async function checkSigned(v, log, c, path) {
   if (log.key.length === 0) {
     if (path.endsWith("/checkpoint")) v.results.skip("log.checkpoint", path, "no key of this log was given: its size and root rest on the vendor's signature alone");
     return undefined;
   }
-  const found = [];
-  for (const key of log.key) found.push(await v.crypto("log.checkpoint", path, () => signedBy(c.note, key)));
-  if (found.includes(true) && !found.includes(false)) return true;
-  if (found.includes(undefined)) return undefined;
-  v.results.fail("log.checkpoint", path, `signed by ${log.origin}`, found.includes(false) ? "a signature that does not hold" : "not signed by the key given");
-  return false;
+  const signed = await isSigned(v, log, c, path);
+  if (signed === false) v.results.fail("log.checkpoint", path, `signed by ${log.origin}`, "it is not, or the signature does not hold");
+  return signed;
 }
 
 function checkLabels(v, c, path) {
@@ -140,7 +154,7 @@ async function checkGrowth(v, log, counts) {
   const begin = log.previous ?? { size: 0, hash: emptyRoot() };
   if (log.previous) heads.push(log.previous);
   const proof = await attempt(
-    async () => hashesOf(parseJSON(await archive.read(`${log.folder}/consistency.json`, 1 << 20), "it")),
+    async () => hashesOf(parseCanonicalBytes(await v.read(`${log.folder}/consistency.json`, 1 << 20), "it") ?? []),
     (why) => fail("consistency.json", "an array of hashes", why),
   );
   if (proof && !isConsistent(begin.size, log.head.size, begin.hash, log.head.hash, proof)) {
@@ -151,16 +165,16 @@ async function checkGrowth(v, log, counts) {
   const history = `${log.folder}/checkpoints.jsonl`;
   let before = begin;
   let number = 0;
+  if (v.wrong.has(history)) return fail("checkpoints.jsonl", "the history of the log", "it is not what the manifest says, or not there");
   const lines = archive.has(history) ? archive.lines(history, 1 << 20) : [];
   for await (const { bytes, ended } of lines) {
     number++;
     const step = await attempt(() => historyLine(bytes, ended), (why) => fail("checkpoints.jsonl", `line ${number}: a checkpoint`, why));
-    if (!step) return;
+    if (!step) return undefined;
     const { c, proof: from } = step;
-    const path = `${history}`;
-    if (c.origin !== log.origin) results.fail("log.checkpoint", path, `line ${number}: origin ${log.origin}`, `origin ${c.origin}`);
-    checkLabels(v, c, path);
-    await checkSigned(v, log, c, path);
+    if (c.origin !== log.origin) return fail("checkpoints.jsonl", `line ${number}: origin ${log.origin}`, `origin ${c.origin}`);
+    checkLabels(v, c, history);
+    if ((await isSigned(v, log, c, history)) === false) return fail("checkpoints.jsonl", `line ${number}: a note signed by ${log.origin}`, "it is not, or the signature does not hold");
     if (!isConsistent(before.size, c.size, before.hash, c.hash, from)) {
       fail("checkpoints.jsonl", `line ${number}: growth from ${before.size} to ${c.size} entries`, "the proof does not hold");
     }
@@ -169,56 +183,58 @@ async function checkGrowth(v, log, counts) {
     before = c;
   }
   if (number === 0 && !archive.has(history)) fail("checkpoints.jsonl", "the history of the log", "missing");
-  else if (before.size !== log.head.size || base64Of(before.hash) !== log.head.root) {
+  else if (number > 0 && (before.size !== log.head.size || base64Of(before.hash) !== log.head.root)) {
     fail("checkpoints.jsonl", `a last line of ${log.head.size} entries, root ${log.head.root}`, `${before.size} entries, root ${base64Of(before.hash)}`);
   }
   heads.push(log.head);
   v.heads.set(log.origin, { folder: log.folder, heads: heads.map((h) => ({ size: h.size, root: h.root })), proved });
+  return undefined;
 }
 
 function historyLine(bytes, ended) {
   if (!ended) refuse("it does not end in a newline");
-  const line = members(parseJSON(bytes, "the line"), "the line", ["note", "root", "size", "time"], ["consistency"]);
-  timeOf(line.time, "time");
-  if (typeof line.note !== "string") refuse("note is not a text");
+  const line = parseCanonicalBytes(bytes, "the line");
+  stepForm(line, "the line");
   const c = parseCheckpoint(utf8(line.note));
   if (c.size !== line.size || c.root !== line.root) refuse(`its note says size ${c.size}, root ${c.root}; the line ${line.size}, ${line.root}`);
   return { c, proof: hashesOf(line.consistency ?? []) };
 }
 
-/** checkProofs verifies proofs/ and entries/ and gives the number of entries proved. */
+/** checkProofs verifies proofs/ and entries/ and gives the number of files and of entries proved. */
 async function checkProofs(v, log) {
-  const proofs = filesOf(v, `${log.folder}/proofs/`, ".tlog-proof");
-  const entries = new Set(filesOf(v, `${log.folder}/entries/`, ".entry").map((f) => f.index));
+  const proofs = filesOf(v, log, `${log.folder}/proofs/`, ".tlog-proof");
+  const entries = new Set(filesOf(v, log, `${log.folder}/entries/`, ".entry").map((f) => f.index));
   let proved = 0;
   for (const { path, index } of proofs) {
+    if (!v.archive.has(path)) continue; // which file.set says
     await v.tick(0);
     const fail = (why) => v.results.fail("log.inclusion", path, `proof of entry ${index} in ${log.origin}`, why);
-    const proof = await attempt(async () => parseProof(await v.archive.read(path, 1 << 20), log.head.bytes), fail);
+    const proof = await attempt(async () => parseProof(await v.read(path, 1 << 20), log.head.bytes), fail);
     if (!proof) continue;
     if (String(proof.index) !== index) fail(`it is for the index ${proof.index}`);
     else if (!entries.has(index)) {
-      if (v.manifest.redacted.length > 0) {
-        v.results.withhold("log.inclusion", path, "its entry is withheld");
-        v.cited.withheld = true;
-      } else fail("its entry is missing");
+      const entry = `${log.folder}/entries/${index}.entry`;
+      if (!isWithheld(v.manifest, entry)) fail("its entry is missing");
+      else v.results.withhold("log.inclusion", entry, "it is withheld");
     } else {
-      const entry = await v.archive.read(`${log.folder}/entries/${index}.entry`, longestFile);
-      if (includes(proof.index, log.head.size, leafHash(entry), proof.hashes, log.head.hash)) {
+      await attempt(async () => {
+        const entry = await v.read(`${log.folder}/entries/${index}.entry`, longestFile);
+        if (!includes(proof.index, log.head.size, leafHash(entry), proof.hashes, log.head.hash)) refuse("the proof does not hold");
         proved++;
         noteEntry(v, log, entry);
-      } else fail("the proof does not hold");
+      }, fail);
     }
   }
-  for (const { index } of proofs) entries.delete(index);
-  for (const index of entries) v.results.fail("log.inclusion", `${log.folder}/entries/${index}.entry`, "a proof", "missing");
-  return proved;
+  for (const index of entries) {
+    if (!v.archive.has(`${log.folder}/proofs/${index}.tlog-proof`)) v.results.fail("log.inclusion", `${log.folder}/entries/${index}.entry`, "a proof", "missing");
+  }
+  return { files: proofs.length + entries.size, entries: proved };
 }
 
-function filesOf(v, prefix, suffix) {
+function filesOf(v, log, prefix, suffix) {
   const out = [];
-  for (const e of v.archive.entries) {
-    if (e.name.startsWith(prefix) && e.name.endsWith(suffix)) out.push({ path: e.name, index: e.name.slice(prefix.length, -suffix.length) });
+  for (const path of v.manifest.files.keys()) {
+    if (path.startsWith(prefix) && path.endsWith(suffix) && log.owns(path)) out.push({ path, index: path.slice(prefix.length, -suffix.length) });
   }
   return out;
 }
@@ -237,9 +253,11 @@ function noteEntry(v, log, entry) {
 }
 
 function checkCitedCollections(v) {
-  if (!v.cited.any) return;
+  const logs = v.logs.filter((l) => l.origin.endsWith("/evidence")).map((l) => `data/log/${escapePath(l.origin)}`);
+  v.cited.withheld = logs.some((folder) => withholdsIn(v.manifest, `${folder}/entries/`) || withholdsIn(v.manifest, `${folder}/tile/entries/`));
+  if (!v.cited.any && !v.cited.withheld) return;
   for (const c of v.collections.values()) {
-    if (v.cited.collections.has(c.id)) continue;
+    if (!c.id || v.cited.collections.has(c.id)) continue;
     const path = `${c.folder}/evidence.json`;
     if (v.cited.withheld) v.results.withhold("log.inclusion", path, "the entry of this collection may be among those withheld");
     else v.results.fail("log.inclusion", path, "a proved entry of the collection in the log of collections", "none");

@@ -3,7 +3,7 @@
 import { bytesOfHex, compareText, hexOf, isHex, refuse, textOf, FormError } from "./bytes.mjs";
 import { members, parseCanonical } from "./json.mjs";
 import { collectionFile, controlFile, stages } from "./layout.mjs";
-import { faultOfName, placeOf } from "./names.mjs";
+import { faultOfName } from "./names.mjs";
 import { checkCount } from "./packjson.mjs";
 import { periodOf, timeOf } from "./times.mjs";
 import { Tree, leafHash } from "./tree.mjs";
@@ -14,7 +14,7 @@ const longestLine = 65536;
 class Manifest {
   constructor() {
     this.files = new Map(); // path to line, in order
-    this.redacted = []; // {index, leaf} of the redacted lines
+    this.redacted = []; // {index, leaf, after, before, class?}: redacted lines and the paths that they stand between
     this.tree = new Tree();
     this.bytes = 0;
     this.evidence = 0;
@@ -40,7 +40,7 @@ export async function readManifest(lines, fault) {
       const line = parseCanonical(textOf(bytes, "it"));
       if (line && "leaf" in Object(line) && Object.keys(line).length === 1) {
         if (!isHex(line.leaf, 32)) refuse("a redacted line's leaf is not a hash in hex");
-        m.redacted.push({ index: number - 1, leaf: line.leaf });
+        m.redacted.push({ index: number - 1, leaf: line.leaf, after: before, before: null });
         m.tree.add(bytesOfHex(line.leaf));
         continue;
       }
@@ -48,6 +48,7 @@ export async function readManifest(lines, fault) {
       path = typeof line?.path === "string" ? line.path : "";
       const file = checkLine(line);
       if (before !== null && compareText(before, path) >= 0) refuse(`out of order, or twice: it stands after ${before}`);
+      for (let i = m.redacted.length - 1; i >= 0 && m.redacted[i].before === null; i--) m.redacted[i].before = path;
       before = path;
       count(m, file);
       m.files.set(path, file);
@@ -58,6 +59,23 @@ export async function readManifest(lines, fault) {
     }
   }
   return m;
+}
+
+/**
+ * isWithheld tells whether a redacted line may be that of a path: it stands
+ * where that path's line would.
+ */
+export function isWithheld(m, path) {
+  return m.redacted.some((r) => standsAround(r, path));
+}
+
+function standsAround(r, path) {
+  return (r.after === null || compareText(r.after, path) < 0) && (r.before === null || compareText(path, r.before) < 0);
+}
+
+/** withholdsIn tells whether a file below a folder may be withheld, by its class where one is said, else by its place. */
+export function withholdsIn(m, folder) {
+  return m.redacted.some((r) => (r.class ? r.class.startsWith(folder) : standsAround(r, folder) || r.after?.startsWith(folder) || r.before?.startsWith(folder)));
 }
 
 function count(m, file) {
@@ -73,7 +91,6 @@ function checkLine(line) {
   const fault = typeof line.path === "string" ? faultOfName(line.path) : "not a text";
   if (fault) refuse(`path: ${fault}`);
   if (line.path !== "README.txt" && !/^(data|trust)\//.test(line.path)) refuse("a path that has no line");
-  if (placeOf(line.path) < 0) refuse("a path that may not be in a pack");
   checkCount(line.size, "size");
   if (!isHex(line.sha256, 32)) refuse("sha256 is not a SHA-256 in hex");
   if (!isHex(line.salt, 16)) refuse("salt is not 16 bytes in hex");

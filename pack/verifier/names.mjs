@@ -50,9 +50,10 @@ const places = [
   "manifest-sha256.txt", "tagmanifest-sha256.txt", "data/", "trust/",
 ];
 
-/** placeOf gives where a name stands in the order of the archive; -1 where it may not be there. */
-export function placeOf(name) {
-  return places.findIndex((p) => (p.endsWith("/") ? name.startsWith(p) && name.length > p.length : name === p));
+/** placeOf gives where a name stands in the order of the archive; what may not be there comes last. */
+function placeOf(name) {
+  const place = places.findIndex((p) => (p.endsWith("/") ? name.startsWith(p) && name.length > p.length : name === p));
+  return place < 0 ? places.length : place;
 }
 
 /**
@@ -87,10 +88,6 @@ export function faultsOfNames(names) {
       else if (known !== folder) faults.push({ name, why: `its folder is equal to ${known} but for case` });
     }
     const place = placeOf(name);
-    if (place < 0) {
-      faults.push({ name, why: "nothing of this name belongs into a pack" });
-      continue;
-    }
     if (before && (place < before.place || (place === before.place && compareText(name, before.name) <= 0))) {
       faults.push({ name, why: `out of order: it stands after ${before.name}` });
     }

@@ -1,7 +1,7 @@
 // pack.json (FORMAT.md, section 3).
 
 import { bytesOfBase64, isHex, isPrintable, refuse, utf8 } from "./bytes.mjs";
-import { canonical, members, parseCanonicalBytes } from "./json.mjs";
+import { canonical, inWords, members, parseCanonicalBytes } from "./json.mjs";
 import { periodOf } from "./times.mjs";
 
 export const packFormat = "trustpack-pack/1";
@@ -31,13 +31,22 @@ function checkRoot(v, what) {
   if (bytesOfBase64(v, what).length !== 32) refuse(`${what} is not a hash in base64`);
 }
 
-/** checkLogs holds the objects of logs.jsonl, or of pack.json, to their form. */
-export function checkLog(l, what) {
+/** checkLogMembers holds an object to the members and types of a line of logs.jsonl. */
+function checkLogMembers(l, what) {
   members(l, what, ["origin", "root", "size"], ["previous_root", "previous_size"]);
-  if (typeof l.origin !== "string" || l.origin === "") refuse(`${what}.origin is empty`);
-  checkRoot(l.root, `${what}.root`);
+  for (const key of ["origin", "root", "previous_root"]) {
+    if (key in l && typeof l[key] !== "string") refuse(`${what}.${key} is not a text`);
+  }
   checkCount(l.size, `${what}.size`);
   if ("previous_size" in l) checkCount(l.previous_size, `${what}.previous_size`, 1);
+  return l;
+}
+
+/** checkLog holds a line of logs.jsonl to its form. */
+export function checkLog(l, what) {
+  checkLogMembers(l, what);
+  if (l.origin === "") refuse(`${what}.origin is empty`);
+  checkRoot(l.root, `${what}.root`);
   if ("previous_root" in l) checkRoot(l.previous_root, `${what}.previous_root`);
   return l;
 }
@@ -46,7 +55,7 @@ export function checkLog(l, what) {
 export function parsePackJSON(bytes) {
   if (bytes.length > 4096) refuse(`${bytes.length} bytes, over 4096`);
   const v = parseCanonicalBytes(bytes, "pack.json");
-  if (v && v.format !== undefined && v.format !== packFormat) refuse(`format ${String(v.format)}, which this verifier does not know`);
+  if (v && v.format !== undefined && v.format !== packFormat) refuse(`format ${inWords(v.format)}, which this verifier does not know`);
   members(v, "pack.json",
     ["catalog", "format", "organisation", "period", "required_roles", "sequence", "system", "tool", "totals", "tree"],
     ["clock", "logs", "logs_omitted", "previous", "sample"]);
@@ -81,6 +90,6 @@ export function parsePackJSON(bytes) {
   if ("logs" in v && (!Array.isArray(v.logs) || v.logs.length === 0)) refuse("logs is there and is empty");
   if ("logs_omitted" in v) checkCount(v.logs_omitted, "logs_omitted", 1);
   if ("logs" in v && "logs_omitted" in v) refuse("logs and logs_omitted are both there");
-  (v.logs ?? []).forEach((l, i) => checkLog(l, `logs[${i}]`));
+  (v.logs ?? []).forEach((l, i) => checkLogMembers(l, `logs[${i}]`));
   return { ...v, period };
 }

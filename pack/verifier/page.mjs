@@ -160,8 +160,15 @@ function showReport({ report, accepted }) {
     ...(labels.length > 0 ? [make("p", { className: "labels" }, ...labels.map((l) => make("strong", {}, l)))] : []),
     make("dl", {}, ...facts.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, String(value))])),
     make("div", { className: "row" }, ...downloads(report, accepted)),
+    ...(report.withheld ? [withheldList(report.withheld)] : []),
     ...groupChecks(report).map(({ title, checks }) => table(title, checks)),
   );
+}
+
+/** withheldList says what redactions took out of the pack, why and by whom. */
+function withheldList(withheld) {
+  const items = withheld.map((w) => make("li", {}, make("code", {}, w.class), `, ${w.files} ${w.files === 1 ? "file" : "files"}: ${w.reason}. By ${w.by || "nobody named"}${w.signed ? "" : ", under no key that was given"}.`));
+  return make("div", {}, make("h3", {}, "What is withheld"), make("ul", {}, ...items));
 }
 
 function downloads(report, accepted) {

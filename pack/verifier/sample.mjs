@@ -4,8 +4,9 @@
 import { compareText, hexOf, isHex, refuse, textOf, utf8 } from "./bytes.mjs";
 import { samplePrefix } from "./bundle.mjs";
 import { attempt } from "./files.mjs";
-import { canonical, members, parseCanonicalBytes } from "./json.mjs";
+import { canonical, inWords, members, parseCanonicalBytes } from "./json.mjs";
 import { signatureFile } from "./layout.mjs";
+import { isWithheld } from "./manifest.mjs";
 import { checkCount } from "./packjson.mjs";
 import { Sha256, sha256 } from "./sha256.mjs";
 
@@ -80,9 +81,10 @@ export async function checkSamples(v) {
 function parseSample(bytes) {
   const s = members(parseCanonicalBytes(bytes, "it"), "the sample",
     ["algorithm", "drawn", "format", "population", "root", "seed", "size"], ["stratify", "worksheet_sha256"]);
-  if (s.format !== "trustpack-sample/1") refuse(`format ${String(s.format)}, which this verifier does not know`);
-  if (s.algorithm !== "rivest-2011") refuse(`algorithm ${String(s.algorithm)}, which this verifier does not know`);
+  if (s.format !== "trustpack-sample/1") refuse(`format ${inWords(s.format)}, which this verifier does not know`);
+  if (s.algorithm !== "rivest-2011") refuse(`algorithm ${inWords(s.algorithm)}, which this verifier does not know`);
   members(s.population, "population", ["files", "kind", "sha256", "size"]);
+  if (typeof s.population.kind !== "string" || !isHex(s.population.sha256, 32) || !isHex(s.root, 32)) refuse("population.kind, population.sha256 or root is not of its form");
   if (!Array.isArray(s.population.files)) refuse("population.files is not an array");
   checkCount(s.population.size, "population.size");
   checkCount(s.size, "size");
@@ -113,7 +115,7 @@ async function readPopulation(v, s) {
   const of = [...v.collections.values()].filter((c) => c.record?.kind === s.population.kind);
   const files = of.map((c) => ({ path: `${c.folder}/population.jsonl`, at: c.record.collectedAt })).sort((a, b) => compareText(a.path, b.path));
   if (canonical(files.map((f) => f.path)) !== canonical(s.population.files)) refuse(`the populations of ${s.population.kind} are other files than it says`);
-  const held = files.filter((f) => !v.archive.has(f.path));
+  const held = files.filter((f) => !v.archive.has(f.path) && isWithheld(v.manifest, f.path));
   if (held.length > 0) {
     v.results.withhold("sample.drawn", held[0].path, "the population is withheld, so that nothing can be drawn again");
     return undefined;
@@ -121,6 +123,7 @@ async function readPopulation(v, s) {
   const items = new Map();
   files.sort((a, b) => (a.at < b.at ? -1 : a.at > b.at ? 1 : compareText(a.path, b.path)));
   for (const f of files) {
+    if (v.wrong.has(f.path) || !v.archive.has(f.path)) refuse(`${f.path} is not what the manifest says`);
     for await (const { bytes } of v.archive.lines(f.path, longestLine)) {
       const item = parseItem(bytes, f.path);
       items.set(item.id, { id: item.id, stratum: s.stratify ? stratumOf(item, s.stratify) : "" });

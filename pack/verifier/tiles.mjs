@@ -56,13 +56,13 @@ class Tiles {
   }
 
   async readHashes(path, want) {
-    const bytes = await this.v.archive.read(path, width * 32);
+    const bytes = await this.v.read(path, width * 32);
     if (bytes.length !== want * 32) refuse(`${bytes.length} bytes, want ${want} hashes of 32`);
     return Array.from({ length: want }, (_, i) => bytes.subarray(32 * i, 32 * i + 32));
   }
 
   async readEntries(path, want) {
-    const bytes = await this.v.archive.read(path, width * 65537);
+    const bytes = await this.v.read(path, width * 65537);
     const out = [];
     let at = 0;
     while (at < bytes.length) {
@@ -144,11 +144,11 @@ class Tiles {
   }
 }
 
-/** checkTiles proves every tile and bundle of a log, hands each entry to cite, and gives their number. */
+/** checkTiles proves every tile and bundle of a log, hands each entry to cite, and gives the number of files and of entries. */
 export async function checkTiles(v, log, cite) {
   const tiles = new Tiles(v, log);
-  const here = v.archive.entries.filter((e) => e.name.startsWith(tiles.prefix));
-  if (here.length === 0) return 0;
+  const here = v.archive.entries.filter((e) => e.name.startsWith(tiles.prefix) && v.manifest.files.has(e.name) && log.owns(e.name));
+  if (here.length === 0) return { files: 0, entries: 0 };
   const expected = `tiles of ${log.origin} that lead to its checkpoint`;
   const fail = (path) => (why) => v.results.fail("log.inclusion", path, expected, why);
   if (v.archive.entries.some((e) => e.name.startsWith(`${log.folder}/proofs/`) || e.name.startsWith(`${log.folder}/entries/`))) {
@@ -156,10 +156,10 @@ export async function checkTiles(v, log, cite) {
   }
   if (log.head.size === 0) {
     fail(here[0].name)("the log is empty");
-    return 0;
+    return { files: here.length, entries: 0 };
   }
   const edges = await attempt(async () => (await tiles.proveEdges(), true), fail(`${log.folder}/tile`));
-  if (!edges) return 0;
+  if (!edges) return { files: here.length, entries: 0 };
   let entries = 0;
   for (const e of here) {
     await v.tick(0);
@@ -180,5 +180,5 @@ export async function checkTiles(v, log, cite) {
       if (/\/tile\/0\//.test(path)) tiles.proved.delete(path); // leaves' tiles are asked for once, side by side
     }
   }
-  return entries;
+  return { files: here.length, entries };
 }

@@ -6,7 +6,7 @@
 import { parseAnchors } from "./anchors.mjs";
 import { CannotRead, scanArchive } from "./archive.mjs";
 import { bagitFiles, derivedDigests } from "./bagit.mjs";
-import { FormError, clean, hexOf } from "./bytes.mjs";
+import { clean, hexOf, refuse } from "./bytes.mjs";
 import { checkChain, stateFile } from "./chain.mjs";
 import { checkCollections, gatherCollections } from "./evidence.mjs";
 import { Archive, attempt } from "./files.mjs";
@@ -16,7 +16,7 @@ import { signatureFile } from "./layout.mjs";
 import { checkLogs } from "./logs.mjs";
 import { checkTotals, readManifest, rootOf } from "./manifest.mjs";
 import { faultsOfNames } from "./names.mjs";
-import { parsePackJSON } from "./packjson.mjs";
+import { parsePackJSON, roles } from "./packjson.mjs";
 import { checkRedactions } from "./redaction.mjs";
 import { Results } from "./report.mjs";
 import { checkSamples } from "./sample.mjs";
@@ -37,6 +37,15 @@ class Verification {
     this.results = new Results();
     this.genTimes = new Map(); // path of a bundle to the time that its timestamp proves
     this.digests = new Map(); // name to hex SHA-256, for what is compared later
+    this.withheld = []; // {class, reason, by, signed, files} of the redactions
+    this.wrong = new Set(); // files that are missing, or not what the manifest says
+  }
+
+  /** read gives a file of the manifest, and refuses one that is not what it says. */
+  async read(path, limit) {
+    if (this.wrong.has(path)) refuse("it is not what the manifest says, or not there");
+    if (!this.manifest.files.has(path)) refuse("it is not in the manifest");
+    return this.archive.read(path, limit);
   }
 
   /** crypto runs a verification; undefined, and the check left open, where the browser cannot do it. */
@@ -60,12 +69,12 @@ class Verification {
  */
 export async function verify(source, anchors, { progress = () => {}, signal } = {}) {
   const v = new Verification(source, { tick: ticker(progress, signal), signal });
+  v.anchors = await attempt(() => parseAnchors(anchors), (why) => v.results.fail("options", "", "anchors that make sense", why));
   try {
-    v.anchors = parseAnchors(anchors);
-    await run(v);
+    if (v.anchors) await run(v);
   } catch (err) {
-    if (!(err instanceof FormError) && !(err instanceof CannotRead)) throw err;
-    v.results.fail("options", "", err instanceof CannotRead ? "a pack that can be read" : "anchors that make sense", err.message);
+    if (!(err instanceof CannotRead)) throw err;
+    v.results.fail("options", "", "a pack that can be read", err.message);
   }
   const report = reportOf(v);
   return { report, accepted: report.exit === 0 ? stateFile(v) : null };
@@ -163,6 +172,7 @@ async function checkFiles(v) {
     bytes += entry.size;
     const line = files.get(name);
     if (!line) continue;
+    if (line.size !== entry.size || line.sha256 !== digest) v.wrong.add(name);
     if (line.size !== entry.size) results.fail("file.digest", name, `${line.size} bytes`, `${entry.size} bytes`);
     else if (line.sha256 !== digest) results.fail("file.digest", name, `SHA-256 ${line.sha256}`, `SHA-256 ${digest}`);
   }
@@ -177,15 +187,23 @@ function hex32(n) {
   return n.toString(16).padStart(8, "0");
 }
 
+const pathOf = {
+  redaction: (n) => `signatures/redaction-${n}.jsonl`,
+  sample: (n) => `signatures/sample-${n}.json`,
+  ...Object.fromEntries(roles.map((role) => [role, (n) => `signatures/${role}-${n}.sigstore.json`])),
+};
+
 function checkSet(v, files) {
   const { results, archive } = v;
   for (const path of files.keys()) {
-    if (!archive.has(path)) results.fail("file.set", path, "a file that the manifest lists", "missing");
+    if (archive.has(path)) continue;
+    v.wrong.add(path);
+    results.fail("file.set", path, "a file that the manifest lists", "missing");
   }
   const numbers = new Map();
   for (const e of archive.entries) {
     const { name } = e;
-    if (archive.byName.get(name) !== e) {
+    if (files.has(name) && archive.byName.get(name) !== e) {
       results.fail("file.set", name, "each file once", "it stands here again");
     } else if (name.startsWith("signatures/")) {
       const file = signatureFile(name);
@@ -199,9 +217,11 @@ function checkSet(v, files) {
       results.fail("file.set", name, "nothing but what the manifest lists", "a file that it does not list");
     }
   }
-  for (const [role, list] of numbers) {
+  for (const [what, list] of numbers) {
     list.sort((a, b) => a - b);
-    if (list.some((n, i) => n !== i + 1)) results.fail("file.set", `signatures/${role}-${list.at(-1)}`, `${role} numbered from 1 without a gap`, list.join(", "));
+    const gap = list.findIndex((n, i) => n !== i + 1);
+    const id = what === "redaction" ? "file.set" : what === "sample" ? "sample.drawn" : `sig.${what}`;
+    if (gap >= 0) results.fail(id, pathOf[what](list[gap]), "numbers from 1 without a gap", `${pathOf[what](gap + 1)} is missing`);
   }
   if (results.clear("file.set")) results.pass("file.set", "none missing, none added");
 }
@@ -232,6 +252,7 @@ function reportOf(v) {
     if (v.root.sample) report.sample = true;
     if (v.root.clock) report.clock = v.root.clock;
   }
+  if (v.withheld.length > 0) report.withheld = v.withheld;
   report.checks = v.results.list();
   return report;
 }

@@ -52,7 +52,7 @@ export function labelsOf(report) {
   const out = [];
   if (report.sample) out.push("SAMPLE DATA");
   if (report.clock === "simulated") out.push("SIMULATED CLOCK");
-  if (report.checks.some((c) => c.id === "redaction" && c.status === "passed" && /withheld\./.test(c.actual))) out.push("WITHHELD");
+  if (report.withheld) out.push("WITHHELD");
   return out;
 }
 

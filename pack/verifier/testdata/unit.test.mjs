@@ -99,7 +99,7 @@ test("names", () => {
   assert.deepEqual(faults("data/a", "data/a/b"), ["data/a/b"]);
   assert.deepEqual(faults("data/b", "data/a"), ["data/a"]);
   assert.deepEqual(faults("pack.json", "README.txt"), ["README.txt"]);
-  assert.deepEqual(faults("other.txt"), ["other.txt"]);
+  assert.deepEqual(faults("trust/x", "other.txt", "data/a"), ["data/a"]);
 });
 
 test("escaping", () => {
