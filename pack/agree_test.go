@@ -115,7 +115,7 @@ func newChanger(t *testing.T, rng *rand.Rand) *changer {
 
 func changes() []func(*changer) ([]byte, string) {
 	return []func(*changer) ([]byte, string){
-		(*changer).content, (*changer).signedContent, (*changer).signedContent, (*changer).signedContent, (*changer).list,
+		(*changer).content, (*changer).signedContent, (*changer).signedContent, (*changer).signedContent, (*changer).signedFolder, (*changer).list,
 		(*changer).root, (*changer).manifest, (*changer).statement, (*changer).bytes,
 	}
 }
@@ -143,6 +143,31 @@ func (c *changer) signedContent() ([]byte, string) {
 		f.set(c.text(f.body(c.m.t)))
 	})
 	return pack, what
+}
+
+// signedFolder gives a collection's folder another name, also where it is
+// referred to.
+func (c *changer) signedFolder() ([]byte, string) {
+	var was, is string
+	pack := rebuild(c.m.t, content(c.m.t), c.m.vendor, func(b *builder) {
+		var records []string
+		for _, f := range b.files {
+			if dir, ok := strings.CutSuffix(f.path, "/evidence.json"); ok {
+				records = append(records, dir)
+			}
+		}
+		was = records[c.rng.IntN(len(records))]
+		at := len(was) - 1 - c.rng.IntN(40)
+		is = was[:at] + "x" + was[at+1:]
+		for i := range b.files {
+			f := &b.files[i]
+			f.path = strings.Replace(f.path, was, is, 1)
+			if strings.HasSuffix(f.path, referencesFile) {
+				f.set(bytes.ReplaceAll(f.body(c.m.t), []byte(was), []byte(is)))
+			}
+		}
+	})
+	return pack, was + " is called " + is
 }
 
 // list changes which entries there are.

@@ -1,6 +1,7 @@
 package pack
 
 import (
+	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -79,6 +80,12 @@ func (a *opensslTSA) read(name string) []byte {
 	return b
 }
 
+// alone leaves the certificate of the authority below the root out of tokens.
+func (a *opensslTSA) alone() *opensslTSA {
+	a.write("tsa.cnf", bytes.Replace(a.read("tsa.cnf"), []byte("certs = inter.pem\n"), nil, 1))
+	return a
+}
+
 // stamp gives a TimeStampResp over data.
 func (a *opensslTSA) stamp(data []byte) []byte {
 	a.write("data", data)
@@ -95,7 +102,7 @@ func TestTimestampsInNode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tsa, other := newOpensslTSA(t), newOpensslTSA(t)
+	tsa, other, lonely := newOpensslTSA(t), newOpensslTSA(t), newOpensslTSA(t).alone()
 	token := tsa.stamp(b.sig)
 	flipped := slices.Clone(token)
 	flipped[len(flipped)-5] ^= 1
@@ -117,6 +124,7 @@ func TestTimestampsInNode(t *testing.T) {
 		{"no roots", stamped(token), nil, NotChecked, 0},
 		{"no timestamp", m.good, []string{root}, NotChecked, 3},
 		{"another root", stamped(token), []string{string(other.read("root.pem"))}, Failed, 1},
+		{"certificate between missing", stamped(lonely.stamp(b.sig)), []string{string(lonely.read("root.pem"))}, Failed, 1},
 		{"over other bytes", stamped(tsa.stamp([]byte("other"))), []string{root}, Failed, 1},
 		{"signature changed", stamped(flipped), []string{root}, Failed, 1},
 		{"cut short", stamped(token[:len(token)-1]), []string{root}, Failed, 1},
