@@ -74,7 +74,11 @@ func inBrowser(t *testing.T, p browserPlan) browserResult {
 		}
 	}
 	var stderr bytes.Buffer
-	cmd := exec.CommandContext(t.Context(), node, filepath.Join("verifier", "testdata", "browser.mjs"), filepath.Join(dir, "plan.json"))
+	driver := filepath.Join("verifier", "testdata", "browser.mjs")
+	if _, err := os.Stat(driver); err != nil { // and so that a change of it is not taken from the cache
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), node, driver, filepath.Join(dir, "plan.json"))
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {

@@ -1,6 +1,7 @@
 package verifier
 
 import (
+	"os"
 	"os/exec"
 	"regexp"
 	"strings"
@@ -43,6 +44,9 @@ func TestUnitsInNode(t *testing.T) {
 	node, err := exec.LookPath("node")
 	if err != nil {
 		t.Skip("there is no node: the unit tests of the JavaScript verifier did not run")
+	}
+	if _, err := os.Stat("testdata/unit.test.mjs"); err != nil { // and so that a change of it is not taken from the cache
+		t.Fatal(err)
 	}
 	out, err := exec.CommandContext(t.Context(), node, "--test", "--test-reporter=tap", "testdata/unit.test.mjs").CombinedOutput()
 	if err != nil {
