@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"trustpack/evidence"
 	jspage "trustpack/pack/verifier"
 )
 
@@ -25,15 +26,16 @@ type browserPlan struct {
 
 // browserCase is one pack given to the page.
 type browserCase struct {
-	Name    string `json:"name"`
-	Pack    string `json:"pack"`
-	Anchors string `json:"anchors"`
-	Verdict string `json:"verdict"`
-	Check   string `json:"check,omitempty"`
-	Status  Status `json:"status,omitempty"`
-	By      string `json:"by,omitempty"`    // "keyboard" or "drop"; the file dialog where empty
-	Audit   bool   `json:"audit,omitempty"` // axe-core over the result, light and dark
-	Watch   bool   `json:"watch,omitempty"` // measure the browser's memory
+	Name    string   `json:"name"`
+	Pack    string   `json:"pack"`
+	Anchors string   `json:"anchors"`
+	Verdict string   `json:"verdict"`
+	Check   string   `json:"check,omitempty"`
+	Status  Status   `json:"status,omitempty"`
+	Labels  []string `json:"labels,omitempty"` // that stand beside the verdict
+	By      string   `json:"by,omitempty"`     // "keyboard" or "drop"; the file dialog where empty
+	Audit   bool     `json:"audit,omitempty"`  // axe-core over the result, light and dark
+	Watch   bool     `json:"watch,omitempty"`  // measure the browser's memory
 }
 
 // browserResult is what it found.
@@ -119,7 +121,10 @@ func TestPageInBrowser(t *testing.T) {
 	role.RequireRoles = []string{roleAuditor}
 	good, bad := filepath.Join(dir, "good.epack.zip"), filepath.Join(dir, "bad.epack.zip")
 	changed := m.replace(vectorFinding, "ID-01", "ID-02")
-	for path, body := range map[string][]byte{good: m.good, bad: changed} {
+	c := content(t)
+	c.Sample, c.Clock = true, evidence.ClockSimulated
+	labelled := filepath.Join(dir, "labelled.epack.zip")
+	for path, body := range map[string][]byte{good: m.good, bad: changed, labelled: takenOut(t, buildPack(t, c, m.vendor), m.vendor, vectorLog+"entries/3.entry")} {
 		if err := os.WriteFile(path, body, 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -128,6 +133,7 @@ func TestPageInBrowser(t *testing.T) {
 	inBrowser(t, browserPlan{Cases: []browserCase{
 		{Name: "good pack", Pack: good, Anchors: usual, Verdict: VerdictOK, Check: "log.inclusion", Status: Passed, Audit: true},
 		{Name: "by keyboard", Pack: good, Anchors: usual, Verdict: VerdictOK, Check: "sig.vendor", Status: Passed, By: "keyboard"},
+		{Name: "labelled pack", Pack: labelled, Anchors: usual, Verdict: VerdictOK, Check: checkRedaction, Status: Passed, Labels: []string{"SAMPLE DATA", "SIMULATED CLOCK", "WITHHELD"}, Audit: true},
 		{Name: "tampered pack", Pack: bad, Anchors: usual, Verdict: VerdictFailed, Check: checkDigest, Status: Failed, By: "drop", Audit: true},
 		{Name: "wrong key", Pack: good, Anchors: anchorsFile(t, dir, "wrong", wrong), Verdict: VerdictFailed, Check: "sig.vendor", Status: Failed},
 		{Name: "missing role", Pack: good, Anchors: anchorsFile(t, dir, "role", role), Verdict: VerdictInconclusive, Check: checkRoles, Status: NotChecked},
