@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"time"
 
 	"trustpack/evidence"
 )
@@ -73,6 +74,12 @@ func (b *builder) write(w io.Writer, s Signer, d derived) (Built, error) {
 	if err != nil {
 		return Built{}, err
 	}
+	var stamped time.Time
+	if b.c.Timestamp != nil {
+		if stamped, err = b.timestamp(small); err != nil {
+			return Built{}, err
+		}
+	}
 	tags := map[string]string{manifestName: hex32(d.manifest.sha256), payloadManifestName: hex32(d.payload.sha256)}
 	for i := range b.files {
 		if f := &b.files[i]; !inPayload(f.path) {
@@ -97,7 +104,7 @@ func (b *builder) write(w io.Writer, s Signer, d derived) (Built, error) {
 	if err := out.Flush(); err != nil {
 		return Built{}, err
 	}
-	return Built{packSHA256, root.Tree.Root, d.totals.Files, len(z.entries), z.offset, s.Public().Fingerprint()}, nil
+	return Built{packSHA256, root.Tree.Root, d.totals.Files, len(z.entries), z.offset, s.Public().Fingerprint(), stamped}, nil
 }
 
 // writeEntries writes every entry in the archive's order: the files, which

@@ -19,6 +19,10 @@ type Countersigning struct {
 	Time       time.Time
 	Properties []string      // further properties of the statement, each a line of at most 200 bytes
 	Samples    []SampleFiles // that the signature cites
+
+	// Timestamp asks a time stamp authority for a DER TimeStampResp over the
+	// signature; nil: none is asked.
+	Timestamp func(signature []byte) ([]byte, error)
 }
 
 // SampleFiles are a drawn sample (FORMAT.md section 9) and its worksheet, nil
@@ -83,6 +87,13 @@ func countersign(w io.Writer, r io.ReaderAt, size int64, o VerifyOptions, c Coun
 	}
 	if added[name], err = signBundle(payload, s); err != nil {
 		return "", err
+	}
+	if c.Timestamp != nil {
+		reply, _, err := stampBundle(added[name], c.Timestamp, v.o.TSARoots, v.c.root.Period.To, v.lastCollected)
+		if err != nil {
+			return "", err
+		}
+		added[timestampOf(name)] = reply
 	}
 	return name, v.c.a.copyWith(w, added, nil)
 }

@@ -151,7 +151,13 @@ func cite(c evidence.Collected) evidence.Citation {
 // logs, an extra file.
 func content(t testing.TB) Content {
 	t.Helper()
-	prs := collected(t, "github.pull-requests", day(91), 3, "pulls/page=1?x.json", "pulls/PAGE=2.json", "pulls/page=2.json")
+	return contentUntil(t, day(91))
+}
+
+// contentUntil is the same, last collected at a given time.
+func contentUntil(t testing.TB, last time.Time) Content {
+	t.Helper()
+	prs := collected(t, "github.pull-requests", last, 3, "pulls/page=1?x.json", "pulls/PAGE=2.json", "pulls/page=2.json")
 	devices := collected(t, "telemetry.devices", day(90), 2, "reply.json")
 	stray := collected(t, "aws.users", day(60), 1)
 	evidenceLog := &testLog{t: t, origin: "ingest.example/evidence", seed: seed(7)}

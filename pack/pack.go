@@ -9,13 +9,14 @@ package pack
 
 import (
 	"io"
+	"time"
 
 	"trustpack/evidence"
 	"trustpack/ledger"
 )
 
 // Content is what a pack is built from. The same content and key give the
-// same bytes.
+// same bytes, but for a timestamp.
 type Content struct {
 	Organisation, System, Tool string   // one line each
 	Identity                   string   // of the vendor, as he signs; empty: none is given
@@ -36,6 +37,10 @@ type Content struct {
 	Extra    []File               // reports, statements, workbook
 	Logs     []ledger.Excerpt     // with the evidence.collected entries of Evidence among the records
 	Secret   []byte               // at least 16 bytes, kept by the vendor; salts the manifest's lines
+
+	// Timestamp asks a time stamp authority for a DER TimeStampResp over the
+	// vendor's signature, which makes each pack another; nil: none is asked.
+	Timestamp func(signature []byte) ([]byte, error)
 
 	// Open opens the record, population or raw reply with this SHA-256 (hex).
 	// Where it is given, they are read from it, more than once, and are never all
@@ -63,4 +68,6 @@ type Built struct {
 	Entries        int    // of the archive
 	Bytes          int64  // of the archive
 	Fingerprint    string // OpenSSH's, of the key that signed
+
+	Timestamp time.Time // genTime of the timestamp of the signature; zero where there is none
 }

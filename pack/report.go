@@ -104,8 +104,9 @@ type Report struct {
 	Sample         bool           `json:"sample,omitempty"`
 	Clock          evidence.Clock `json:"clock,omitempty"`
 
-	Withheld []Withheld `json:"withheld,omitempty"` // by redactions
-	Checks   []Check    `json:"checks"`
+	Withheld   []Withheld        `json:"withheld,omitempty"` // by redactions
+	Checks     []Check           `json:"checks"`
+	Timestamps []TimestampReport `json:"timestamps,omitempty"` // that were verified, in the order of signatures
 
 	Accepted *Accepted `json:"-"` // with the verdict ok: what the next pack is held to
 }
@@ -282,6 +283,9 @@ func (r Report) WriteText(w io.Writer) error {
 	}
 	for _, w := range r.Withheld {
 		fmt.Fprintf(&b, "withheld: %s\n", w)
+	}
+	for _, t := range r.Timestamps {
+		fmt.Fprintf(&b, "by OpenSSL, in the unpacked pack: %s\n", t.OpenSSL)
 	}
 	verdict := strings.ToUpper(r.Verdict)
 	if l := r.Labels(); l != "" {

@@ -1,6 +1,7 @@
 package pack
 
 import (
+	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -18,13 +19,14 @@ import (
 // VerifyOptions are the anchors of a verification, all from outside the pack,
 // and what it may cost.
 type VerifyOptions struct {
-	Name         string      // of the pack, for the report
-	Keys         []PublicKey // the vendor's, whatever he calls himself and for all time; without a key of the vendor the verdict is inconclusive at best
-	Anchors      []Anchor    // further keys, of any role
-	RequireRoles []string    // beyond those that pack.json requires
-	LogKeys      []string    // verifier keys of logs, "<origin>+<hash>+<base64>"
-	Witnesses    []string    // verifier keys of witnesses of logs, "<name>+<hash>+<base64>" of algorithm 4
-	Now          time.Time   // when keys must be valid whose signature has no verified timestamp; zero: time.Now()
+	Name         string              // of the pack, for the report
+	Keys         []PublicKey         // the vendor's, whatever he calls himself and for all time; without a key of the vendor the verdict is inconclusive at best
+	Anchors      []Anchor            // further keys, of any role
+	RequireRoles []string            // beyond those that pack.json requires
+	LogKeys      []string            // verifier keys of logs, "<origin>+<hash>+<base64>"
+	Witnesses    []string            // verifier keys of witnesses of logs, "<name>+<hash>+<base64>" of algorithm 4
+	TSARoots     []*x509.Certificate // of time stamp authorities; none: timestamps are said to be unchecked
+	Now          time.Time           // when keys must be valid whose signature has no verified timestamp; zero: time.Now()
 	Limits       Limits
 
 	// State gives the last pack that was accepted of an organisation's system,
@@ -64,6 +66,7 @@ type verifier struct {
 	genTimes      map[string]time.Time   // of verified timestamps, by the name of the bundle beside
 	signedBy      map[string][]PublicKey // by role, keys whose signature held when it counts
 	now           time.Time
+	lastCollected time.Time         // the latest collected_at of the manifest
 	unfinished    bool              // the roles that pack.json requires need not have signed yet
 	redacts       bool              // something is withheld, or is said to be
 	carriesSample bool              // samples are in the pack, so that their check is required
@@ -119,11 +122,13 @@ func (v *verifier) run() Report {
 	if v.checkOptions() && v.scan() {
 		haveRoot := v.readRoot()
 		v.readSignatures()
+		v.checkTimestamps()
 		v.judgeSignatures()
 		v.checkRoles(haveRoot)
 		haveManifest := haveRoot && v.readManifest()
 		if haveManifest {
 			v.checkRedactions()
+			v.concludeTimestamps()
 			v.openLogs()
 		}
 		v.readFiles(haveManifest)
@@ -138,7 +143,6 @@ func (v *verifier) run() Report {
 			v.checkAgain()
 		}
 	}
-	v.res.skip(checkTime, "", "no RFC 3161 timestamp: the time of signing rests on the vendor's word")
 	return v.conclude()
 }
 
@@ -244,6 +248,9 @@ func (v *verifier) conclude() Report {
 // required lists the checks without which this pack is not OK.
 func (v *verifier) required() []string {
 	ids := requiredChecks()
+	if len(v.o.TSARoots) > 0 {
+		ids = append(ids, checkTime)
+	}
 	if v.carriesSample {
 		ids = append(ids, checkSample)
 	}

@@ -122,6 +122,9 @@ func (v *verifier) takeLine(l Line, totals *Totals, whole bool) {
 		v.c.catalog = append(v.c.catalog, l.Path)
 	}
 	v.c.stages[l.Stage] = stage
+	if l.CollectedAt != nil && l.CollectedAt.After(v.lastCollected) {
+		v.lastCollected = *l.CollectedAt
+	}
 	if whole {
 		v.takeBeside(l)
 	}
@@ -328,6 +331,8 @@ func (v *verifier) checkFile(f *file, got sums, haveManifest bool) {
 	case strings.HasPrefix(f.name, signaturesDir):
 		if !isSignature(f.name) {
 			v.res.fail(checkSet, f.name, "only signatures named as the format says", "another file")
+		} else if _, beside := v.c.a.find(strings.TrimSuffix(f.name, ".tsr") + ".sigstore.json"); !beside && isTimestamp(f.name) {
+			v.res.fail(checkSet, f.name, "a timestamp beside its bundle", "the bundle is missing")
 		}
 	case area(f.name) == noArea:
 		v.res.fail(checkSet, f.name, "only files that the format knows", "another file")
