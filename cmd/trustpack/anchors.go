@@ -1,6 +1,8 @@
 package main
 
 import (
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,7 +15,7 @@ import (
 
 // anchorFlags are those by which a verification learns whom to trust.
 type anchorFlags struct {
-	keys, signers, allowed, roles, logs, witnesses []string
+	keys, signers, allowed, roles, logs, witnesses, tsaRoots []string
 }
 
 // register adds the flags. vendorFlag names the one of the vendor's key.
@@ -22,6 +24,7 @@ func (a *anchorFlags) register(cmd *cobra.Command, vendorFlag string) {
 	f.StringArrayVar(&a.keys, vendorFlag, nil, "the vendor's public key `file`, OpenSSH or PEM")
 	f.StringArrayVar(&a.signers, "signer", nil, "public key of a role, `ROLE=FILE`")
 	f.StringArrayVar(&a.allowed, "allowed-signers", nil, "OpenSSH allowed_signers `file` whose principals are ROLE or ROLE:IDENTITY; its validities are kept to")
+	f.StringArrayVar(&a.tsaRoots, "tsa-root", nil, "PEM `file` with root certificates of time stamp authorities; a timestamp under one is then required")
 	f.StringArrayVar(&a.roles, "require-role", nil, "a `role` that must have signed")
 	f.StringArrayVar(&a.logs, "log-key", nil, "verifier key of a log: a `file`, a folder with *.vkey files, or the key itself")
 	f.StringArrayVar(&a.witnesses, "witness", nil, "verifier key of a witness, whose cosignatures of the logs are asked for: a `file`, a folder with *.vkey files, or the key itself")
@@ -60,6 +63,13 @@ func (a *anchorFlags) options(name string) (pack.VerifyOptions, error) {
 		}
 		o.Anchors = append(o.Anchors, anchors...)
 	}
+	for _, file := range a.tsaRoots {
+		roots, err := readCertificates(file)
+		if err != nil {
+			return o, fmt.Errorf("--tsa-root: %w", err)
+		}
+		o.TSARoots = append(o.TSARoots, roots...)
+	}
 	for _, k := range a.logs {
 		lines, err := readLogKeys(k)
 		if err != nil {
@@ -75,6 +85,29 @@ func (a *anchorFlags) options(name string) (pack.VerifyOptions, error) {
 		o.Witnesses = append(o.Witnesses, lines...)
 	}
 	return o, nil
+}
+
+// readCertificates reads a PEM file of one certificate or more.
+func readCertificates(file string) ([]*x509.Certificate, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("reading certificates: %w", err)
+	}
+	var out []*x509.Certificate
+	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != "CERTIFICATE" {
+			return nil, fmt.Errorf("reading certificates: %s holds a %q; want CERTIFICATE blocks only", file, block.Type)
+		}
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("reading certificates: %s: %w", file, err)
+		}
+		out = append(out, c)
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("reading certificates: %s holds none in PEM", file)
+	}
+	return out, nil
 }
 
 func readPublicKey(file string) (pack.PublicKey, error) {

@@ -15,6 +15,7 @@ import (
 	"trustpack/controls"
 	"trustpack/evidence"
 	"trustpack/internal/locker"
+	"trustpack/internal/tsa"
 	"trustpack/ledger"
 	"trustpack/pack"
 	"trustpack/templates"
@@ -33,6 +34,9 @@ func (a *app) buildPack(ctx context.Context, cfg *Config, p evidence.Period, out
 	defer func() { err = errors.Join(err, lock.Close()) }()
 	content, entries, err := a.packContent(cfg, lock, p)
 	if err != nil {
+		return pack.Built{}, err
+	}
+	if content.Timestamp, err = timestamper(ctx, cfg); err != nil {
 		return pack.Built{}, err
 	}
 	draft, at, err := a.draft(lock, &content, entries, signer.Public(), breakChain)
@@ -91,6 +95,27 @@ func (a *app) draft(lock *locker.Locker, content *pack.Content, entries []locker
 		}
 	}
 	return nil, place{}, errEarlier(content.Period)
+}
+
+// timestamper asks the configured time stamp authority; nil where none is.
+func timestamper(ctx context.Context, cfg *Config) (func([]byte) ([]byte, error), error) {
+	c := tsa.Client{URL: cfg.Pack.TSA.URL}
+	if c.URL == "" {
+		return nil, nil
+	}
+	if cfg.Pack.TSA.Roots != "" {
+		var err error
+		if c.Roots, err = readCertificates(cfg.path(cfg.Pack.TSA.Roots)); err != nil {
+			return nil, fmt.Errorf("pack.tsa.roots: %w", err)
+		}
+	}
+	return func(signature []byte) ([]byte, error) {
+		reply, err := c.Stamp(ctx, signature)
+		if err != nil {
+			return nil, hint(err, "try again, or build with --no-timestamp")
+		}
+		return reply, nil
+	}, nil
 }
 
 // packContent gathers everything that a pack of the period is made from but the

@@ -39,6 +39,13 @@ type PackConfig struct {
 	Identity      string            `yaml:"identity"`       // who the vendor says he is where he signs; empty: nothing
 	RequiredRoles []string          `yaml:"required_roles"` // whose signatures a pack needs besides the vendor's: reviewer, auditor
 	KMS           signers.KMSConfig `yaml:"kms"`            // of keys that AWS KMS holds
+	TSA           TSAConfig         `yaml:"tsa"`            // time stamp authority that is asked when a pack is signed
+}
+
+// TSAConfig names a time stamp authority (RFC 3161).
+type TSAConfig struct {
+	URL   string `yaml:"url"`   // empty: none is asked
+	Roots string `yaml:"roots"` // PEM file of the certificates that its answers must lead to; empty: not checked
 }
 
 var instanceForm = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]*(/[a-z0-9][a-z0-9.-]*)*$`)

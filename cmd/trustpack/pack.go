@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -19,6 +20,7 @@ func (a *app) packCommand() *cobra.Command {
 
 func (a *app) packBuild() *cobra.Command {
 	var period, out, key string
+	var noTimestamp bool
 	var breakChain bool
 	cmd := &cobra.Command{
 		Use:   "build --period PERIOD --out FILE",
@@ -40,16 +42,24 @@ func (a *app) packBuild() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if noTimestamp {
+				cfg.Pack.TSA = TSAConfig{}
+			}
 			built, err := a.buildPack(cmd.Context(), cfg, p, out, signer, breakChain)
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(a.out, "pack: %s\nfiles: %d\nbytes: %d\nroot: %s\nsigned by: %s\n", out, built.Files, built.Bytes, built.TreeRoot, built.Fingerprint)
+			stamped := "none: nobody but the signer says when it was signed"
+			if !built.Timestamp.IsZero() {
+				stamped = built.Timestamp.UTC().Format(time.RFC3339Nano)
+			}
+			_, err = fmt.Fprintf(a.out, "pack: %s\nfiles: %d\nbytes: %d\nroot: %s\nsigned by: %s\ntimestamp: %s\n", out, built.Files, built.Bytes, built.TreeRoot, built.Fingerprint, stamped)
 			return err
 		},
 	}
 	cmd.Flags().StringVar(&period, "period", "", "the period, such as 2026-Q3")
 	cmd.Flags().StringVar(&out, "out", "", "where the pack goes")
+	cmd.Flags().BoolVar(&noTimestamp, "no-timestamp", false, "do not ask the time stamp authority of pack.tsa")
 	cmd.Flags().StringVar(&key, "key", "", "private key that signs, over pack.key in trustpack.yaml: a file, ssh-agent:, awskms:`KEY` or exec:COMMAND")
 	cmd.Flags().BoolVar(&breakChain, "break-chain", false, "build even where a log is not proved to have grown from what the pack before cites; verifiers that keep a state will refuse the pack")
 	return cmd
