@@ -76,72 +76,80 @@ func TestTimestamp(t *testing.T) {
 	})
 }
 
+// wrongToken is a wrong that a token can have, and a word of what must be said.
+type wrongToken struct {
+	name, want string
+	set        func(*testTSA)
+}
+
+func wrongTokens(isRSA bool) []wrongToken {
+	return []wrongToken{
+		{"another usage beside", "not for timestamping alone", func(a *testTSA) {
+			a.cert = a.certify("Stamps", a.key, a.middle, a.middleKey, usage(true, x509.ExtKeyUsageTimeStamping, x509.ExtKeyUsageCodeSigning))
+		}},
+		{"another usage", "not for timestamping alone", func(a *testTSA) {
+			a.cert = a.certify("Stamps", a.key, a.middle, a.middleKey, usage(true, x509.ExtKeyUsageCodeSigning))
+		}},
+		{"no usage", "not for timestamping alone", func(a *testTSA) {
+			a.cert = a.certify("Stamps", a.key, a.middle, a.middleKey, func(*x509.Certificate) {})
+		}},
+		{"usage that is not critical", "does not say so critically", func(a *testTSA) {
+			a.cert = a.certify("Stamps", a.key, a.middle, a.middleKey, usage(false, x509.ExtKeyUsageTimeStamping))
+		}},
+		{"forged certificate first", "not on the way", func(a *testTSA) {
+			// Of the very names and number, for timestamping, by a key of the attacker's.
+			a.before = []*x509.Certificate{a.forged()}
+		}},
+		{"a good certificate first, signed by another's key", "does not hold", func(a *testTSA) {
+			a.key = newTestTSA(a.t, isRSA).key
+		}},
+		{"forged certificate named by the attribute", "does not hold", func(a *testTSA) {
+			a.ess = a.forged()
+			a.before = []*x509.Certificate{a.ess}
+		}},
+		{"attribute of another certificate", "is not in it", func(a *testTSA) { a.ess = a.middle }},
+		{"no signing-certificate attribute", "no signed attribute names the certificate", func(a *testTSA) { a.noESS = true }},
+		{"before the certificate was valid", "leads to no given root", func(a *testTSA) {
+			a.cert = a.certify("Stamps", a.key, a.middle, a.middleKey, func(c *x509.Certificate) {
+				usage(true, x509.ExtKeyUsageTimeStamping)(c)
+				c.NotBefore = a.genTime.AddDate(0, 1, 0)
+			})
+		}},
+		{"expired at genTime", "leads to no given root", func(a *testTSA) {
+			a.cert = a.certify("Stamps", a.key, a.middle, a.middleKey, func(c *x509.Certificate) {
+				usage(true, x509.ExtKeyUsageTimeStamping)(c)
+				c.NotAfter = a.genTime.Add(-time.Second)
+			})
+		}},
+		{"other imprint", "over other bytes", func(a *testTSA) { a.info = func(i *tsTSTInfo) { i.Imprint.Digest[3] ^= 1 } }},
+		{"before the period's end", "2026-09-30T23:59:59Z", func(a *testTSA) { a.genTime = quarter().To.Add(-time.Second) }},
+		{"collected after it", "2026-10-04T11:59:59Z", func(a *testTSA) { a.collected = day(95); a.genTime = day(95).Add(-time.Second) }},
+		{"extra certificate", "not on the way", func(a *testTSA) { a.after = []*x509.Certificate{newTestTSA(a.t, isRSA).root} }},
+		{"the signer's certificate twice", "stands in it twice", func(a *testTSA) { a.after = []*x509.Certificate{a.cert} }},
+		{"two signerInfos", "more than one signerInfo", func(a *testTSA) { a.signers = 2 }},
+		{"no signerInfo", "signerInfos is malformed", func(a *testTSA) { a.signers = 0 }},
+		{"unsigned attributes", "unsigned attributes", func(a *testTSA) { a.unsigned = true }},
+		{"revocation lists", "revocation lists", func(a *testTSA) { a.crls = true }},
+		{"rejected", "2, try\\nlater, badRequest", func(a *testTSA) { a.status, a.text = 2, "try\nlater" }},
+		{"granted with changes", "status is 1", func(a *testTSA) { a.status = 1 }},
+		{"granted with words", "status is 0, hello", func(a *testTSA) { a.text = "hello" }},
+		{"critical extension", "1.2.3", func(a *testTSA) {
+			a.info = func(i *tsTSTInfo) {
+				i.Ext = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 2, 3}, Critical: true, Value: []byte{5, 0}}}
+			}
+		}},
+		{"time with an offset", "no time in DER", func(a *testTSA) { a.info = func(i *tsTSTInfo) { i.Time.Bytes = []byte("20261005103000+0200") } }},
+		{"time with a trailing zero", "no time in DER", func(a *testTSA) { a.info = func(i *tsTSTInfo) { i.Time.Bytes = []byte("20261005083000.10Z") } }},
+		{"another digest algorithm", "not the one of its signerInfo", func(a *testTSA) { a.otherDigests = true }},
+		{"version 2", "TSTInfo is malformed", func(a *testTSA) { a.info = func(i *tsTSTInfo) { i.Version = 2 } }},
+		{"another root", "leads to no given root", func(a *testTSA) { a.root = newTestTSA(a.t, isRSA).root }},
+	}
+}
+
 // TestTimestampRefused holds the verifier to each wrong that a token can have.
 func TestTimestampRefused(t *testing.T) {
 	kinds(t, func(t *testing.T, isRSA bool) {
-		for _, tc := range []struct {
-			name, want string
-			set        func(*testTSA)
-		}{
-			{"another usage beside", "not for timestamping alone", func(a *testTSA) {
-				a.cert = a.certify("Stamps", a.key, a.middle, a.middleKey, usage(true, x509.ExtKeyUsageTimeStamping, x509.ExtKeyUsageCodeSigning))
-			}},
-			{"another usage", "not for timestamping alone", func(a *testTSA) {
-				a.cert = a.certify("Stamps", a.key, a.middle, a.middleKey, usage(true, x509.ExtKeyUsageCodeSigning))
-			}},
-			{"no usage", "not for timestamping alone", func(a *testTSA) {
-				a.cert = a.certify("Stamps", a.key, a.middle, a.middleKey, func(*x509.Certificate) {})
-			}},
-			{"usage that is not critical", "does not say so critically", func(a *testTSA) {
-				a.cert = a.certify("Stamps", a.key, a.middle, a.middleKey, usage(false, x509.ExtKeyUsageTimeStamping))
-			}},
-			{"forged certificate first", "not on the way", func(a *testTSA) {
-				// Of the very names and number, for timestamping, by a key of the attacker's.
-				a.before = []*x509.Certificate{a.forged()}
-			}},
-			{"a good certificate first, signed by another's key", "does not hold", func(a *testTSA) {
-				a.key = newTestTSA(a.t, isRSA).key
-			}},
-			{"forged certificate named by the attribute", "does not hold", func(a *testTSA) {
-				a.ess = a.forged()
-				a.before = []*x509.Certificate{a.ess}
-			}},
-			{"attribute of another certificate", "is not in it", func(a *testTSA) { a.ess = a.middle }},
-			{"no signing-certificate attribute", "no signed attribute names the certificate", func(a *testTSA) { a.noESS = true }},
-			{"before the certificate was valid", "leads to no given root", func(a *testTSA) {
-				a.cert = a.certify("Stamps", a.key, a.middle, a.middleKey, func(c *x509.Certificate) {
-					usage(true, x509.ExtKeyUsageTimeStamping)(c)
-					c.NotBefore = a.genTime.AddDate(0, 1, 0)
-				})
-			}},
-			{"expired at genTime", "leads to no given root", func(a *testTSA) {
-				a.cert = a.certify("Stamps", a.key, a.middle, a.middleKey, func(c *x509.Certificate) {
-					usage(true, x509.ExtKeyUsageTimeStamping)(c)
-					c.NotAfter = a.genTime.Add(-time.Second)
-				})
-			}},
-			{"other imprint", "over other bytes", func(a *testTSA) { a.info = func(i *tsTSTInfo) { i.Imprint.Digest[3] ^= 1 } }},
-			{"before the period's end", "2026-09-30T23:59:59Z", func(a *testTSA) { a.genTime = quarter().To.Add(-time.Second) }},
-			{"collected after it", "2026-10-04T11:59:59Z", func(a *testTSA) { a.collected = day(95); a.genTime = day(95).Add(-time.Second) }},
-			{"extra certificate", "not on the way", func(a *testTSA) { a.after = []*x509.Certificate{newTestTSA(a.t, isRSA).root} }},
-			{"the signer's certificate twice", "stands in it twice", func(a *testTSA) { a.after = []*x509.Certificate{a.cert} }},
-			{"two signerInfos", "more than one signerInfo", func(a *testTSA) { a.signers = 2 }},
-			{"no signerInfo", "signerInfos is malformed", func(a *testTSA) { a.signers = 0 }},
-			{"unsigned attributes", "unsigned attributes", func(a *testTSA) { a.unsigned = true }},
-			{"revocation lists", "revocation lists", func(a *testTSA) { a.crls = true }},
-			{"rejected", "2, try\\nlater, badRequest", func(a *testTSA) { a.status, a.text = 2, "try\nlater" }},
-			{"granted with changes", "status is 1", func(a *testTSA) { a.status = 1 }},
-			{"granted with words", "status is 0, hello", func(a *testTSA) { a.text = "hello" }},
-			{"critical extension", "1.2.3", func(a *testTSA) {
-				a.info = func(i *tsTSTInfo) {
-					i.Ext = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 2, 3}, Critical: true, Value: []byte{5, 0}}}
-				}
-			}},
-			{"time with an offset", "no time in DER", func(a *testTSA) { a.info = func(i *tsTSTInfo) { i.Time.Bytes = []byte("20261005103000+0200") } }},
-			{"time with a trailing zero", "no time in DER", func(a *testTSA) { a.info = func(i *tsTSTInfo) { i.Time.Bytes = []byte("20261005083000.10Z") } }},
-			{"version 2", "TSTInfo is malformed", func(a *testTSA) { a.info = func(i *tsTSTInfo) { i.Version = 2 } }},
-			{"another root", "leads to no given root", func(a *testTSA) { a.root = newTestTSA(a.t, isRSA).root }},
-		} {
+		for _, tc := range wrongTokens(isRSA) {
 			t.Run(tc.name, func(t *testing.T) {
 				a := newTestTSA(t, isRSA)
 				tc.set(a)

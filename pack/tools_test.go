@@ -25,8 +25,8 @@ func commands(t *testing.T, text string) string {
 			blocks++
 		}
 	}
-	if blocks != 6 {
-		t.Fatalf("%d blocks of commands, want 6", blocks)
+	if blocks != 7 {
+		t.Fatalf("%d blocks of commands, want 7", blocks)
 	}
 	return script.String()
 }

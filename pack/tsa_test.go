@@ -40,6 +40,7 @@ type testTSA struct {
 	withRoot      bool
 	info          func(*tsTSTInfo)
 	crls          bool
+	otherDigests  bool // SignedData names another digest algorithm than its signer
 	plainRSA      bool // names rsaEncryption, as OpenSSL does
 }
 
@@ -243,12 +244,24 @@ func (a *testTSA) token(signature []byte, nonce *big.Int) []byte {
 	for _, c := range certificates {
 		raw = append(raw, c.Raw)
 	}
+	digests := sha
+	if a.otherDigests {
+		digests.ID = asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 2}
+	}
 	fields := [][]byte{
-		a.der(3), a.der(a.set(a.der(sha))), a.der(tsContent{oidTSTInfo, a.context(0, a.der(content))}), a.der(a.context(0, raw...)),
+		a.der(3), a.der(a.set(a.der(digests))), a.der(tsContent{oidTSTInfo, a.context(0, a.der(content))}), a.der(a.context(0, raw...)),
 	}
 	if a.crls {
 		fields = append(fields, a.der(a.context(1)))
 	}
 	fields = append(fields, a.der(a.set(signers...)))
 	return a.der(tsContent{oidSignedData, a.context(0, a.der(a.wrap(asn1.ClassUniversal, asn1.TagSequence, fields...)))})
+}
+
+// usageUntil is for timestamping alone, until t.
+func usageUntil(t time.Time) func(*x509.Certificate) {
+	return func(c *x509.Certificate) {
+		usage(true, x509.ExtKeyUsageTimeStamping)(c)
+		c.NotAfter = t
+	}
 }

@@ -2,7 +2,9 @@ package pack
 
 import (
 	"bytes"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"hash/crc32"
 	"os"
@@ -391,7 +393,7 @@ func (m *vectorMaker) output() {
 func vectors(t testing.TB) []vector {
 	t.Helper()
 	m := newVectorMaker(t)
-	for _, make := range []func(){m.files, m.names, m.layout, m.manifests, m.signatures, m.roles, m.times, m.logs, m.chain, m.redactions, m.output} {
+	for _, make := range []func(){m.files, m.names, m.layout, m.manifests, m.signatures, m.roles, m.times, m.timestamps, m.logs, m.chain, m.redactions, m.output} {
 		make()
 	}
 	slices.SortStableFunc(m.out, func(a, b vector) int { return a.Case - b.Case })
@@ -416,6 +418,14 @@ func (v vector) options(t testing.TB) VerifyOptions {
 			a.Until = *k.Until
 		}
 		o.Anchors = append(o.Anchors, a)
+	}
+	for _, text := range v.Anchors.TSARoots {
+		block, _ := pem.Decode([]byte(text))
+		root, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.TSARoots = append(o.TSARoots, root)
 	}
 	if v.Anchors.Now != nil {
 		o.Now = *v.Anchors.Now
@@ -470,6 +480,11 @@ func TestVectors(t *testing.T) {
 				t.Errorf("%v\n%s", err, reportText(r))
 			}
 		})
+	}
+	for number := 1; number <= 40; number++ {
+		if !slices.ContainsFunc(all, func(v vector) bool { return v.Case == number }) {
+			t.Errorf("case %d has no vector", number)
+		}
 	}
 	if dir := os.Getenv("TRUSTPACK_VECTORS"); dir != "" {
 		writeVectors(t, dir, all)

@@ -60,7 +60,7 @@ export function parseToken(bytes) {
   const [type, wrapped, ...after] = token.want(tag.sequence, "token").children();
   if (type.oid("token") !== oid.signedData || after.length > 0) refuse("the token is not CMS SignedData");
   const fields = parseDER(wrapped.want(0xa0, "token").body).want(tag.sequence, "SignedData").children();
-  const [version, , content] = fields.splice(0, 3);
+  const [version, digests, content] = fields.splice(0, 3);
   if (version.small("version") !== 3) refuse("SignedData is not of version 3");
   const certificates = fields[0]?.tag === 0xa0 ? fields.shift() : undefined;
   if (fields[0]?.tag === 0xa1) refuse("it holds revocation lists, which no signature covers");
@@ -71,18 +71,27 @@ export function parseToken(bytes) {
   const [contentType, contentWrapped] = content.want(tag.sequence, "content").children();
   if (contentType.oid("content") !== oid.tstInfo) refuse("the token holds no TSTInfo");
   const info = parseDER(contentWrapped.want(0xa0, "content").body).want(tag.octetString, "content").body;
+  const signer = parseSigner(signers[0]);
+  const algorithms = digests.want(tag.set, "digest algorithms").children();
+  if (algorithms.length !== 1 || hashOf(algorithms[0], "SignedData's digest") !== signer.digestHash) {
+    refuse("its digest algorithms are not the one of its signerInfo");
+  }
   return {
-    info, ...parseInfo(info), ...parseSigner(signers[0]),
+    info, ...parseInfo(info), ...signer,
     certificates: (certificates?.children() ?? []).map((c) => parseCertificate(c.bytes)),
   };
 }
 
 function parseInfo(bytes) {
-  const [version, policy, imprint, serial, genTime] = parseDER(bytes).want(tag.sequence, "TSTInfo").children();
+  const [version, policy, imprint, serial, genTime, ...rest] = parseDER(bytes).want(tag.sequence, "TSTInfo").children();
   if (!genTime) refuse("TSTInfo ends early");
   if (version.small("TSTInfo's version") !== 1) refuse("TSTInfo is not of version 1");
   policy.oid("policy");
   serial.want(tag.integer, "serial number");
+  for (const e of rest.filter((e) => e.tag === 0xa1).flatMap((e) => e.children())) {
+    const [id, critical] = e.want(tag.sequence, "TSTInfo's extension").children();
+    if (critical?.tag === tag.boolean) refuse(`TSTInfo has a critical extension, ${id.oid("extension")}`);
+  }
   const [algorithm, digest] = imprint.want(tag.sequence, "messageImprint").children();
   return {
     imprintHash: hashOf(algorithm, "messageImprint's digest"),
