@@ -109,13 +109,18 @@ func timestamper(ctx context.Context, cfg *Config) (func([]byte) ([]byte, error)
 			return nil, fmt.Errorf("pack.tsa.roots: %w", err)
 		}
 	}
+	return stampBy(ctx, c, "try again, or build with --no-timestamp"), nil
+}
+
+// stampBy asks an authority; where it does not answer, advice says what to do.
+func stampBy(ctx context.Context, c tsa.Client, advice string) func([]byte) ([]byte, error) {
 	return func(signature []byte) ([]byte, error) {
 		reply, err := c.Stamp(ctx, signature)
 		if err != nil {
-			return nil, hint(err, "try again, or build with --no-timestamp")
+			return nil, hint(err, "%s", advice)
 		}
 		return reply, nil
-	}, nil
+	}
 }
 
 // packContent gathers everything that a pack of the period is made from but the

@@ -13,6 +13,7 @@ import (
 
 	"trustpack/evidence"
 	"trustpack/internal/signers"
+	"trustpack/internal/tsa"
 	"trustpack/pack"
 )
 
@@ -20,7 +21,7 @@ import (
 type countersignFlags struct {
 	anchors             anchorFlags
 	role, identity, key string
-	out                 string
+	out, tsa            string
 	samples, worksheets []string
 }
 
@@ -66,6 +67,9 @@ verified. The report of a pack that is not signed goes to standard error.`,
 				return err
 			}
 			c := pack.Countersigning{Role: o.role, Identity: o.identity, Time: a.now(), Samples: samples}
+			if o.tsa != "" {
+				c.Timestamp = stampBy(cmd.Context(), tsa.Client{URL: o.tsa, Roots: verify.TSARoots}, "try again, or sign without --tsa")
+			}
 			out := o.out
 			if out == "" { // in place: where a link points to
 				if out, err = filepath.EvalSymlinks(args[0]); err != nil {
@@ -87,6 +91,7 @@ verified. The report of a pack that is not signed goes to standard error.`,
 	f.StringVar(&o.identity, "identity", "", "`who` signs, a line of text")
 	f.StringArrayVar(&o.samples, "sample", nil, "`file` of a sample drawn from the pack, which the signature cites")
 	f.StringArrayVar(&o.worksheets, "worksheet", nil, "`file` of the worksheet that a sample names")
+	f.StringVar(&o.tsa, "tsa", "", "`URL` of a time stamp authority to ask; its answer must lead to a --tsa-root where one is given")
 	f.StringVar(&o.out, "out", "", "where the signed pack goes (default: in place of the pack, whole or not at all)")
 	return cmd
 }
