@@ -131,11 +131,21 @@ func (p *runs) drop() run {
 	return gone
 }
 
-// insert adds a run between others.
+// insert adds a run between others, joining it to the neighbours that it
+// continues or that continue it.
 func (p *runs) insert(r run) {
 	list := slices.AppendSeq(make([]run, 0, p.count+1), p.all())
 	i, _ := slices.BinarySearchFunc(list, r.seq, func(o run, seq int64) int { return cmp.Compare(o.seq, seq) })
-	*p = packRuns(slices.Insert(list, i, r))
+	if i < len(list) && r.end() == (place{list[i].seq, list[i].index}) {
+		r.n += list[i].n
+		list = slices.Delete(list, i, i+1)
+	}
+	if i > 0 && list[i-1].end() == (place{r.seq, r.index}) {
+		list[i-1].n += r.n
+	} else {
+		list = slices.Insert(list, i, r)
+	}
+	*p = packRuns(list)
 }
 
 // sound reports whether what is packed can be unpacked, and is as many runs as
