@@ -2,7 +2,9 @@ package pack
 
 import (
 	"bytes"
+	"maps"
 	"slices"
+	"strings"
 	"testing"
 
 	"trustpack/evidence"
@@ -83,8 +85,14 @@ func TestSampleIsDrawnAgain(t *testing.T) {
 	}
 }
 
-func TestSampleTamperedWith(t *testing.T) {
-	p := newSampledPack(t)
+// wrongSample is a pack whose sample is not right, and the file that is to blame.
+type wrongSample struct {
+	pack []byte
+	path string
+}
+
+func (p sampledPack) wrong(t testing.TB) map[string]wrongSample {
+	t.Helper()
 	changed := func(change func(*Sample)) []byte {
 		s := p.sample
 		s.Drawn = slices.Clone(s.Drawn)
@@ -96,10 +104,7 @@ func TestSampleTamperedWith(t *testing.T) {
 		return b
 	}
 	cites := sampleProperty + evidence.SHA256Hex(p.encoded)
-	for name, tc := range map[string]struct {
-		pack []byte
-		path string
-	}{
+	return map[string]wrongSample{
 		"another item drawn":      {p.with(t, changed(func(s *Sample) { s.Drawn[0].ID = "item-999" }), p.worksheet), sampleName(1)},
 		"another seed":            {p.with(t, changed(func(s *Sample) { s.Seed = "1" }), p.worksheet), sampleName(1)},
 		"drawn from another pack": {p.with(t, changed(func(s *Sample) { s.Root = evidence.SHA256Hex(nil) }), p.worksheet), sampleName(1)},
@@ -110,7 +115,27 @@ func TestSampleTamperedWith(t *testing.T) {
 		"worksheet not named":     {p.with(t, changed(func(s *Sample) { s.Worksheet = "" }), p.worksheet), worksheetName(1)},
 		"worksheet alone":         {p.put(t, cites, stored{worksheetName(1), p.worksheet}), worksheetName(1)},
 		"numbered from two":       {p.put(t, cites, stored{sampleName(2), p.encoded}, stored{worksheetName(2), p.worksheet}), sampleName(2)},
-	} {
+	}
+}
+
+func TestSampleTamperedWith(t *testing.T) {
+	p := newSampledPack(t)
+	for name, tc := range p.wrong(t) {
 		t.Run(name, func(t *testing.T) { wantFailure(t, verifyBytes(tc.pack, p.options(t)), checkSample, tc.path) })
+	}
+}
+
+// samples are vectors beyond the list of cases: a sample that was not drawn so,
+// or that nobody signed for.
+func (m *vectorMaker) samples() {
+	p := newSampledPack(m.t)
+	wrong := p.wrong(m.t)
+	for _, name := range slices.Sorted(maps.Keys(wrong)) {
+		path := wrong[name].path
+		if strings.HasSuffix(path, ".xlsx") {
+			path = "" // of a worksheet that is wrong, its sample may be named too
+		}
+		v := m.add(41, "sample, "+name, checkSample, path, wrong[name].pack)
+		v.Anchors.Keys = append(slices.Clone(m.anchors.Keys), m.key(roleAuditor, p.auditor))
 	}
 }
