@@ -33,7 +33,9 @@ func later(t *testing.T) (before, after Version) {
 		}
 		v.Findings = []evidence.Finding{{Control: "ID-05", Period: p, Outcome: evidence.OutcomeException, Reason: "some lack it", Attributes: []evidence.AttributeFinding{attribute},
 			Exceptions: []evidence.Exception{exception("ann"), exception("bob"), exception("cy")}}, {Control: "ST-01", Period: p, Outcome: evidence.OutcomeMet, Exceptions: []evidence.Exception{}}}
-		v.Evidence = []evidence.Collected{collected(t, "aws.users", "1", func(e *evidence.Evidence) { e.Snapshot, e.Provenance.Origin, e.Provenance.Clock = true, evidence.OriginLive, evidence.ClockSystem },
+		v.Evidence = []evidence.Collected{collected(t, "aws.users", "1", func(e *evidence.Evidence) {
+			e.Snapshot, e.Provenance.Origin, e.Provenance.Clock = true, evidence.OriginLive, evidence.ClockSystem
+		},
 			items(attrs{"id": "ann", "mfa": false}, attrs{"id": "bob", "mfa": false}, attrs{"id": "cy", "mfa": false}, attrs{"id": "dora", "mfa": true, "age": 3.0})...)}
 		v.Findings[0].Evidence = []evidence.Citation{{ID: v.Evidence[0].ID, Kind: "aws.users"}}
 		if change != nil {
@@ -45,7 +47,9 @@ func later(t *testing.T) (before, after Version) {
 	after = side(q4, 2, func(v *Version) {
 		v.Previous = before.PackJSONSHA256
 		v.Policy = map[string]any{"max_key_age_days": 90.0}
-		v.Evidence[0] = collected(t, "aws.users", "1", func(e *evidence.Evidence) { e.Snapshot, e.Provenance.Origin, e.Provenance.Clock = true, evidence.OriginLive, evidence.ClockSystem },
+		v.Evidence[0] = collected(t, "aws.users", "1", func(e *evidence.Evidence) {
+			e.Snapshot, e.Provenance.Origin, e.Provenance.Clock = true, evidence.OriginLive, evidence.ClockSystem
+		},
 			items(attrs{"id": "ann", "mfa": true}, attrs{"id": "cy", "mfa": false}, attrs{"id": "dora", "mfa": true, "age": 4.0}, attrs{"id": "<b>eve", "mfa": false})...)
 		f := &v.Findings[0]
 		f.Evidence = []evidence.Citation{{ID: v.Evidence[0].ID, Kind: "aws.users"}}

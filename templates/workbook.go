@@ -30,7 +30,20 @@ func Workbook(w io.Writer, v View) error {
 	return nil
 }
 
-func writeWorkbook(w io.Writer, v View, maxRows int) (err error) {
+func writeWorkbook(w io.Writer, v View, maxRows int) error {
+	return writeBook(w, v, "Evidence workbook", maxRows, func(b *book) error {
+		controls := v.judgedControls()
+		for _, t := range []table{summaryTable(v, controls), controlsTable(v, controls), exceptionsTable(v, controls), evidenceTable(v, controls)} {
+			if err := b.add(t); err != nil {
+				return fmt.Errorf("sheet %s: %w", t.name, err)
+			}
+		}
+		return b.populations(v, controls)
+	})
+}
+
+// writeBook writes a workbook whose sheets fill adds.
+func writeBook(w io.Writer, v View, what string, maxRows int, fill func(*book) error) (err error) {
 	f := excelize.NewFile()
 	defer func() {
 		if cerr := f.Close(); err == nil {
@@ -42,16 +55,10 @@ func writeWorkbook(w io.Writer, v View, maxRows int) (err error) {
 	if err := b.styles(); err != nil {
 		return err
 	}
-	controls := v.judgedControls()
-	for _, t := range []table{summaryTable(v, controls), controlsTable(v, controls), exceptionsTable(v, controls), evidenceTable(v, controls)} {
-		if err := b.add(t); err != nil {
-			return fmt.Errorf("sheet %s: %w", t.name, err)
-		}
-	}
-	if err := b.populations(v, controls); err != nil {
+	if err := fill(b); err != nil {
 		return err
 	}
-	if err := setProperties(f, v, "Evidence workbook"); err != nil {
+	if err := setProperties(f, v, what); err != nil {
 		return err
 	}
 	return f.Write(w)

@@ -21,8 +21,13 @@ func opened(t *testing.T, v View, maxRows int) (*excelize.File, []byte) {
 	if err := writeWorkbook(&b, v, maxRows); err != nil {
 		t.Fatal(err)
 	}
-	raw := slices.Clone(b.Bytes())
-	f, err := excelize.OpenReader(&b)
+	return reopened(t, b.Bytes()), b.Bytes()
+}
+
+// reopened is a workbook as another program reads it.
+func reopened(t *testing.T, raw []byte) *excelize.File {
+	t.Helper()
+	f, err := excelize.OpenReader(bytes.NewReader(raw))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,7 +36,7 @@ func opened(t *testing.T, v View, maxRows int) (*excelize.File, []byte) {
 			t.Error(err)
 		}
 	})
-	return f, raw
+	return f
 }
 
 func rowsOf(t *testing.T, f *excelize.File, sheet string) [][]string {

@@ -5,8 +5,6 @@ import (
 	"io"
 	"strings"
 
-	"github.com/xuri/excelize/v2"
-
 	"trustpack/evidence"
 )
 
@@ -43,27 +41,15 @@ func Worksheet(w io.Writer, v View, s Sampled) error {
 	return nil
 }
 
-func writeWorksheet(w io.Writer, v View, s Sampled) (err error) {
-	f := excelize.NewFile()
-	defer func() {
-		if cerr := f.Close(); err == nil {
-			err = cerr
+func writeWorksheet(w io.Writer, v View, s Sampled) error {
+	return writeBook(w, v, "Worksheet of a sample of "+string(s.Kind), maxSheetRows, func(b *book) error {
+		for _, t := range []table{drawnTable(v, s), sampleTable(v, s)} {
+			if err := b.add(t); err != nil {
+				return fmt.Errorf("sheet %s: %w", t.name, err)
+			}
 		}
-	}()
-	f.SetZipWriter(func(out io.Writer) excelize.ZipWriter { return &sortedZip{out: out} })
-	b := &book{file: f, used: map[string]bool{}, maxRows: maxSheetRows, warning: v.banner().Short}
-	if err := b.styles(); err != nil {
-		return err
-	}
-	for _, t := range []table{drawnTable(v, s), sampleTable(v, s)} {
-		if err := b.add(t); err != nil {
-			return fmt.Errorf("sheet %s: %w", t.name, err)
-		}
-	}
-	if err := setProperties(f, v, "Worksheet of a sample of "+string(s.Kind)); err != nil {
-		return err
-	}
-	return f.Write(w)
+		return nil
+	})
 }
 
 // drawnTable says how the sample was drawn, so that a reader can draw it again.

@@ -33,17 +33,7 @@ func worksheet(t *testing.T, v View, s Sampled) ([]byte, *excelize.File) {
 	if err := Worksheet(&b, v, s); err != nil {
 		t.Fatal(err)
 	}
-	raw := slices.Clone(b.Bytes())
-	f, err := excelize.OpenReader(&b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := f.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return raw, f
+	return b.Bytes(), reopened(t, b.Bytes())
 }
 
 // TestWorksheetHasACellForEachTest: each drawn item has its fields, what the
