@@ -57,7 +57,6 @@ func (r *run) payloadOf(tenant string, purged [][2]int64, index int64, received 
 		}
 	}
 	d.kept++
-	return
 }
 
 // payloadDays is, for each tenant and day up to the period's end, whether what
