@@ -64,6 +64,7 @@ func (s *Server) adminHandler() http.Handler {
 	do("GET /v1/admin/books", "read", s.showBooks)
 	do("POST /v1/admin/drills", "drill.post", s.postDrills)
 	do("GET /v1/admin/logs", "read", s.listLogs)
+	do("GET /v1/admin/state", "read", s.showState)
 	do("GET /v1/admin/excerpt/{log}", "read", s.showExcerpt)
 	do("GET /v1/admin/checkpoint/{log}", "checkpoint.make", s.makeCheckpoint)
 	do("GET /status/{tenant}", "read", s.adminStatus)

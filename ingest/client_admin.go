@@ -215,6 +215,13 @@ func (c *AdminClient) Books(ctx context.Context, tenant, from, to string) ([]evi
 	return out.Books, err
 }
 
+// State gives what the ingest knows at this moment, in numbers.
+func (c *AdminClient) State(ctx context.Context) (StateSum, error) {
+	var out StateSum
+	err := c.list(ctx, "state", &out)
+	return out, err
+}
+
 // PostDrills enters drill results and gives their positions, "control/123".
 func (c *AdminClient) PostDrills(ctx context.Context, results []evidence.DrillResult) ([]string, error) {
 	var out struct{ Positions []string }

@@ -22,19 +22,25 @@ func foldAll(led *ledger.Ledger, window int64) (*state, []evidence.AuditEntry, e
 }
 
 // fold takes the state on from the sizes of the logs of which it is to their
-// ends. The control log comes first, then each tenant's; within one log order
+// ends; see foldTo.
+func (st *state) fold(led *ledger.Ledger, from map[string]int64) (missed []evidence.AuditEntry, err error) {
+	return st.foldTo(led, from, led.Sizes())
+}
+
+// foldTo takes the state on from the sizes of the logs of which it is to
+// others. The control log comes first, then each tenant's; within one log order
 // counts, between them it does not: gaps, which stand in the control log, are
 // applied last, and closing a window's past gives the same result then as it
 // gave when it happened.
 //
 // missed are entries for gaps that events closed but that the control log does
 // not hold, since the process ended between the two.
-func (st *state) fold(led *ledger.Ledger, from map[string]int64) (missed []evidence.AuditEntry, err error) {
-	gaps, err := st.foldControl(led, from[controlLog])
+func (st *state) foldTo(led *ledger.Ledger, from, to map[string]int64) (missed []evidence.AuditEntry, err error) {
+	gaps, err := st.foldControl(led, from[controlLog], to[controlLog])
 	if err != nil {
 		return nil, fmt.Errorf("folding the control log: %w", err)
 	}
-	found, err := st.foldTenants(led, from)
+	found, err := st.foldTenants(led, from, to)
 	if err != nil {
 		return nil, err
 	}
@@ -48,17 +54,17 @@ func (st *state) fold(led *ledger.Ledger, from map[string]int64) (missed []evide
 
 // foldTenants folds the tenants' logs beside each other: no two have anything
 // in common.
-func (st *state) foldTenants(led *ledger.Ledger, from map[string]int64) ([]deviceGap, error) {
+func (st *state) foldTenants(led *ledger.Ledger, from, to map[string]int64) ([]deviceGap, error) {
 	tenants := st.sortedTenants()
 	found := make([][]deviceGap, len(tenants))
 	var g errgroup.Group
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	for i, t := range tenants {
-		if led.Size(t.ID) == from[t.ID] {
+		if to[t.ID] == from[t.ID] {
 			continue
 		}
 		g.Go(func() error {
-			if err := st.foldTenant(led, t, from[t.ID], &found[i]); err != nil {
+			if err := st.foldTenant(led, t, from[t.ID], to[t.ID], &found[i]); err != nil {
 				return fmt.Errorf("folding the log of tenant %s: %w", t.ID, err)
 			}
 			return nil
@@ -68,12 +74,12 @@ func (st *state) foldTenants(led *ledger.Ledger, from map[string]int64) ([]devic
 	return slices.Concat(found...), err
 }
 
-// foldControl applies the control log from an index on but for its gaps, which
-// it returns.
-func (st *state) foldControl(led *ledger.Ledger, from int64) ([]evidence.AuditEntry, error) {
+// foldControl applies the control log from one index to another but for its
+// gaps, which it returns.
+func (st *state) foldControl(led *ledger.Ledger, from, to int64) ([]evidence.AuditEntry, error) {
 	var gaps []evidence.AuditEntry
 	read := func(from, to int64) iter.Seq2[[]byte, error] { return led.Entries(controlLog, from, to) }
-	for c := range parsed(read, from, led.Size(controlLog), readAudit) {
+	for c := range parsed(read, from, to, readAudit) {
 		if c.err != nil {
 			return nil, c.err
 		}
@@ -145,9 +151,9 @@ func gapEntry(k deviceKey, boot int64, g gap) evidence.AuditEntry {
 	}
 }
 
-func (st *state) foldTenant(led *ledger.Ledger, t *tenant, from int64, found *[]deviceGap) error {
+func (st *state) foldTenant(led *ledger.Ledger, t *tenant, from, to int64, found *[]deviceGap) error {
 	read := func(from, to int64) iter.Seq2[[]byte, error] { return led.Data(t.ID, from, to) }
-	for c := range parsed(read, from, led.Size(t.ID), readFolded) {
+	for c := range parsed(read, from, to, readFolded) {
 		if c.err != nil {
 			return c.err
 		}

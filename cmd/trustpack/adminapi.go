@@ -20,13 +20,19 @@ type adminFlags struct{ as, cert, key, ca, url string }
 // adminGroup is a group of commands that call the admin API.
 func adminGroup(use, short string, f *adminFlags, subs ...*cobra.Command) *cobra.Command {
 	cmd := group(use, short, subs...)
-	p := cmd.PersistentFlags()
+	f.add(cmd.PersistentFlags())
+	return cmd
+}
+
+// add declares the flags.
+func (f *adminFlags) add(p interface {
+	StringVar(to *string, name, value, usage string)
+}) {
 	p.StringVar(&f.as, "as", "", "act as this operator, whose files are in state/ingest/operators (default: the only one there)")
 	p.StringVar(&f.cert, "cert", "", "the operator's certificate `file`, instead of --as")
 	p.StringVar(&f.key, "key", "", "the operator's private key `file`, instead of --as")
 	p.StringVar(&f.ca, "ca", "", "root certificate of the ingest (default: state/ingest/ca/root.crt)")
 	p.StringVar(&f.url, "url", "", "admin address (default: https:// and ingest.admin_listen)")
-	return cmd
 }
 
 // admin makes a client of the admin API.

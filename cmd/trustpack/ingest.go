@@ -25,7 +25,7 @@ import (
 )
 
 func (a *app) ingestCommand() *cobra.Command {
-	return group("ingest", "The telemetry ingest", a.ingestServe(), a.ingestDrill())
+	return group("ingest", "The telemetry ingest", a.ingestServe(), a.ingestDrill(), a.ingestState())
 }
 
 // openIngest opens the ingest of the configuration.

@@ -41,6 +41,7 @@ func ledgerDirs(dir string) ([]string, error) {
 
 func (a *app) ledgerFsck() *cobra.Command {
 	var keys []string
+	var state stateCheck
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "fsck DIR",
@@ -48,7 +49,13 @@ func (a *app) ledgerFsck() *cobra.Command {
 		Long: `Reads every entry of every log in DIR, derives leaf hashes, tiles and roots
 again, and compares them with what is stored and with every signed checkpoint.
 Without --log-key the signatures are checked under the keys stored beside them,
-which shows that nothing was garbled, not who signed.`,
+which shows that nothing was garbled, not who signed.
+
+With --state the registry, the operators, the books and every other number of an
+ingest are made again from the logs alone, and held against the snapshot from
+which it starts, where its seed is beside the ledger. --state-of FILE holds them
+against what the running ingest said ('trustpack ingest state --json'), at the
+moment at which it said so.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			pinned, err := pinnedKeys(keys)
@@ -73,20 +80,28 @@ which shows that nothing was garbled, not who signed.`,
 				reports = append(reports, r)
 				wrong += len(r.Problems)
 			}
-			if asJSON {
-				if err := a.printJSON(reports); err != nil {
-					return err
-				}
-			} else if err := a.printFsck(reports); err != nil {
+			if asJSON && !state.wanted() {
+				err = a.printJSON(reports)
+			} else if !asJSON {
+				err = a.printFsck(reports)
+			}
+			if err != nil {
 				return err
 			}
 			if wrong > 0 {
 				return &exitError{code: exitWrong}
 			}
+			if state.wanted() {
+				if err := a.fsckState(state, dirs, reports, asJSON); err != nil {
+					return err
+				}
+			}
 			return a.unusedKeys(pinned, seen, args[0])
 		},
 	}
 	cmd.Flags().StringArrayVar(&keys, "log-key", nil, "verifier key of a log: a `file`, or the key itself")
+	cmd.Flags().BoolVar(&state.on, "state", false, "make the registry and all numbers again from the logs")
+	cmd.Flags().StringVar(&state.of, "state-of", "", "hold them against what the ingest said in this `file`; implies --state")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
 	return cmd
 }
