@@ -3,6 +3,7 @@ package github
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -40,7 +41,7 @@ func (r *reading) changes(ctx context.Context) {
 		listed[sha] = true
 		r.learn(c)
 		var p *pull
-		change := Change{Bypass: bypasses[sha]}
+		change := Change{Bypass: bypasses[sha], Makers: r.makers(c), PickedFrom: pickedFrom(c.GetCommit().GetMessage())}
 		r.ask(func() { p = r.broughtBy(ctx, sha, &change) }, KindChanges)
 		v := Judge(change, r.rules)
 		r.classes[sha] = v.Class
@@ -64,6 +65,31 @@ func (r *reading) changes(ctx context.Context) {
 		r.item(KindChanges, sha, attrs)
 	}
 	r.reconcile(listed, byPull)
+}
+
+// makers are the author and the co-authors of a commit on the branch, those
+// whose account is known.
+func (r *reading) makers(c *gh.RepositoryCommit) []string {
+	out := []string{}
+	add := func(who string) {
+		if who != "" && who != webFlow && !slices.Contains(out, who) {
+			out = append(out, who)
+		}
+	}
+	add(r.accountOf(c.Author, c.GetCommit().GetAuthor().GetEmail()))
+	for _, m := range coAuthor.FindAllStringSubmatch(c.GetCommit().GetMessage(), -1) {
+		add(r.accountOf(nil, strings.TrimSpace(m[1])))
+	}
+	return out
+}
+
+var cherryPick = regexp.MustCompile(`(?m)^\(cherry picked from commit ([0-9a-f]{7,64})\)\s*$`)
+
+func pickedFrom(message string) string {
+	if m := cherryPick.FindStringSubmatch(message); m != nil {
+		return m[1]
+	}
+	return ""
 }
 
 func subject(message string) string {

@@ -95,7 +95,7 @@ func (r *reading) readPull(ctx context.Context, number int) *pull {
 	if !r.inWindow(pr.CreatedAt, pr.ClosedAt, pr.MergedAt) {
 		return p
 	}
-	t := p.facts.tally(r.rules.DismissesStale)
+	t := p.facts.tally(r.rules.DismissesStale, nil)
 	p.item = map[string]any{
 		"repo": r.Name, "number": number, "title": pr.GetTitle(), "author": p.facts.Author, "state": pr.GetState(),
 		"merged": p.merged, "merged_at": stamp(p.facts.Merged), "merged_by": p.mergedBy, "merge_sha": p.mergeSHA,

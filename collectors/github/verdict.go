@@ -29,7 +29,8 @@ type Access string
 // The states of access.
 const (
 	AccessWrite   Access = "write" // or more
-	AccessNone    Access = "none"  // or reading only
+	AccessNone    Access = "none"  // or reading only, at the time of the review
+	AccessLost    Access = "lost"  // none when it was asked, which was after the merge: whether there was any at the review is not known
 	AccessUnknown Access = "unknown"
 )
 
@@ -61,20 +62,30 @@ type PullRequest struct {
 	Contributors []string // authors, committers and co-authors of its commits, by login
 	Strangers    []string // co-authors' addresses that no account is known for
 	LastPusher   string
+	Retargeted   time.Time // when its base was last changed before the merge; zero: never
 	Reviews      []Review
-	Checks       []Check
+	Checks       []Check // at the head
+	Queued       bool    // a merge queue merged it, and ran the required checks again on what it made
+	QueueChecks  []Check // there, where Queued
 	Labels       []string
 
-	ReviewsUnknown string // why Reviews or Contributors may not be whole; "" where they are
-	ChecksUnknown  string // why Checks may not be whole
+	ReviewsUnknown  string // why Reviews or Contributors may not be whole; "" where they are
+	ChecksUnknown   string // why Checks or QueueChecks may not be whole
+	TimelineUnknown string // why LastPusher and Retargeted may be out of date
 }
 
 // Change holds the facts of one commit on the protected branch.
 type Change struct {
-	PR        *PullRequest // nil: none merged to this branch is tied to it
-	PRUnknown string       // why it is not known which one is
-	Bypass    string       // who passed over a rule, as the rule suite says; "" where none says so
-	Elsewhere int          // pull request that holds the commit but was merged to another branch; 0 for none
+	PR         *PullRequest // nil: none merged to this branch is tied to it
+	PRUnknown  string       // why it is not known which one is
+	Bypass     string       // who passed over a rule, as the rule suite says; "" where none says so
+	Elsewhere  int          // pull request that holds the commit but was merged to another branch; 0 for none
+	PickedFrom string       // commit that it says it was cherry-picked from
+	Pusher     string       // who pushed it, where there is no pull request and the source says so
+	// Makers are the author and the co-authors of the commit as it stands on the
+	// branch, by login. A squash may name others than the commits of the pull
+	// request did. Its committer is left out: that is whoever merged.
+	Makers []string
 }
 
 // Rules are what a change is judged by: the policy, and the branch's own rules.
@@ -114,9 +125,11 @@ type Verdict struct {
 //	yes          | any                  | somebody's request for changes stood       | bypassed
 //	yes          | enough               | a required check was red or did not run    | bypassed
 //	yes          | enough               | the checks are not known                   | unknown
+//	yes          | enough               | who pushed last, or whether the base was changed, is not known | unknown
+//	yes          | enough               | one of them may be a co-author of no known account | unknown
 //	yes          | enough               |                                            | approved
 //	yes          | too few              | those whose standing is not known could suffice | unknown
-//	yes          | too few              | an eligible person approved an earlier head | stale-approval
+//	yes          | too few              | an eligible person approved an earlier head, or for another base | stale-approval
 //	yes          | some                 | but fewer than the policy wants            | bypassed
 //	yes          | none                 | somebody who made the change approved      | self-approved
 //	yes          | none                 | a bot approved                             | bot-approved
@@ -124,7 +137,9 @@ type Verdict struct {
 //	yes          | none                 |                                            | unreviewed
 //
 // One person counts once, however many reviews. Whoever merges is not thereby
-// an approver. Updating the branch makes the one who does so its last pusher.
+// an approver. Updating the branch makes the one who does so its last pusher. A
+// revert and a change from a fork are changes like any other; a cherry-pick
+// brings no approval with it.
 func Judge(c Change, rules Rules) Verdict {
 	if c.PRUnknown != "" {
 		return Verdict{Class: Unknown, Reasons: []string{"which pull request brought it is not known: " + c.PRUnknown}}
@@ -140,11 +155,11 @@ func Judge(c Change, rules Rules) Verdict {
 		v.Class, v.Reasons = Unknown, []string{"who reviewed it is not known: " + pr.ReviewsUnknown}
 		return v
 	}
-	t := pr.tally(rules.DismissesStale)
+	t := pr.tally(rules.DismissesStale, c.Makers)
 	v.Approvers = t.valid
 	want := max(rules.Approvals, 1)
 	enough := len(t.valid) >= want
-	late, waived := pr.emergency(rules)
+	late, waived := pr.emergency(rules, c.Makers)
 	is := func(class Class, format string, args ...any) Verdict {
 		v.Class = class
 		v.Reasons = append([]string{fmt.Sprintf(format, args...)}, t.notes...)
@@ -167,13 +182,15 @@ func Judge(c Change, rules Rules) Verdict {
 		return is(Unknown, "approved by %s, but the checks at the merged head are not known: %s", strings.Join(t.valid, ", "), pr.ChecksUnknown)
 	case enough && v.ChecksGreen != nil && !*v.ChecksGreen:
 		return is(Bypassed, "%s", checkReason)
+	case enough && pr.TimelineUnknown != "":
+		return is(Unknown, "approved by %s, but who pushed last and to which base is not known: %s", strings.Join(t.valid, ", "), pr.TimelineUnknown)
 	case enough && len(t.valid)-len(pr.Strangers) < want && len(pr.Strangers) > 0:
 		return is(Unknown, "approved by %s, but no account is known for co-author %s, who may be the same person",
 			strings.Join(t.valid, ", "), strings.Join(pr.Strangers, ", "))
 	case enough:
 		return is(Approved, "approved by %s on the merged head", strings.Join(t.valid, ", "))
 	case len(t.doubtful) > 0 && len(t.valid)+len(t.doubtful) >= want:
-		return is(Unknown, "approved by %s, whose access is not known", strings.Join(t.doubtful, ", "))
+		return is(Unknown, "approved by %s, whose standing at that time is not known", strings.Join(t.doubtful, ", "))
 	case len(t.stale) > 0 && len(t.valid)+len(t.stale) >= want:
 		return is(StaleApproval, "approved by %s, but before the last push: the merged head was approved by nobody", strings.Join(t.stale, ", "))
 	case len(t.valid) > 0:
@@ -195,6 +212,12 @@ func directReasons(c Change) []string {
 	if c.Elsewhere != 0 {
 		out = append(out, fmt.Sprintf("pull request #%d holds it, but was merged to another branch", c.Elsewhere))
 	}
+	if c.PickedFrom != "" {
+		out = append(out, "it says that it was cherry-picked from "+c.PickedFrom+", whose approval was for another branch")
+	}
+	if c.Pusher != "" {
+		out = append(out, "pushed by "+c.Pusher)
+	}
 	if c.Bypass != "" {
 		out = append(out, fmt.Sprintf("the rule suite says that %s bypassed a rule", c.Bypass))
 	}
@@ -207,7 +230,7 @@ type tally struct {
 	notes                                          []string
 }
 
-func (pr *PullRequest) tally(dismissesStale bool) tally {
+func (pr *PullRequest) tally(dismissesStale bool, makers []string) tally {
 	var t tally
 	for _, r := range pr.opinions() {
 		switch {
@@ -216,14 +239,20 @@ func (pr *PullRequest) tally(dismissesStale bool) tally {
 		case r.State != "APPROVED":
 		case r.Bot:
 			t.bots = append(t.bots, r.User)
-		case pr.made(r.User):
+		case pr.made(r.User, makers):
 			t.self = append(t.self, r.User)
 		case r.Access == AccessNone:
 			t.notes = append(t.notes, r.User+" approved without write access, which does not count")
+		case r.Submitted.Before(pr.Retargeted):
+			t.stale = append(t.stale, r.User)
+			t.notes = append(t.notes, r.User+" approved it for another base branch")
 		case r.Commit != pr.Head && r.Commit != "" && !dismissesStale:
 			t.stale = append(t.stale, r.User)
 		case r.User == Ghost || r.Access != AccessWrite || r.Commit == "" && !dismissesStale:
 			t.doubtful = append(t.doubtful, r.User)
+			if r.Access == AccessLost {
+				t.notes = append(t.notes, r.User+" may not write now; whether that was so at the review is not known")
+			}
 		default:
 			t.valid = append(t.valid, r.User)
 		}
@@ -257,41 +286,46 @@ func (pr *PullRequest) opinions() []Review {
 	return out
 }
 
-// made reports whether the account made the change or pushed it last.
-func (pr *PullRequest) made(login string) bool {
+// made reports whether the account made the change, as the pull request or the
+// commit on the branch names its makers, or pushed it last.
+func (pr *PullRequest) made(login string, makers []string) bool {
 	if login == Ghost {
 		return false // a deleted account may be anybody
 	}
-	return strings.EqualFold(login, pr.Author) || strings.EqualFold(login, pr.LastPusher) ||
-		slices.ContainsFunc(pr.Contributors, func(c string) bool { return strings.EqualFold(c, login) })
+	is := func(who string) bool { return strings.EqualFold(who, login) }
+	return is(pr.Author) || is(pr.LastPusher) || slices.ContainsFunc(pr.Contributors, is) || slices.ContainsFunc(makers, is)
 }
 
 // emergency tells whether the review was waived, and who made good for it in time.
-func (pr *PullRequest) emergency(rules Rules) (by string, waived bool) {
+func (pr *PullRequest) emergency(rules Rules, makers []string) (by string, waived bool) {
 	if rules.EmergencyLabel == "" || !slices.Contains(pr.Labels, rules.EmergencyLabel) {
 		return "", false
 	}
 	end := pr.Merged.AddDate(0, 0, rules.EmergencyDays)
 	for _, r := range pr.Reviews {
 		if r.State == "APPROVED" && r.Submitted.After(pr.Merged) && !r.Submitted.After(end) &&
-			!r.Bot && r.User != Ghost && r.Access == AccessWrite && !pr.made(r.User) {
+			!r.Bot && r.User != Ghost && r.Access == AccessWrite && !pr.made(r.User, makers) {
 			return r.User, true
 		}
 	}
 	return "", true
 }
 
-// green says whether the checks at the merged head were green: the required
-// ones, or all where none is required by name. Of several runs of one name all
+// green says whether the checks were green on what was merged, the head or what
+// a merge queue made of it: the required ones, or all where none is required by name. Of several runs of one name all
 // must be.
 func (pr *PullRequest) green(required []string) (*bool, string) {
 	if pr.ChecksUnknown != "" {
 		return nil, ""
 	}
+	checks := pr.Checks
+	if pr.Queued {
+		checks = pr.QueueChecks // on what was merged, which is not the head
+	}
 	green := true
 	ran := map[string]bool{}
 	reason := ""
-	for _, c := range pr.Checks {
+	for _, c := range checks {
 		ran[c.Name] = true
 		if len(required) > 0 && !slices.Contains(required, c.Name) {
 			continue
@@ -307,7 +341,7 @@ func (pr *PullRequest) green(required []string) (*bool, string) {
 			reason = fmt.Sprintf("merged though the required check %q did not run", name)
 		}
 	}
-	if len(required) == 0 && len(pr.Checks) == 0 {
+	if len(required) == 0 && len(checks) == 0 {
 		return nil, ""
 	}
 	return &green, reason

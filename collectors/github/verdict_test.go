@@ -48,6 +48,22 @@ func TestJudge(t *testing.T) {
 	dismisses := func(_ *Change, r *Rules) { r.DismissesStale = true }
 	requires := func(_ *Change, r *Rules) { r.RequiresReview = true }
 	two := func(_ *Change, r *Rules) { r.Approvals = 2 }
+	makers := func(who ...string) fact { return func(c *Change, _ *Rules) { c.Makers = who } }
+	picked := func(c *Change, _ *Rules) { c.PR, c.PickedFrom = nil, "abc" }
+	pushedBy := func(who string) fact { return func(c *Change, _ *Rules) { c.Pusher = who } }
+	timelineUnknown := func(c *Change, _ *Rules) { c.PR.TimelineUnknown = "HTTP 410" }
+	// retargeted so many hours before the merge
+	retargeted := func(at int) fact {
+		return func(c *Change, _ *Rules) { c.PR.Retargeted = mergedAt.Add(-time.Duration(at) * time.Hour) }
+	}
+	queued := func(name, conclusion string) fact {
+		return func(c *Change, _ *Rules) {
+			c.PR.Queued = true
+			if name != "" {
+				c.PR.QueueChecks = append(c.PR.QueueChecks, Check{name, conclusion})
+			}
+		}
+	}
 	needs := func(names ...string) fact { return func(_ *Change, r *Rules) { r.RequiredChecks = names } }
 
 	cases := []struct {
@@ -151,6 +167,47 @@ func TestJudge(t *testing.T) {
 		{"emergency that was approved beforehand", []fact{emergency, review("ben", A, "h2", 1)}, Approved, ""},
 		{"a label that is no waiver", []fact{otherLabel, review("ben", A, "h2", -24)}, Unreviewed, ""},
 		{"emergency with a stale approval and a later one", []fact{emergency, review("ben", A, "h1", 5), review("ben", A, "h2", -24)}, Emergency, ""},
+
+		{"lost write access, when is not known", []fact{review("eve", A, "h2", 1), access(AccessLost)}, Unknown, "may not write now"},
+		{"lost write access, and another approved", []fact{review("eve", A, "h2", 1), access(AccessLost), review("ben", A, "h2", 1)}, Approved, "by ben"},
+		{"lost write access, on an earlier head", []fact{review("eve", A, "h1", 1), access(AccessLost)}, StaleApproval, ""},
+		{"emergency reviewed later by one who lost access", []fact{emergency, review("eve", A, "h2", -24), access(AccessLost)}, Unreviewed, ""},
+
+		{"the squash names the approver as author", []fact{makers("ben"), review("ben", A, "h2", 1)}, SelfApproved, "ben"},
+		{"the squash names the approver as co-author", []fact{makers("anna", "Ben"), review("ben", A, "h2", 1)}, SelfApproved, ""},
+		{"the squash names an approver, another approved too", []fact{makers("ben"), review("ben", A, "h2", 1), review("carla", A, "h2", 1)}, Approved, "by carla"},
+		{"the emergency's later reviewer made the squash", []fact{makers("ben"), emergency, review("ben", A, "h2", -24)}, Unreviewed, ""},
+
+		{"retargeted after the approval", []fact{review("ben", A, "h2", 2), retargeted(1)}, StaleApproval, "another base"},
+		{"retargeted after the approval, stale ones dismissed by rule", []fact{dismisses, review("ben", A, "h2", 2), retargeted(1)}, StaleApproval, "another base"},
+		{"retargeted before the approval", []fact{review("ben", A, "h2", 1), retargeted(2)}, Approved, ""},
+		{"retargeted between two approvals", []fact{review("ben", A, "h2", 3), retargeted(2), review("carla", A, "h2", 1)}, Approved, "by carla"},
+		{"retargeted, and approved again by the same", []fact{review("ben", A, "h2", 3), retargeted(2), review("ben", A, "h2", 1)}, Approved, ""},
+		{"timeline not known, approved", []fact{timelineUnknown, review("ben", A, "h2", 1)}, Unknown, "HTTP 410"},
+		{"timeline not known, not approved", []fact{timelineUnknown}, Unreviewed, ""},
+		{"timeline not known, and a red check", []fact{timelineUnknown, review("ben", A, "h2", 1), checked("test", "failure")}, Bypassed, ""},
+
+		{"merge queue, green there", []fact{needs("test"), queued("test", "success"), checked("test", "failure"), review("ben", A, "h2", 1)}, Approved, ""},
+		{"merge queue, red there", []fact{needs("test"), queued("test", "failure"), checked("test", "success"), review("ben", A, "h2", 1)}, Bypassed, "failure"},
+		{"merge queue, nothing ran there", []fact{needs("test"), queued("", ""), checked("test", "success"), review("ben", A, "h2", 1)}, Bypassed, "did not run"},
+		{"merge queue, approval of an earlier head", []fact{queued("test", "success"), review("ben", A, "h1", 1)}, StaleApproval, ""},
+
+		{"cherry-picked", []fact{picked}, DirectPush, "cherry-picked from abc"},
+		{"pushed by a known account", []fact{noPR, pushedBy("dmitri")}, DirectPush, "pushed by dmitri"},
+		{"revert by its own approver", []fact{makers("ben"), contributor("ben"), pusher("ben"), func(c *Change, _ *Rules) { c.PR.Author = "ben" }, review("ben", A, "h2", 1)}, SelfApproved, ""},
+		{"revert of the reviewer's own change, approved by the reverted", []fact{makers("ben"), contributor("ben"), pusher("ben"), func(c *Change, _ *Rules) { c.PR.Author = "ben" }, review("anna", A, "h2", 1)}, Approved, "by anna"},
+		{"from a fork, approved", []fact{func(c *Change, _ *Rules) { c.PR.Author, c.PR.LastPusher = "forker", "forker" }, review("ben", A, "h2", 1)}, Approved, ""},
+		{"from a fork, updated by the approver", []fact{func(c *Change, _ *Rules) { c.PR.Author, c.PR.LastPusher = "forker", "ben" }, review("ben", A, "h2", 1)}, SelfApproved, ""},
+		{"from a fork, approved by another outsider", []fact{func(c *Change, _ *Rules) { c.PR.Author, c.PR.LastPusher = "forker", "forker" }, review("eve", A, "h2", 1), access(AccessNone)}, Unreviewed, "without write access"},
+
+		{"bypass, request for changes and emergency", []fact{bypass, emergency, review("carla", R, "h2", 1), review("ben", A, "h2", -1)}, Emergency, ""},
+		{"emergency with a red check and a later review", []fact{emergency, checked("test", "failure"), review("ben", A, "h2", -1)}, Emergency, `"test" was failure`},
+		{"enough, but one of two objects", []fact{two, review("ben", A, "h2", 3), review("carla", A, "h2", 2), review("erin", R, "h2", 1)}, Bypassed, "erin stood"},
+		{"two must, author and one other", []fact{two, review("anna", A, "h2", 2), review("ben", A, "h2", 1)}, Bypassed, "2 must"},
+		{"two must, bot and one other", []fact{two, review("ci[bot]", A, "h2", 2), review("ben", A, "h2", 1)}, Bypassed, "2 must"},
+		{"two must, one lost access", []fact{two, review("eve", A, "h2", 1), access(AccessLost), review("ben", A, "h2", 1)}, Unknown, ""},
+		{"dismissed by rule, then nothing", []fact{dismisses, review("ben", D, "h1", 2)}, Unreviewed, ""},
+		{"two names of one login", []fact{two, review("ben", A, "h2", 2), review("BEN", A, "h2", 1)}, Bypassed, "2 must"},
 
 		{"co-author with no known account", []fact{stranger, review("ben", A, "h2", 1)}, Unknown, "x@example.org"},
 		{"co-author with no known account, two approvers", []fact{stranger, review("ben", A, "h2", 1), review("carla", A, "h2", 1)}, Approved, ""},
