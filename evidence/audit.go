@@ -21,6 +21,7 @@ type AuditEntry struct {
 	Result     string          `json:"result,omitempty"` // "done" or "refused"
 	Reason     string          `json:"reason,omitempty"`
 	Ticket     string          `json:"ticket,omitempty"`
+	Grant      string          `json:"grant,omitempty"` // ID of the support grant, or of the break-glass, under which an act was done
 	Before     json.RawMessage `json:"before,omitempty"`
 	After      json.RawMessage `json:"after,omitempty"`
 	Data       json.RawMessage `json:"data,omitempty"` // what the type says; see the constants
@@ -30,46 +31,47 @@ type AuditEntry struct {
 type Actor struct {
 	Name       string `json:"name"`
 	Role       string `json:"role"`
-	Credential string `json:"credential,omitempty"` // "sha256:<hex>" of the certificate
+	Credential string `json:"credential,omitempty"` // "sha256:<hex>" of the certificate, or of the token's text
 }
 
 // Types of AuditEntry. The comment gives the shape of Data.
 const (
-	EntryIngestStarted   = "ingest.started"           // {"instance","version","config_sha256"}
-	EntryIngestStopped   = "ingest.stopped"           // none
-	EntryConfigApplied   = "config.applied"           // ConfigApplied
-	EntryConfigRefused   = "config.refused"           // {"error"}: a configuration that could not take effect; the one before it stays in force
-	EntryLedgerHeld      = "ledger.held"              // LedgerHeld: at each start, where a copy or witnesses are configured
-	EntryRollbackTaken   = "ledger.rollback-accepted" // RollbackAccepted; Reason is set
-	EntryClockChecked    = "clock.checked"            // ClockCheck: at the start, each hour, and when the clock jumps
-	EntryTenantAdded     = "tenant.added"             // Tenant
-	EntryOperatorAdded   = "operator.added"           // Operator
-	EntryOperatorRemoved = "operator.removed"         // Operator
-	EntryDeviceRequested = "device.requested"         // Device (state requested)
-	EntryDeviceApproved  = "device.approved"          // {"enrolment_code_sha256","expires"}
-	EntryDeviceIssued    = "device.issued"            // Credential
-	EntryDeviceActivated = "device.activated"         // {"fingerprint","source"}: first valid contact
-	EntryQuarantined     = "device.quarantined"       // none; Reason and Ticket are set
-	EntryReleased        = "device.released"          // none
-	EntryRevoked         = "device.revoked"           // none; Reason and Ticket are set
-	EntrySessionsCut     = "device.sessions-cut"      // {"decision_index","connections","elapsed_ms"}: after a quarantine or revocation
-	EntryRefusal         = "refusal"                  // Refusal
-	EntryAdminRefused    = "admin.refused"            // {"method","path","status","code"}
-	EntryAlertRaised     = "alert.raised"             // Alert
-	EntryAlertAcked      = "alert.acknowledged"       // {"id"}
-	EntryAlertResolved   = "alert.resolved"           // {"id","resolution"}; no Actor where the condition ended by itself
-	EntryGap             = "gap.recorded"             // {"boot","from_seq","to_seq"}: numbers that never came
-	EntryCredentialSeen  = "credential.seen"          // {"fingerprint","source"}: the first time from this source address
-	EntryBooksClosed     = "books.closed"             // Books
-	EntryDrill           = "drill.result"             // DrillResult
-	EntryLetterReplayed  = "deadletter.replayed"      // {"index","rules"}: of the dead letter in the tenant's log, and the rules that now took it
-	EntryLetterDiscarded = "deadletter.discarded"     // {"index"}; Reason is set
-	EntryExportRequested = "export.requested"         // Export
-	EntryExportApproved  = "export.approved"          // {"id"}
-	EntryExportDeclined  = "export.declined"          // {"id"}; Reason is set
-	EntryExport          = "export.completed"         // {"id","requester","approver","scope","rows","bytes","sha256","destination","format"}: each time that the file left
-	EntryPurgeRequested  = "purge.requested"          // {"id","asked","purge"}: payloads of Tenant from before asked; purge says what it would erase
-	EntryPurged          = "purge.completed"          // {"id","asked","requester","approver","purge"}: purge says what was erased, {"log","before","first_day","last_day","days","first","end","count","bytes","commitments_sha256"}
+	EntryIngestStarted   = "ingest.started"             // {"instance","version","config_sha256"}
+	EntryIngestStopped   = "ingest.stopped"             // none
+	EntryConfigApplied   = "config.applied"             // ConfigApplied
+	EntryConfigRefused   = "config.refused"             // {"error"}: a configuration that could not take effect; the one before it stays in force
+	EntryLedgerHeld      = "ledger.held"                // LedgerHeld: at each start, where a copy or witnesses are configured
+	EntryRollbackTaken   = "ledger.rollback-accepted"   // RollbackAccepted; Reason is set
+	EntryClockChecked    = "clock.checked"              // ClockCheck: at the start, each hour, and when the clock jumps
+	EntryTenantAdded     = "tenant.added"               // Tenant
+	EntryOperatorAdded   = "operator.added"             // Operator
+	EntryOperatorRemoved = "operator.removed"           // Operator
+	EntryOperatorIssued  = "operator.credential-issued" // {"name","fingerprint","method","not_before","not_after","old_until"}: a further credential; others of its method end at old_until
+	EntryDeviceRequested = "device.requested"           // Device (state requested)
+	EntryDeviceApproved  = "device.approved"            // {"enrolment_code_sha256","expires"}
+	EntryDeviceIssued    = "device.issued"              // Credential
+	EntryDeviceActivated = "device.activated"           // {"fingerprint","source"}: first valid contact
+	EntryQuarantined     = "device.quarantined"         // none; Reason and Ticket are set
+	EntryReleased        = "device.released"            // none
+	EntryRevoked         = "device.revoked"             // none; Reason and Ticket are set
+	EntrySessionsCut     = "device.sessions-cut"        // {"decision_index","connections","elapsed_ms"}: after a quarantine or revocation
+	EntryRefusal         = "refusal"                    // Refusal
+	EntryAdminRefused    = "admin.refused"              // {"method","path","status","code"}
+	EntryAlertRaised     = "alert.raised"               // Alert
+	EntryAlertAcked      = "alert.acknowledged"         // {"id"}
+	EntryAlertResolved   = "alert.resolved"             // {"id","resolution"}; no Actor where the condition ended by itself
+	EntryGap             = "gap.recorded"               // {"boot","from_seq","to_seq"}: numbers that never came
+	EntryCredentialSeen  = "credential.seen"            // {"fingerprint","source"}: the first time from this source address
+	EntryBooksClosed     = "books.closed"               // Books
+	EntryDrill           = "drill.result"               // DrillResult
+	EntryLetterReplayed  = "deadletter.replayed"        // {"index","rules"}: of the dead letter in the tenant's log, and the rules that now took it
+	EntryLetterDiscarded = "deadletter.discarded"       // {"index"}; Reason is set
+	EntryExportRequested = "export.requested"           // Export
+	EntryExportApproved  = "export.approved"            // {"id"}
+	EntryExportDeclined  = "export.declined"            // {"id"}; Reason is set
+	EntryExport          = "export.completed"           // {"id","requester","approver","scope","rows","bytes","sha256","destination","format"}: each time that the file left
+	EntryPurgeRequested  = "purge.requested"            // {"id","asked","purge"}: payloads of Tenant from before asked; purge says what it would erase
+	EntryPurged          = "purge.completed"            // {"id","asked","requester","approver","purge"}: purge says what was erased, {"log","before","first_day","last_day","days","first","end","count","bytes","commitments_sha256"}
 )
 
 // CanaryPrefix begins the IDs of tenants that serve drills and are nobody's
@@ -123,8 +125,13 @@ type Credential struct {
 // Operator is a person who acts on the ingest.
 type Operator struct {
 	Name        string   `json:"name"`
-	Roles       []string `json:"roles"` // admin, provisioner, approver, support, exporter, auditor
-	Fingerprint string   `json:"fingerprint,omitempty"`
+	Roles       []string `json:"roles"`                 // admin, provisioner, approver, support, exporter, auditor
+	Fingerprint string   `json:"fingerprint,omitempty"` // of the first credential: "sha256:<hex>" of the certificate, or of the token's text
+	// Method of that credential: "x509", "token" or "oidc". Entries from before
+	// there were others have none; they mean x509.
+	Method    string    `json:"method,omitempty"`
+	NotBefore time.Time `json:"not_before,omitzero"`
+	NotAfter  time.Time `json:"not_after,omitzero"`
 }
 
 // Refusal is one or more requests that were turned away for one reason. The

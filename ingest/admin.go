@@ -41,6 +41,8 @@ func (s *Server) adminHandler() http.Handler {
 	do("GET /v1/admin/operators", "read", s.listOperators)
 	do("POST /v1/admin/operators", "operator.add", s.addOperator)
 	do("POST /v1/admin/operators/{name}/remove", "operator.remove", s.removeOperator)
+	do("POST /v1/admin/operators/{name}/token", "operator.token", s.issueToken)
+	do("POST /v1/admin/token", "token.rotate", s.rotateToken)
 	do("GET /v1/admin/devices", "read", s.listDevices)
 	do("POST /v1/admin/devices", "device.request", s.requestDevice)
 	do("POST /v1/admin/devices/{tenant}/{device}/approve", "device.approve", s.approveDevice)
@@ -87,6 +89,9 @@ func (s *Server) adminDo(w http.ResponseWriter, r *http.Request, action string, 
 	c := s.begin(w, r)
 	a := &adminCall{s: s, w: w, r: r, id: c.id()}
 	if p := s.identifyOperator(c, a); p != nil {
+		if p.Status == http.StatusUnauthorized {
+			w.Header().Set("WWW-Authenticate", "Bearer") // RFC 9110, section 11.6.1: one way to prove who one is
+		}
 		s.answer(w, c, p)
 		return
 	}

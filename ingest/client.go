@@ -22,6 +22,7 @@ type ClientOptions struct {
 	URL         string           // https://host:port of the port that is meant
 	CA          []byte           // PEM of the ingest's root
 	Certificate *tls.Certificate // nil to show none
+	Token       string           // shown with each request as a bearer token; empty: none
 	Now         func() time.Time // judges the server's certificate; nil is time.Now
 	HTTP1       bool             // do not offer HTTP/2
 	Timeout     time.Duration    // of one request; 0 is 30 s
@@ -51,7 +52,30 @@ func newClient(o ClientOptions) (client, error) {
 		o.Timeout = 30 * time.Second
 	}
 	t := &http.Transport{TLSClientConfig: config, ForceAttemptHTTP2: !o.HTTP1, DialContext: o.Dial, MaxIdleConnsPerHost: 64, IdleConnTimeout: time.Minute}
-	return client{strings.TrimSuffix(o.URL, "/"), &http.Client{Transport: t, Timeout: o.Timeout}}, nil
+	return client{strings.TrimSuffix(o.URL, "/"), &http.Client{Transport: bearing(t, o.Token), Timeout: o.Timeout, CheckRedirect: noRedirect}}, nil
+}
+
+// noRedirect takes a redirect for the answer: an ingest gives none, and a
+// token must not follow one.
+func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+
+// bearing shows token with each request that goes over t.
+func bearing(t *http.Transport, token string) http.RoundTripper {
+	if token == "" {
+		return t
+	}
+	return bearerTransport{t, token}
+}
+
+type bearerTransport struct {
+	*http.Transport
+	token string
+}
+
+func (t bearerTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.Header.Set("Authorization", "Bearer "+t.token)
+	return t.Transport.RoundTrip(r)
 }
 
 // Close lets go of idle connections.

@@ -15,7 +15,7 @@ import (
 // comes as a *Problem.
 type AdminClient struct{ client }
 
-// NewAdminClient makes a client; Certificate is the operator's.
+// NewAdminClient makes a client; Certificate or Token is the operator's.
 func NewAdminClient(o ClientOptions) (*AdminClient, error) {
 	c, err := newClient(o)
 	return &AdminClient{c}, err

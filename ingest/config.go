@@ -25,6 +25,7 @@ type Config struct {
 	Exports      ExportPolicy      `yaml:"exports"`
 	Approvals    ApprovalPolicy    `yaml:"approvals"`
 	Certificates CertificatePolicy `yaml:"certificates"`
+	Tokens       TokenPolicy       `yaml:"tokens"`
 	Timeouts     Timeouts          `yaml:"timeouts"`
 	Ledger       LedgerPolicy      `yaml:"ledger"`
 }
@@ -137,6 +138,7 @@ func DefaultConfig() Config {
 		Certificates: CertificatePolicy{
 			Device: 365 * day, Operator: 365 * day, Server: 90 * day,
 		},
+		Tokens:   TokenPolicy{OperatorMax: 90 * day},
 		Timeouts: Timeouts{Header: 5 * time.Second, Body: 30 * time.Second, Idle: 2 * time.Minute, Answer: 30 * time.Second},
 		Ledger:   LedgerPolicy{StartWait: 10 * time.Second, Interval: time.Second},
 	}
@@ -225,6 +227,7 @@ func (c Config) validateDurations() error {
 		{"replay.gap_after", c.Replay.GapAfter}, {"time.flag", c.Time.Flag}, {"time.future", c.Time.Future}, {"time.past", c.Time.Past},
 		{"heartbeat.default_interval", c.Heartbeat.DefaultInterval}, {"approvals.code_valid", c.Approvals.CodeValid}, {"exports.valid", c.Exports.Valid},
 		{"certificates.device", c.Certificates.Device}, {"certificates.operator", c.Certificates.Operator}, {"certificates.server", c.Certificates.Server},
+		{"tokens.operator_max", c.Tokens.OperatorMax},
 		{"timeouts.header", c.Timeouts.Header}, {"timeouts.body", c.Timeouts.Body}, {"timeouts.idle", c.Timeouts.Idle}, {"timeouts.answer", c.Timeouts.Answer},
 		{"ledger.start_wait", c.Ledger.StartWait}, {"ledger.interval", c.Ledger.Interval},
 	}

@@ -39,7 +39,7 @@ func (st *state) apply(index int64, e *evidence.AuditEntry) error {
 		}
 		st.tenants[t.ID] = &tenant{st: st, round: st.round, Tenant: t, books: map[string]*evidence.Books{}, closed: map[string]bool{}, fates: map[int64]fate{}}
 		return nil
-	case evidence.EntryOperatorAdded, evidence.EntryOperatorRemoved:
+	case evidence.EntryOperatorAdded, evidence.EntryOperatorRemoved, evidence.EntryOperatorIssued:
 		return st.applyOperator(e)
 	case evidence.EntryRefusal:
 		return st.applyRefusal(e)
@@ -64,22 +64,6 @@ func (st *state) apply(index int64, e *evidence.AuditEntry) error {
 		return fmt.Errorf("unknown type %q; was it written by a newer trustpack?", clip(e.Type))
 	}
 	return st.applyDevice(d, index, e)
-}
-
-func (st *state) applyOperator(e *evidence.AuditEntry) error {
-	var o evidence.Operator
-	if err := json.Unmarshal(e.Data, &o); err != nil {
-		return err
-	}
-	if old := st.operators[o.Name]; old != nil {
-		delete(st.operatorFor, old.Fingerprint)
-	}
-	op := &operator{o, e.Type == evidence.EntryOperatorRemoved}
-	st.operators[o.Name] = op
-	if !op.removed && o.Fingerprint != "" {
-		st.operatorFor[o.Fingerprint] = op
-	}
-	return nil
 }
 
 func (st *state) applyRefusal(e *evidence.AuditEntry) error {

@@ -475,6 +475,7 @@ func (s *scanner) hex4() (rune, bool) {
 
 // clip shortens text from outside for a message.
 func clip(s string) string {
+	s = withoutTokens(s)
 	if len(s) <= 80 {
 		return s
 	}

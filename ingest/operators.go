@@ -38,6 +38,8 @@ func Permissions() []Permission {
 		{"tenant.add", []string{RoleAdmin}},
 		{"operator.add", []string{RoleAdmin}},
 		{"operator.remove", []string{RoleAdmin}},
+		{"operator.token", []string{RoleAdmin}},
+		{"token.rotate", Roles()},
 		{"device.request", []string{RoleProvisioner, RoleAdmin}},
 		{"device.approve", []string{RoleApprover}},
 		{"device.quarantine", []string{RoleProvisioner, RoleApprover, RoleAdmin}},
@@ -77,10 +79,12 @@ func allowed(o *operator, action string) (role string, ok bool) {
 // addOperator makes an operator, or gives one new roles or a new certificate.
 func (s *Server) addOperator(a *adminCall) (any, *Problem) {
 	var in struct {
-		Name   string   `json:"name"`
-		Roles  []string `json:"roles"`
-		CSR    string   `json:"csr"`
-		Reason string   `json:"reason"`
+		Name    string   `json:"name"`
+		Roles   []string `json:"roles"`
+		CSR     string   `json:"csr"`     // to be certified, unless
+		Token   bool     `json:"token"`   // a token is wanted instead
+		Minutes int      `json:"minutes"` // that the token can be used; 0 is tokens.operator_max
+		Reason  string   `json:"reason"`
 	}
 	if p := a.decode(&in); p != nil {
 		return nil, p
@@ -99,20 +103,16 @@ func (s *Server) addOperator(a *adminCall) (any, *Problem) {
 			return nil, problem(CodeInvalid, "roles: there is no role "+clip(r))
 		}
 	}
-	csr, err := parseCSR([]byte(in.CSR))
-	if err != nil {
-		return nil, problem(CodeEnrolBadCSR, err.Error())
-	}
 	s.decide.Lock()
 	defer s.decide.Unlock()
 	if in.Name == a.op.Name {
 		return nil, problem(CodeApprovalSelf, "nobody changes their own roles or certificate")
 	}
-	cert, err := s.ca.operator(in.Name, csr.PublicKey, s.now(), s.cfg().Certificates.Operator)
-	if err != nil {
-		return nil, s.failure(err)
+	added := evidence.Operator{Name: in.Name, Roles: in.Roles}
+	answer, p := s.firstCredential(&added, in.CSR, in.Token, in.Minutes)
+	if p != nil {
+		return nil, p
 	}
-	added := evidence.Operator{Name: in.Name, Roles: in.Roles, Fingerprint: fingerprintOf(cert.Raw)}
 	e := evidence.AuditEntry{Target: in.Name, Reason: in.Reason, After: raw(added), Data: raw(added)}
 	s.st.mu.RLock()
 	old := s.st.operators[in.Name]
@@ -123,11 +123,50 @@ func (s *Server) addOperator(a *adminCall) (any, *Problem) {
 	if p := a.done(evidence.EntryOperatorAdded, e); p != nil {
 		return nil, p
 	}
-	if old != nil {
-		s.sessions.cut(old.Fingerprint)
-	}
+	s.cutOperator(old)
 	a.status = http.StatusCreated
-	return map[string]string{"certificate": string(certPEM(cert.Raw)), "ca": string(s.ca.rootPEM())}, nil
+	return answer, nil
+}
+
+// firstCredential makes what a new operator proves himself with, enters it in
+// o, and gives the answer that hands it over.
+func (s *Server) firstCredential(o *evidence.Operator, csrPEM string, token bool, minutes int) (map[string]any, *Problem) {
+	now := s.now()
+	if token {
+		if csrPEM != "" {
+			return nil, problem(CodeInvalid, "csr and token: give one of them")
+		}
+		span, p := s.tokenSpan(now, minutes, now)
+		if p != nil {
+			return nil, p
+		}
+		text, err := newOperatorToken()
+		if err != nil {
+			return nil, s.failure(err)
+		}
+		o.Fingerprint, o.Method, o.NotBefore, o.NotAfter = tokenPrint(text), MethodToken, span[0], span[1]
+		return map[string]any{"token": text, "not_before": span[0], "not_after": span[1]}, nil
+	}
+	csr, err := parseCSR([]byte(csrPEM))
+	if err != nil {
+		return nil, problem(CodeEnrolBadCSR, err.Error())
+	}
+	cert, err := s.ca.operator(o.Name, csr.PublicKey, now, s.cfg().Certificates.Operator)
+	if err != nil {
+		return nil, s.failure(err)
+	}
+	o.Fingerprint, o.Method, o.NotBefore, o.NotAfter = fingerprintOf(cert.Raw), MethodCertificate, cert.NotBefore, cert.NotAfter
+	return map[string]any{"certificate": string(certPEM(cert.Raw)), "ca": string(s.ca.rootPEM())}, nil
+}
+
+// cutOperator closes the connections that o's credentials have opened.
+func (s *Server) cutOperator(o *operator) {
+	if o == nil {
+		return
+	}
+	for _, c := range o.credentials {
+		s.sessions.cut(c.Fingerprint)
+	}
 }
 
 // removeOperator takes an operator's rights. The last admin stays.
@@ -160,7 +199,7 @@ func (s *Server) removeOperator(a *adminCall) (any, *Problem) {
 	if p := a.done(evidence.EntryOperatorRemoved, e); p != nil {
 		return nil, p
 	}
-	s.sessions.cut(o.Fingerprint)
+	s.cutOperator(o)
 	return map[string]string{"removed": name}, nil
 }
 

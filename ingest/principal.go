@@ -1,22 +1,61 @@
 package ingest
 
-// identifyOperator finds the operator that calls, by the certificate of the
-// connection.
+import (
+	"net/http"
+	"strings"
+)
+
+// identifyOperator finds the operator that calls: by the bearer token of the
+// request, or else by the certificate of the connection. Where both are shown
+// they must be of one operator, so that nobody acts as two.
 func (s *Server) identifyOperator(c *call, a *adminCall) *Problem {
-	if c.sess == nil || c.sess.fingerprint == "" {
-		return problem(CodeNoCertificate, "")
+	if p := tokenInURL(a.r); p != nil {
+		return p
 	}
-	d, op := s.st.byFingerprint(c.sess.fingerprint)
-	now := s.now()
+	token, given, p := bearer(a.r)
 	switch {
-	case d != nil:
-		c.d = d // a device has no business here
-		return problem(CodeForbidden, "a device's certificate opens nothing here")
-	case op == nil:
-		return problem(CodeUnknownCredential, "")
-	case now.After(c.sess.notAfter) || now.Before(c.sess.notBefore):
-		return problem(CodeExpiredCredential, "")
+	case p != nil:
+		return p
+	case !given:
+		return s.operatorByCertificate(c, a)
+	case strings.HasPrefix(token, operatorTokenBegins):
+		p = s.operatorByToken(a, token)
+	default:
+		p = problem(CodeUnknownCredential, "the bearer token is none of an operator")
 	}
-	a.op, a.print = op, c.sess.fingerprint
+	if p != nil {
+		return p
+	}
+	return s.sameAsCertificate(c, a)
+}
+
+// bearer is the token of the request's Authorization field (RFC 6750, section
+// 2.1), the only place in which one is taken.
+func bearer(r *http.Request) (token string, given bool, p *Problem) {
+	fields := r.Header["Authorization"]
+	if len(fields) == 0 {
+		return "", false, nil
+	}
+	scheme, token, ok := strings.Cut(fields[0], " ")
+	token = strings.Trim(token, " ")
+	if len(fields) > 1 || !ok || !strings.EqualFold(scheme, "Bearer") || token == "" || strings.ContainsAny(token, " ,\t") {
+		return "", true, problem(CodeUnknownCredential, "Authorization must be given once, as Bearer and a token")
+	}
+	return token, true, nil
+}
+
+// sameAsCertificate refuses a token over a connection whose certificate is
+// somebody else's.
+func (s *Server) sameAsCertificate(c *call, a *adminCall) *Problem {
+	if c.sess == nil {
+		return nil
+	}
+	if c.sess.fingerprint == "" {
+		s.sessions.vouch(c.sess)
+		return nil
+	}
+	if d, op := s.st.byFingerprint(c.sess.fingerprint); d != nil || op != nil && op.Name != a.op.Name {
+		return problem(CodeForbidden, "the connection's certificate and the token are not of one operator")
+	}
 	return nil
 }

@@ -11,6 +11,7 @@ const (
 	CodeNoCertificate     Code = "auth.no-certificate"
 	CodeUnknownCredential Code = "auth.unknown-credential"
 	CodeExpiredCredential Code = "auth.expired-credential"
+	CodeTokenInURL        Code = "auth.token-in-url"
 	CodeRevoked           Code = "auth.revoked"
 	CodeQuarantined       Code = "auth.quarantined"
 	CodeForbidden         Code = "auth.forbidden"
@@ -72,9 +73,10 @@ func Problems() []ProblemInfo {
 		{CodeTLSVersion, 0, "connection", "The client offers no TLS version from 1.2 up."},
 		{CodeTLSCipher, 0, "connection", "The client offers no forward-secret AEAD cipher suite."},
 		{CodePortFull, 0, "connection", "The port holds as many connections as it may, or as many without a proven credential, of which the oldest makes room. It was closed without an answer."},
-		{CodeNoCertificate, 401, "request", "No client certificate was shown."},
-		{CodeUnknownCredential, 401, "request", "The certificate is not one that this ingest issued and knows."},
-		{CodeExpiredCredential, 401, "request", "The certificate is expired or not yet valid on the ingest's clock."},
+		{CodeNoCertificate, 401, "request", "No client certificate was shown, and no token."},
+		{CodeUnknownCredential, 401, "request", "The certificate or token is not one that this ingest issued and knows."},
+		{CodeExpiredCredential, 401, "request", "The certificate or token is expired or not yet valid on the ingest's clock."},
+		{CodeTokenInURL, 400, "request", "The URL holds a token, which is therefore no secret any more. Tokens are taken in the Authorization field alone."},
 		{CodeRevoked, 403, "request", "The device has been revoked."},
 		{CodeQuarantined, 403, "request", "The device is in quarantine."},
 		{CodeForbidden, 403, "request", "The operator holds no role that may do this."},

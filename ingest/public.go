@@ -65,7 +65,7 @@ func (s *Server) enter(c *call, sess *session, path string) {
 
 func (s *Server) begin(w http.ResponseWriter, r *http.Request) *call {
 	c := &call{}
-	s.enter(c, sessionOf(r), r.URL.Path)
+	s.enter(c, sessionOf(r), withoutTokens(r.URL.Path))
 	w.Header()["X-Request-Id"] = []string{c.id()}
 	return c
 }

@@ -19,7 +19,7 @@ import (
 // of tenants and devices, so that none can be missing. In between they come in
 // any order: what changes while a snapshot is written is written before it
 // changes. A device has two parts, under its number.
-const stateVersion = 3
+const stateVersion = 4
 
 const (
 	partBegin byte = iota + 1
@@ -272,10 +272,7 @@ func (r *restoring) part(c *codec, kind byte) {
 	case partOperator:
 		o := &operator{}
 		c.operator(o)
-		st.operators[o.Name] = o
-		if !o.removed && o.Fingerprint != "" {
-			st.operatorFor[o.Fingerprint] = o
-		}
+		st.enterOperator(o)
 	case partRegistry:
 		c.registry(r.device(c))
 	case partTraffic:

@@ -42,7 +42,18 @@ func (c *codec) operator(o *operator) {
 	c.text(&o.Name)
 	listOf(c, &o.Roles, (*codec).name)
 	c.text(&o.Fingerprint)
+	c.name(&o.Method)
+	c.time(&o.NotBefore)
+	c.time(&o.NotAfter)
 	c.bool(&o.removed)
+	listOf(c, &o.credentials, (*codec).operatorCredential)
+}
+
+func (c *codec) operatorCredential(v *OperatorCredential) {
+	c.text(&v.Fingerprint)
+	c.name(&v.Method)
+	c.time(&v.NotBefore)
+	c.time(&v.NotAfter)
 }
 
 // registry is what the control log says of a device.

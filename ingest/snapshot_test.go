@@ -487,7 +487,7 @@ func TestSnapshotKnowsTheState(t *testing.T) {
 		{runs{}, map[string]string{"packed": "runs", "from": "runs", "to": "runs", "last": "runs", "count": "runs"}},
 		{run{}, map[string]string{"seq": "runs", "index": "runs", "n": "runs"}},
 		{fate{}, map[string]string{"state": "fate", "by": "fate", "at": "fate", "reason": "fate", "as": "fate"}},
-		{operator{}, map[string]string{"Operator": "operator", "removed": "operator"}},
+		{operator{}, map[string]string{"Operator": "operator", "removed": "operator", "credentials": "operator"}},
 		{contact{}, map[string]string{"fingerprint": "contact", "sources": "contact"}},
 		{provisionStep{}, map[string]string{"actor": "registry", "at": "registry", "reason": "registry"}},
 	} {
@@ -510,6 +510,7 @@ func TestSnapshotKnowsTheState(t *testing.T) {
 	comesBack(t, (*codec).purge)
 	comesBack(t, (*codec).version)
 	comesBack(t, (*codec).config)
+	comesBack(t, (*codec).operatorCredential)
 	comesBack(t, (*codec).day)
 	comesBack(t, func(c *codec, o *evidence.Operator) {
 		p := operator{Operator: *o}

@@ -24,7 +24,7 @@ type state struct {
 	mu          sync.RWMutex // guards the maps and all registry fields
 	tenants     map[string]*tenant
 	operators   map[string]*operator // by name
-	operatorFor map[string]*operator // by fingerprint
+	operatorFor map[string]*operator // by fingerprint of each credential
 	devices     map[deviceKey]*device
 	latest      map[deviceName]*device // highest generation
 	deviceFor   map[string]*device     // by fingerprint
@@ -81,12 +81,6 @@ type tenant struct {
 	counters [4]atomic.Pointer[prometheus.Counter] // see metrics.lines
 
 	round uint32 // of the last capture that holds it as it is, or does not need it
-}
-
-// operator is a person with roles. A removed one is kept, without credential.
-type operator struct {
-	evidence.Operator
-	removed bool
 }
 
 // AlertRecord is an alert and what became of it.
