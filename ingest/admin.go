@@ -24,6 +24,7 @@ type adminCall struct {
 	// What is acted on, for the entry of a refused call.
 	tenant, device, target string
 	generation             int
+	odd                    bool // no request that a client of ours makes; recorded whatever its method
 }
 
 // adminHandler is what operators reach. Everything but health needs the
@@ -80,7 +81,7 @@ func (s *Server) adminHandler() http.Handler {
 	mux.HandleFunc("GET /healthz", s.healthz)
 	mux.HandleFunc("GET /readyz", s.readyz)
 	do("/", "read", func(*adminCall) (any, *Problem) { return nil, problem(CodeNotFound, "") })
-	return mux
+	return s.plainly(mux)
 }
 
 // adminDo finds who calls and whether that may be, does it, and answers. A
@@ -163,7 +164,7 @@ func (a *adminCall) done(typ string, e evidence.AuditEntry) *Problem {
 
 // refuse records a call that was turned away. Reads that miss are not acts.
 func (a *adminCall) refuse(p *Problem) error {
-	if p.Status >= 500 || a.r.Method == http.MethodGet && p.Code != CodeForbidden {
+	if p.Status >= 500 || a.r.Method == http.MethodGet && p.Code != CodeForbidden && !a.odd {
 		return nil
 	}
 	target := a.target
