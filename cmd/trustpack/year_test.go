@@ -1,0 +1,377 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"trustpack/evidence"
+	"trustpack/examples/metering"
+	"trustpack/ingest"
+	"trustpack/ingest/drill"
+)
+
+// year takes the example vendor through twelve months, and counts on its own
+// what the registry must say at the end.
+type year struct {
+	*quarter
+	t      *testing.T
+	fleet  map[string]*metered // by tenant/device
+	sample map[string]string   // an event's data by type
+	want   ingest.StateNumbers
+	drills int64
+}
+
+// metered is a device as the test knows it.
+type metered struct {
+	metering.Device
+	client *ingest.DeviceClient
+	seq    int
+	state  evidence.DeviceState
+}
+
+func yearBegins() time.Time { return time.Date(2025, 10, 1, 8, 0, 0, 0, time.UTC) }
+
+// TestYear: provisioning, revocations, exports, drills and the rest of twelve
+// months. What the ingest knows at the end is what the test counted, and what
+// its logs make again from nothing.
+func TestYear(t *testing.T) {
+	y := newYear(t)
+	ctx := t.Context()
+	for month := range 12 {
+		at := yearBegins().AddDate(0, month, 0)
+		y.until(ctx, at)
+		y.month(ctx, month)
+	}
+	y.until(ctx, yearBegins().AddDate(1, 0, 0))
+	y.balance(ctx)
+}
+
+func newYear(t *testing.T) *year {
+	t.Helper()
+	fleet, err := metering.Load()
+	y := &year{t: t, fleet: map[string]*metered{}, sample: map[string]string{}}
+	y.must(err)
+	dir := t.TempDir()
+	services, err := startServices(filepath.Join(dir, "repository"))
+	y.must(err)
+	t.Cleanup(services.Close)
+	y.must(writeExample(dir, fleet, services))
+	config := filepath.Join(dir, "trustpack.yaml")
+	text, err := os.ReadFile(config)
+	y.must(err)
+	for old, now := range map[string]string{
+		"default_interval: 12h": "default_interval: 400h", "types: {gateway: 6h}": "types: {gateway: 400h}", "past: 168h": "past: 800h", "gap_after: 24h": "gap_after: 2000h",
+	} {
+		if !bytes.Contains(text, []byte(old)) {
+			t.Fatalf("the example's configuration does not say %q any more", old)
+		}
+		text = bytes.ReplaceAll(text, []byte(old), []byte(now))
+	}
+	y.must(os.WriteFile(config, text, 0o644))
+	a := &app{out: io.Discard, err: io.Discard, config: config, getenv: os.Getenv}
+	cfg, err := a.loadConfig()
+	y.must(err)
+	y.quarter = &quarter{
+		app: a, cfg: cfg, fleet: fleet, base: yearBegins().Add(-time.Hour), since: time.Now(),
+		operators: map[string]*ingest.AdminClient{}, codes: map[string]string{}, devices: map[string]*ingest.DeviceClient{},
+	}
+	a.now = y.now
+	schemas, err := filepath.Glob(filepath.Join(dir, "schemas", "*.schema.json"))
+	y.must(err)
+	for _, s := range schemas {
+		b, err := os.ReadFile(s)
+		y.must(err)
+		data, err := drill.Sample(b)
+		y.must(err)
+		y.sample[strings.TrimSuffix(filepath.Base(s), ".schema.json")] = string(data)
+	}
+	y.must(y.start(t.Context()))
+	t.Cleanup(func() {
+		for _, c := range y.operators {
+			c.Close()
+		}
+		for _, d := range y.fleet {
+			if d.client != nil {
+				d.client.Close()
+			}
+		}
+		y.must(y.server.Close(context.WithoutCancel(t.Context())))
+	})
+	y.founding(t.Context())
+	return y
+}
+
+func (y *year) must(err error) {
+	y.t.Helper()
+	if err != nil {
+		y.t.Fatal(err)
+	}
+}
+
+func (y *year) as(name string) *ingest.AdminClient {
+	y.t.Helper()
+	c, err := y.operator(name)
+	y.must(err)
+	return c
+}
+
+// until lets time pass: the ingest's duties once in six hours, and each Monday
+// every device that lives sends what it has.
+func (y *year) until(ctx context.Context, to time.Time) {
+	y.t.Helper()
+	for at := y.now().Truncate(6 * time.Hour).Add(6 * time.Hour); !at.After(to); at = at.Add(6 * time.Hour) {
+		y.jump(at)
+		y.must(y.server.Tick(ctx, y.now()))
+		if at.Weekday() == time.Monday && at.Hour() == 6 {
+			y.upload(ctx)
+		}
+	}
+	y.jump(to)
+}
+
+// founding makes the tenants, the operators and the fleet.
+func (y *year) founding(ctx context.Context) {
+	y.t.Helper()
+	y.want = ingest.StateNumbers{Roles: map[string]int{}, Devices: map[evidence.DeviceState]int{}}
+	for _, o := range y.quarter.fleet.Operators {
+		if !o.First {
+			y.addOperator(ctx, o.Name, o.Roles...)
+			continue
+		}
+		y.want.Operators++
+		for _, r := range o.Roles {
+			y.want.Roles[r]++
+		}
+	}
+	y.addOperator(ctx, "gil.haas", ingest.RoleExporter)
+	y.addOperator(ctx, "hana.roth", ingest.RoleAdmin)
+	for _, t := range y.quarter.fleet.Tenants {
+		y.must(y.as("anna.berg").AddTenant(ctx, evidence.Tenant{ID: t.ID, Name: t.Name}, "contract"))
+		y.want.Tenants++
+	}
+	for _, d := range y.quarter.fleet.Devices {
+		y.provision(ctx, d)
+	}
+}
+
+func (y *year) addOperator(ctx context.Context, name string, roles ...string) {
+	y.t.Helper()
+	pair, err := y.as("anna.berg").AddOperator(ctx, name, roles, "joins")
+	y.must(err)
+	y.must(writePair(filepath.Join(y.cfg.ingestDir(), "operators", name), pair))
+	y.want.Operators++
+	for _, r := range roles {
+		y.want.Roles[r]++
+	}
+}
+
+// provision takes a device from its request to its first event.
+func (y *year) provision(ctx context.Context, d metering.Device) *metered {
+	y.t.Helper()
+	m := &metered{Device: d, state: evidence.DeviceActive}
+	_, err := y.as("ben.okafor").RequestDevice(ctx, ingest.DeviceRequest{Tenant: d.Tenant, Device: d.ID, Type: d.Type, Site: d.Site, Fleet: d.Fleet, Reason: "wanted"})
+	y.must(err)
+	code, _, err := y.as("carla.ruiz").ApproveDevice(ctx, d.Tenant, d.ID, "as ordered")
+	y.must(err)
+	y.want.Approvals++
+	if d.Fleet == "sn-substations" {
+		if code != "" {
+			y.t.Fatalf("%s of a critical fleet was approved by one", d.ID)
+		}
+		code, _, err = y.as("dmitri.volk").ApproveDevice(ctx, d.Tenant, d.ID, "seen too")
+		y.must(err)
+		y.want.Approvals++
+	}
+	y.codes[d.Tenant+"/"+d.ID] = code
+	y.must(y.enrol(ctx, d.Tenant, d.ID))
+	m.client = y.devices[d.Tenant+"/"+d.ID]
+	y.want.Credentials++
+	y.fleet[d.Tenant+"/"+d.ID] = m
+	y.send(ctx, m, 1)
+	return m
+}
+
+// send sends n events that must be accepted.
+func (y *year) send(ctx context.Context, m *metered, n int) {
+	y.t.Helper()
+	typ := y.quarter.fleet.Types[m.Type].Event
+	var body []byte
+	for range n {
+		m.seq++
+		body = fmt.Appendf(body, `{"seq":%d,"time":%q,"type":%q,"data":%s}`+"\n", m.seq, y.now().UTC().Format(time.RFC3339), typ, y.sample[typ])
+	}
+	receipt, err := m.client.Send(ctx, body)
+	if err != nil || int(receipt.Accepted) != n {
+		y.t.Fatalf("%s: %s/%s: %+v, %v", y.now(), m.Tenant, m.ID, receipt, err)
+	}
+	y.want.Accepted += int64(n)
+}
+
+func (y *year) upload(ctx context.Context) {
+	y.t.Helper()
+	for _, m := range y.fleet {
+		if m.state == evidence.DeviceActive {
+			y.send(ctx, m, 3)
+		}
+	}
+}
+
+// refused sends an event that must be refused.
+func (y *year) refused(ctx context.Context, m *metered, code ingest.Code) {
+	y.t.Helper()
+	_, err := m.client.Send(ctx, []byte(`{"seq":999999,"time":"2026-01-01T00:00:00Z","type":"x","data":{}}`+"\n"))
+	var p *ingest.Problem
+	if !errors.As(err, &p) || p.Code != code {
+		y.t.Fatalf("%s/%s: %v, want %s", m.Tenant, m.ID, err, code)
+	}
+}
+
+// month does what happens in one.
+func (y *year) month(ctx context.Context, month int) {
+	y.t.Helper()
+	tenant, fleet := "stadtwerk-nord", "sn-households"
+	if month%3 == 0 {
+		fleet = "sn-substations"
+	}
+	fresh := metering.Device{ID: fmt.Sprintf("year-%02d", month), Tenant: tenant, Type: "electricity-meter", Site: "kaiweg-21", Fleet: fleet}
+	y.provision(ctx, fresh)
+	// What was bought last month is looked at, and every second is found wanting.
+	if old := y.fleet[tenant+"/"+fmt.Sprintf("year-%02d", month-1)]; old != nil {
+		_, err := y.as("ben.okafor").QuarantineDevice(ctx, old.Tenant, old.ID, "seal broken", fmt.Sprintf("SEC-%d", 100+month))
+		y.must(err)
+		y.refused(ctx, old, ingest.CodeQuarantined)
+		if month%2 == 0 {
+			_, err = y.as("ben.okafor").RevokeDevice(ctx, old.Tenant, old.ID, "key read out", fmt.Sprintf("SEC-%d", 100+month))
+			old.state = evidence.DeviceRevoked
+		} else {
+			_, err = y.as("carla.ruiz").ReleaseDevice(ctx, old.Tenant, old.ID, "seal renewed", "")
+		}
+		y.must(err)
+		if old.state == evidence.DeviceRevoked {
+			y.refused(ctx, old, ingest.CodeRevoked)
+		}
+	}
+	if month == 10 {
+		y.renewOperators(ctx)
+	}
+	y.export(ctx, tenant)
+	y.must(y.drill(ctx))
+	y.drills++
+}
+
+// renewOperators gives each operator a new certificate before the old one ends,
+// by an admin other than himself.
+func (y *year) renewOperators(ctx context.Context) {
+	y.t.Helper()
+	known, err := y.as("erin.sato").Operators(ctx)
+	y.must(err)
+	for _, o := range known {
+		admin := "anna.berg"
+		if o.Name == admin {
+			admin = "hana.roth"
+		}
+		pair, err := y.as(admin).AddOperator(ctx, o.Name, o.Roles, "the certificate ends soon")
+		y.must(err)
+		base := filepath.Join(y.cfg.ingestDir(), "operators", o.Name)
+		y.must(errors.Join(os.Remove(base+".crt"), os.Remove(base+".key"), writePair(base, pair)))
+		if c := y.operators[o.Name]; c != nil {
+			c.Close()
+			delete(y.operators, o.Name)
+		}
+	}
+}
+
+// export asks for a file and fetches it.
+func (y *year) export(ctx context.Context, tenant string) {
+	y.t.Helper()
+	x, err := y.as("gil.haas").RequestExport(ctx, ingest.ExportRequest{
+		Tenant: tenant, From: y.now().AddDate(0, -1, 0).Format(time.RFC3339), Format: "csv", Destination: "the customer's portal", Reason: "monthly statement",
+	})
+	y.must(err)
+	if x.State == ingest.ExportPending {
+		x, err = y.as("carla.ruiz").ApproveExport(ctx, x.ID, "as agreed", "")
+		y.must(err)
+	}
+	_, _, err = y.as("gil.haas").FetchExport(ctx, x.ID, io.Discard)
+	y.must(err)
+}
+
+// balance holds what the ingest says to what was counted here, and both to what
+// the logs alone make, by the command that anybody can run.
+func (y *year) balance(ctx context.Context) {
+	y.t.Helper()
+	said, err := y.as("erin.sato").State(ctx)
+	y.must(err)
+	for _, m := range y.fleet {
+		y.want.Devices[m.state]++
+	}
+	canaries := 0
+	devices, err := y.as("erin.sato").Devices(ctx, "")
+	y.must(err)
+	for _, d := range devices {
+		if strings.HasPrefix(d.Tenant, evidence.CanaryPrefix) {
+			canaries++
+			if d.State != evidence.DeviceRevoked {
+				y.t.Errorf("canary %s is %s", d.ID, d.State)
+			}
+			said.Numbers.Devices[d.State]--
+			said.Numbers.Credentials -= len(d.Credentials)
+			said.Numbers.Approvals -= len(d.Approvals)
+			said.Numbers.Accepted -= d.Accepted
+		}
+	}
+	if canaries == 0 {
+		y.t.Error("no canary was ever provisioned")
+	}
+	for _, state := range []evidence.DeviceState{
+		evidence.DeviceRequested, evidence.DeviceApproved, evidence.DeviceIssued, evidence.DeviceActive, evidence.DeviceQuarantined, evidence.DeviceRevoked, evidence.DeviceRetired,
+	} {
+		if n := said.Numbers.Devices[state]; n != y.want.Devices[state] {
+			y.t.Errorf("%d devices are %s, want %d", n, state, y.want.Devices[state])
+		}
+	}
+	for _, c := range []struct {
+		what      string
+		got, want any
+	}{
+		{"operators", said.Numbers.Operators, y.want.Operators},
+		{"roles", fmt.Sprint(said.Numbers.Roles), fmt.Sprint(y.want.Roles)},
+		{"credentials", said.Numbers.Credentials, y.want.Credentials},
+		{"approvals", said.Numbers.Approvals, y.want.Approvals},
+		{"accepted events", said.Numbers.Accepted, y.want.Accepted},
+		{"exports", said.Numbers.Exports[ingest.ExportReady], 12},
+		{"rounds of drills", said.Numbers.Drills % y.drills, int64(0)},
+	} {
+		if c.got != c.want {
+			y.t.Errorf("%s: %v, want %v", c.what, c.got, c.want)
+		}
+	}
+	if said.Numbers.Drills < 20*y.drills {
+		y.t.Errorf("%d drills in %d rounds", said.Numbers.Drills, y.drills)
+	}
+	now, err := y.as("erin.sato").State(ctx)
+	y.must(err)
+	b, err := json.Marshal(now)
+	y.must(err)
+	file := filepath.Join(y.t.TempDir(), "said.json")
+	y.must(os.WriteFile(file, b, 0o600))
+	backup := filepath.Join(y.t.TempDir(), "ledger")
+	y.must(os.CopyFS(backup, os.DirFS(filepath.Join(y.cfg.ingestDir(), "ledger"))))
+	var out bytes.Buffer
+	fsck := &app{out: &out, err: io.Discard, now: y.now, getenv: os.Getenv}
+	cmd := fsck.ledgerFsck()
+	cmd.SetArgs([]string{backup, "--state-of", file})
+	cmd.SilenceErrors, cmd.SilenceUsage = true, true
+	if err := cmd.ExecuteContext(ctx); err != nil || !strings.Contains(out.String(), "what the ingest said: agrees") {
+		y.t.Errorf("%v\n%s", err, out.String())
+	}
+}
