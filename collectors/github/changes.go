@@ -27,6 +27,14 @@ func (r *reading) changes(ctx context.Context) {
 		bypasses = r.ruleSuites(ctx)
 	}, KindChanges)
 
+	firstParent := map[string]string{}
+	for _, c := range commits {
+		firstParent[c.GetSHA()] = ""
+		if len(c.Parents) > 0 {
+			firstParent[c.GetSHA()] = c.Parents[0].GetSHA()
+		}
+	}
+	arrived := r.arrivals(firstParent)
 	listed := map[string]bool{}
 	byPull := map[int][]string{}
 	for _, c := range commits {
@@ -41,7 +49,8 @@ func (r *reading) changes(ctx context.Context) {
 		listed[sha] = true
 		r.learn(c)
 		var p *pull
-		change := Change{Bypass: bypasses[sha], Makers: r.makers(c), PickedFrom: pickedFrom(c.GetCommit().GetMessage())}
+		came := arrived[sha]
+		change := Change{Pusher: came.Actor.GetLogin(), Bypass: bypasses[sha], Makers: r.makers(c), PickedFrom: pickedFrom(c.GetCommit().GetMessage())}
 		r.ask(func() { p = r.broughtBy(ctx, sha, &change) }, KindChanges)
 		v := Judge(change, r.rules)
 		r.classes[sha] = v.Class
@@ -50,7 +59,7 @@ func (r *reading) changes(ctx context.Context) {
 			"author":    r.accountOf(c.Author, c.GetCommit().GetAuthor().GetEmail()),
 			"committer": r.accountOf(c.Committer, c.GetCommit().GetCommitter().GetEmail()),
 			"approvers": list(v.Approvers), "merged_by": "", "merged_at": "", "checks_green": nil,
-			"committed_at": stamp(when.Time), "subject": subject(c.GetCommit().GetMessage()), "merge": len(c.Parents) > 1,
+			"committed_at": stamp(when.Time), "pushed_at": stamp(timeOf(came.At)), "pushed_by": came.Actor.GetLogin(), "subject": subject(c.GetCommit().GetMessage()), "merge": len(c.Parents) > 1,
 		}
 		if v.ChecksGreen != nil {
 			attrs["checks_green"] = *v.ChecksGreen

@@ -1,6 +1,7 @@
 // Package github reads change evidence out of GitHub's REST API: pull requests
 // with their reviews and checks, what every commit on the protected branch is,
-// the branch's protection, rulesets, deployments and the organisation's people.
+// the branch's protection, rulesets, pushes, deployments and the organisation's
+// people.
 //
 // It only ever sends GET. The least that a fine-grained token needs: on the
 // repositories Contents, Pull requests, Checks, Commit statuses, Deployments
@@ -30,6 +31,7 @@ const (
 	KindProtection   evidence.Kind = "github.branch-protection"
 	KindRulesets     evidence.Kind = "github.rulesets"
 	KindDeployments  evidence.Kind = "github.deployments"
+	KindPushes       evidence.Kind = "github.pushes"
 	KindMembers      evidence.Kind = "github.members"
 )
 
@@ -173,7 +175,7 @@ func (c *Collector) Name() string { return "github" }
 func (c *Collector) Kinds() []evidence.Kind {
 	var kinds []evidence.Kind
 	if len(c.config.Repositories) > 0 {
-		kinds = append(kinds, KindPullRequests, KindChanges, KindProtection, KindRulesets, KindDeployments)
+		kinds = append(kinds, KindPullRequests, KindChanges, KindProtection, KindRulesets, KindDeployments, KindPushes)
 	}
 	if c.config.Organization != "" {
 		kinds = append(kinds, KindMembers)

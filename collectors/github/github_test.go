@@ -111,6 +111,11 @@ func item(t *testing.T, e evidence.Evidence, id string) map[string]any {
 	return nil
 }
 
+// told is an event of anna's in a timeline.
+func told(event, at, detail string) map[string]any {
+	return map[string]any{"event": event, "at": at, "actor": "anna", "detail": detail}
+}
+
 func TestCollect(t *testing.T) {
 	b := newBench(t)
 	got := b.collect()
@@ -137,9 +142,17 @@ func TestCollect(t *testing.T) {
 		{KindChanges, "h1b", "class", "approved"}, {KindChanges, "h1b", "pr", 1},
 		{KindChanges, "s2", "class", "bypassed"}, {KindChanges, "s2", "checks_green", false},
 		{KindChanges, "d3", "class", "direct-push"}, {KindChanges, "d3", "pr", nil}, {KindChanges, "d3", "checks_green", nil}, {KindChanges, "d3", "author", "anna"},
+		{KindChanges, "d3", "pushed_by", "dmitri"}, {KindChanges, "d3", "pushed_at", "2026-08-04T10:00:05Z"}, {KindChanges, "s2", "pushed_by", "anna"}, {KindChanges, "h1b", "pushed_by", ""},
+		{KindPushes, "903", "kind", "push"}, {KindPushes, "902", "after", "s2"},
 		{KindPullRequests, "acme/meter#1", "approvals", []any{"ben"}}, {KindPullRequests, "acme/meter#1", "co_authors", []any{"carla"}},
 		{KindPullRequests, "acme/meter#1", "last_pusher", "anna"}, {KindPullRequests, "acme/meter#1", "merge_method", "merge"},
 		{KindPullRequests, "acme/meter#1", "requested_changes_outstanding", []any{}}, {KindPullRequests, "acme/meter#1", "labels", []any{"bug"}},
+		{KindPullRequests, "acme/meter#1", "base_changed_at", "2026-08-01T00:00:02Z"}, {KindPullRequests, "acme/meter#1", "queued", false},
+		{KindPullRequests, "acme/meter#1", "timeline", []any{
+			told("labeled", "2026-08-01T00:00:01Z", "bug"), told("base_ref_changed", "2026-08-01T00:00:02Z", ""), told("review_requested", "2026-08-01T00:00:03Z", "ben"),
+			told("review_dismissed", "2026-08-01T11:00:00Z", "review 9, which was approved"), told("head_ref_force_pushed", "2026-08-01T12:00:00Z", "h1b"),
+			told("merged", "2026-08-02T10:00:00Z", ""), told("base_ref_changed", "2026-08-03T00:00:00Z", ""),
+		}},
 		{KindPullRequests, "acme/meter#2", "checks", []any{map[string]any{"name": "test", "conclusion": "pending"}}},
 		{KindProtection, "acme/meter@main", "required_reviews", 1}, {KindProtection, "acme/meter@main", "enforce_admins", true},
 		{KindProtection, "acme/meter@main", "allow_deletions", false}, {KindProtection, "acme/meter@main", "code_owner_reviews", true},
@@ -154,7 +167,7 @@ func TestCollect(t *testing.T) {
 			t.Errorf("%s %s %s = %v, want %v", c.kind, c.id, c.field, v, c.want)
 		}
 	}
-	counts := map[evidence.Kind]int{KindPullRequests: 2, KindChanges: 4, KindProtection: 1, KindRulesets: 1, KindDeployments: 1, KindMembers: 4}
+	counts := map[evidence.Kind]int{KindPullRequests: 2, KindChanges: 4, KindProtection: 1, KindRulesets: 1, KindDeployments: 1, KindMembers: 4, KindPushes: 2}
 	for kind, n := range counts {
 		if len(got[kind].Population.Items) != n {
 			t.Errorf("%s: %d items, want %d", kind, len(got[kind].Population.Items), n)

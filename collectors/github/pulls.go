@@ -87,10 +87,10 @@ func (r *reading) readPull(ctx context.Context, number int) *pull {
 	}
 	reviews := p.addReviews(ctx, r, raw)
 	r.readCommits(ctx, p, pr.GetCommits())
-	var checkErr error
-	p.facts.Checks, checkErr = r.checks(ctx, p.facts.Head)
-	if r.fails(checkErr, where+": checks at "+p.facts.Head, KindPullRequests, KindChanges) {
-		p.facts.ChecksUnknown = r.reason(checkErr)
+	events := r.timeline(ctx, p)
+	p.facts.Checks = r.checksAt(ctx, p, p.facts.Head)
+	if p.facts.Queued {
+		p.facts.QueueChecks = r.checksAt(ctx, p, p.mergeSHA)
 	}
 	if !r.inWindow(pr.CreatedAt, pr.ClosedAt, pr.MergedAt) {
 		return p
@@ -103,8 +103,36 @@ func (r *reading) readPull(ctx context.Context, number int) *pull {
 		"last_pusher": p.facts.LastPusher, "contributors": list(p.facts.Contributors), "co_authors": list(p.coAuthors()),
 		"reviews": reviews, "requested_changes_outstanding": list(t.objections), "approvals": list(t.valid),
 		"checks": checkItems(p.facts.Checks), "labels": list(p.facts.Labels), "merge_method": "", "commits": list(p.commits),
+		"timeline": events, "draft": pr.GetDraft(), "queued": p.facts.Queued, "queue_checks": checkItems(p.facts.QueueChecks),
+		"base_changed_at": stamp(p.facts.Retargeted), "fork": forked(pr), "requested_reviewers": requested(pr),
 	}
 	return p
+}
+
+// forked reports whether the head is in another repository, or in none any more.
+func forked(pr *gh.PullRequest) bool {
+	return pr.GetHead().Repo == nil || pr.GetHead().GetRepo().GetFullName() != pr.GetBase().GetRepo().GetFullName()
+}
+
+// requested lists whose review was asked for and has not come.
+func requested(pr *gh.PullRequest) []any {
+	out := []any{}
+	for _, u := range pr.RequestedReviewers {
+		out = append(out, u.GetLogin())
+	}
+	for _, t := range pr.RequestedTeams {
+		out = append(out, "team:"+t.GetSlug())
+	}
+	return out
+}
+
+// checksAt reads the checks of a pull request at a commit.
+func (r *reading) checksAt(ctx context.Context, p *pull, sha string) []Check {
+	checks, err := r.checks(ctx, sha)
+	if r.fails(err, r.where("pull request #%d: checks at %s", p.facts.Number, sha), KindPullRequests, KindChanges) {
+		p.facts.ChecksUnknown = r.reason(err)
+	}
+	return checks
 }
 
 // coAuthors lists who else made it: logins, and addresses of no known account.

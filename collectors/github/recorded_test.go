@@ -99,13 +99,15 @@ func TestExamplesOfTheAPIDescription(t *testing.T) {
 	}
 	gaps := 0
 	for _, e := range got {
-		if len(e.Population.Items) == 0 {
+		// The description was cut without the activity of a repository.
+		if len(e.Population.Items) == 0 && e.Kind != KindPushes || e.Kind == KindPushes && e.Completeness.State != evidence.Incomplete {
 			t.Errorf("%s: nothing was read: %+v", e.Kind, e.Completeness)
 		}
 		for _, g := range e.Completeness.Gaps {
 			gaps++
 			if !strings.Contains(g.Reason, "HTTP 501") && !strings.Contains(g.Reason, "are listed") &&
-				!strings.Contains(g.Reason, "not among those of the branch") && !strings.Contains(g.Reason, "no commit of the branch") {
+				!strings.Contains(g.Reason, "not among those of the branch") && !strings.Contains(g.Reason, "no commit of the branch") &&
+				!strings.Contains(g.Reason, "keeps a year of them") {
 				t.Errorf("%s: %s: %s", e.Kind, g.What, g.Reason)
 			}
 		}

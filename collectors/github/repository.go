@@ -21,6 +21,7 @@ type reading struct {
 	emails  map[string]string // address to login, as learnt from commits
 	pulls   map[int]*pull     // read so far
 	classes map[string]Class  // by commit of the window
+	moved   []push            // of the branch, oldest first
 	bots    map[string]bool   // lower-case
 }
 
@@ -40,6 +41,7 @@ func (r *run) repository(ctx context.Context, repo Repository) {
 	r.c.deps.Progress("github: reading the pull requests of " + repo.Name)
 	rd.pullRequests(ctx)
 	r.c.deps.Progress("github: reading the changes of " + repo.Name)
+	rd.pushes(ctx)
 	rd.changes(ctx)
 	r.c.deps.Progress("github: reading the deployments of " + repo.Name)
 	rd.deployments(ctx)

@@ -3,7 +3,9 @@ package metering
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -85,6 +87,7 @@ func (r *replies) pull(p *pullRequest) {
 	}
 	r.pages(path+"/reviews", 100, reviews, nil)
 	r.pages(path+"/commits", 100, commits, nil)
+	r.pages(fmt.Sprintf("%s/issues/%d/timeline", r.repo, p.Number), 100, r.timeline(p), nil)
 
 	head := p.head()
 	var runs []any
@@ -98,6 +101,29 @@ func (r *replies) pull(p *pullRequest) {
 	r.pages(at+"/status", 100, nil, func([]any) any {
 		return jsonObject{"state": "pending", "sha": r.sha(head.Label), "total_count": 0, "statuses": []any{}}
 	})
+}
+
+// timeline is what happened to a pull request, as far as this history says.
+func (r *replies) timeline(p *pullRequest) []any {
+	var out []any
+	event := func(kind, actor string, at time.Time, more jsonObject) {
+		e := jsonObject{"event": kind, "actor": r.user(actor), "created_at": stamp(at)}
+		maps.Copy(e, more)
+		out = append(out, e)
+	}
+	for _, l := range p.Labels {
+		event("labeled", p.Author, p.Opened.Add(time.Minute), jsonObject{"label": jsonObject{"name": l}})
+	}
+	for _, v := range p.Reviews {
+		out = append(out, jsonObject{"event": "reviewed", "user": r.user(v.User), "state": strings.ToLower(v.State), "commit_id": r.sha(v.Commit), "submitted_at": stamp(v.At)})
+	}
+	if !p.Merged.IsZero() {
+		event("merged", p.MergedBy, p.Merged, jsonObject{"commit_id": r.sha(p.mergeLabel())})
+	}
+	if !p.Closed.IsZero() {
+		event("closed", p.Author, p.Closed, nil)
+	}
+	return out
 }
 
 // commitObject is a commit as the API shows it. The committer is the author,
@@ -143,6 +169,7 @@ func (r *replies) branch() {
 		all = append(all, r.merged(a.PR, tip)...)
 		tip = r.sha(a.PR.mergeLabel())
 	}
+	r.activity()
 	slices.SortStableFunc(all, func(a, b onBranch) int { return b.at.Compare(a.at) })
 	var listed []any
 	for _, c := range all {
@@ -154,6 +181,30 @@ func (r *replies) branch() {
 		r.pages(r.repo+"/commits/"+r.sha(c.label)+"/pulls", 100, prs, nil)
 	}
 	r.pages(r.repo+"/commits", 20, listed, nil, "sha", r.h.Branch, "since", "*", "until", "*")
+}
+
+// activity is who moved the branch, newest first: the mergers, and those who
+// pushed directly.
+func (r *replies) activity() {
+	var out []any
+	before := r.sha(r.h.Start[len(r.h.Start)-1].Label)
+	for i, a := range r.h.History {
+		move := jsonObject{"id": 70000 + i, "ref": "refs/heads/" + r.h.Branch, "before": before}
+		switch {
+		case a.Direct != nil:
+			before = r.sha(a.Direct.Label)
+			move["actor"], move["activity_type"], move["timestamp"] = r.user(a.Direct.Author), "push", stamp(a.Direct.At.Add(40*time.Second))
+		case a.PR.Merged.IsZero():
+			continue
+		default:
+			before = r.sha(a.PR.mergeLabel())
+			move["actor"], move["activity_type"], move["timestamp"] = r.user(a.PR.MergedBy), "pr_merge", stamp(a.PR.Merged)
+		}
+		move["after"] = before
+		out = append(out, move)
+	}
+	slices.Reverse(out)
+	r.get(r.repo+"/activity", out, "ref", "refs/heads/"+r.h.Branch, "direction", "desc", "time_period", "year", "per_page", "100")
 }
 
 // merged gives what the merge of a pull request brought onto the branch.
