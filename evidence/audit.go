@@ -74,6 +74,14 @@ const (
 	EntryPurged          = "purge.completed"            // {"id","asked","requester","approver","purge"}: purge says what was erased, {"log","before","first_day","last_day","days","first","end","count","bytes","commitments_sha256"}
 )
 
+// Entries of a device's credentials. The comment gives the shape of Data.
+const (
+	EntryTokenIssued     = "device.token-issued"       // Credential of method "token"; as device.issued
+	EntryRotationOrdered = "device.rotation-ordered"   // {"enrolment_code_sha256","expires","approvals","needed"}: the code with the last consent that is needed
+	EntryDeviceRotated   = "device.rotated"            // {"credential","replaces","old_until","by"}: credential stands beside the one of the fingerprint replaces, which dies at old_until; by is "device" or "code"
+	EntryCredentialDead  = "device.credential-retired" // {"fingerprint","why"}: why is "rotated" or "expired"
+)
+
 // CanaryPrefix begins the IDs of tenants that serve drills and are nobody's
 // customers.
 const CanaryPrefix = "canary-"
@@ -114,12 +122,14 @@ type Device struct {
 
 // Credential is what a device proves itself with, never the secret.
 type Credential struct {
-	Fingerprint string    `json:"fingerprint"` // "sha256:<hex>" of the DER certificate
-	Method      string    `json:"method"`      // "x509"
-	KeyType     string    `json:"key_type"`    // "ecdsa-p256", "ed25519", "rsa-3072", …
+	Fingerprint string    `json:"fingerprint"` // "sha256:<hex>" of the DER certificate, or of a token's text
+	Method      string    `json:"method"`      // "x509" or "token"
+	KeyType     string    `json:"key_type"`    // "ecdsa-p256", "ed25519", "rsa-3072", …; "token-256"
 	Serial      string    `json:"serial,omitempty"`
 	NotBefore   time.Time `json:"not_before"`
 	NotAfter    time.Time `json:"not_after"`
+	Ends        time.Time `json:"ends,omitzero"`     // in the registry: where it was replaced, the moment from which it is refused
+	Retired     string    `json:"retired,omitempty"` // in the registry: why it is refused for good, "rotated" or "expired"
 }
 
 // Operator is a person who acts on the ingest.

@@ -50,6 +50,8 @@ func (s *Server) adminHandler() http.Handler {
 	for act, typ := range map[string]string{"quarantine": evidence.EntryQuarantined, "release": evidence.EntryReleased, "revoke": evidence.EntryRevoked} {
 		do("POST /v1/admin/devices/{tenant}/{device}/"+act, "device."+act, func(a *adminCall) (any, *Problem) { return s.decideDevice(a, typ) })
 	}
+	do("GET /v1/admin/devices/due", "read", s.listDue)
+	do("POST /v1/admin/devices/{tenant}/{device}/rotate", "device.rotate", s.orderRotation)
 	do("GET /v1/admin/deadletters", "read", s.showDeadLetters)
 	do("POST /v1/admin/deadletters/{tenant}/{index}/replay", "deadletter.replay", s.replayDeadLetter)
 	do("POST /v1/admin/deadletters/{tenant}/{index}/discard", "deadletter.discard", s.discardDeadLetter)

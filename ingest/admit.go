@@ -66,6 +66,8 @@ type batch struct {
 
 	reserved int // places for dead letters, of the tenant's quota
 
+	until time.Time // from when on its credential is refused; zero where no replacement has set that
+
 	out []byte // the answer
 
 	claim claim
@@ -96,6 +98,9 @@ func (s *Server) batch(c *call) *batch {
 	b.from = sender{room: b.from.room, device: c.d.key.id, gen: c.d.key.generation, rules: c.set.rules.hash}
 	return b
 }
+
+// by notes by what the call came.
+func (b *batch) by(c *call) { b.until = c.until }
 
 // release lets the batch be used again, holding on to nothing of this request.
 func (b *batch) release() {

@@ -15,6 +15,7 @@ const (
 	AlertFleetSilent    = "fleet.silent"
 	AlertReplayConflict = "replay.conflict"
 	AlertLetterQuota    = "deadletter.quota"
+	AlertRotationDue    = "credential.rotation-due"
 	AlertExportSpike    = "export.spike"
 	AlertClockJump      = "clock.jump"
 	AlertConfigReverted = "config.reverted"

@@ -82,7 +82,7 @@ func TestSourcesOfACredentialAreRecordedAndBounded(t *testing.T) {
 	d := r.s.st.device("nord", "m-1")
 	from := func(source string) {
 		t.Helper()
-		c := &call{path: "/v1/telemetry", sess: &session{fingerprint: fingerprintOf(pair.Certificate[0]), source: source}, d: d, t: r.s.st.tenant("nord")}
+		c := &call{path: "/v1/telemetry", sess: &session{fingerprint: fingerprintOf(pair.Certificate[0]), source: source}, print: fingerprintOf(pair.Certificate[0]), d: d, t: r.s.st.tenant("nord")}
 		if err := r.s.noteContact(c); err != nil {
 			t.Fatal(err)
 		}

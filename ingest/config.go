@@ -26,6 +26,7 @@ type Config struct {
 	Approvals    ApprovalPolicy    `yaml:"approvals"`
 	Certificates CertificatePolicy `yaml:"certificates"`
 	Tokens       TokenPolicy       `yaml:"tokens"`
+	Rotation     RotationPolicy    `yaml:"rotation"`
 	Timeouts     Timeouts          `yaml:"timeouts"`
 	Ledger       LedgerPolicy      `yaml:"ledger"`
 }
@@ -102,6 +103,12 @@ type ApprovalPolicy struct {
 }
 
 // CertificatePolicy gives the lifetimes of what the built-in CA issues.
+//
+// A device's is 90 days unless the file says otherwise. Shutting a device out
+// does not wait for it, since the registry is asked at every request; what it
+// bounds is for how long a key that was copied without anybody's knowledge is
+// good. A device can renew for its last 30 days, so one that comes online once a
+// month never misses that; fleets that are always online can do with days.
 type CertificatePolicy struct {
 	Device   time.Duration `yaml:"device"`
 	Operator time.Duration `yaml:"operator"`
@@ -136,9 +143,10 @@ func DefaultConfig() Config {
 		Exports:     ExportPolicy{10_000, 10_000_000, 20, 1_000_000, day},
 		Approvals:   ApprovalPolicy{nil, 2, day},
 		Certificates: CertificatePolicy{
-			Device: 365 * day, Operator: 365 * day, Server: 90 * day,
+			Device: 90 * day, Operator: 365 * day, Server: 90 * day,
 		},
 		Tokens:   TokenPolicy{OperatorMax: 90 * day},
+		Rotation: DefaultRotation(),
 		Timeouts: Timeouts{Header: 5 * time.Second, Body: 30 * time.Second, Idle: 2 * time.Minute, Answer: 30 * time.Second},
 		Ledger:   LedgerPolicy{StartWait: 10 * time.Second, Interval: time.Second},
 	}
@@ -228,6 +236,7 @@ func (c Config) validateDurations() error {
 		{"heartbeat.default_interval", c.Heartbeat.DefaultInterval}, {"approvals.code_valid", c.Approvals.CodeValid}, {"exports.valid", c.Exports.Valid},
 		{"certificates.device", c.Certificates.Device}, {"certificates.operator", c.Certificates.Operator}, {"certificates.server", c.Certificates.Server},
 		{"tokens.operator_max", c.Tokens.OperatorMax},
+		{"rotation.due_before", c.Rotation.DueBefore}, {"rotation.overlap", c.Rotation.Overlap},
 		{"timeouts.header", c.Timeouts.Header}, {"timeouts.body", c.Timeouts.Body}, {"timeouts.idle", c.Timeouts.Idle}, {"timeouts.answer", c.Timeouts.Answer},
 		{"ledger.start_wait", c.Ledger.StartWait}, {"ledger.interval", c.Ledger.Interval},
 	}

@@ -24,7 +24,8 @@ type device struct {
 	record    evidence.Device // Firmware stays empty here
 	requested provisionStep
 	approvals []Approval
-	codeHash  string // of the one-time code; empty when none can be used
+	rotation  []Approval // of an ordered rotation that wants more of them
+	codeHash  string     // of the one-time code; empty when none can be used
 	codeUntil time.Time
 	issued    time.Time
 	activated time.Time

@@ -58,13 +58,9 @@ func (s *Server) enroll(w http.ResponseWriter, r *http.Request) {
 		s.answer(w, c, problem(CodeMethod, "use POST"))
 		return
 	}
-	if c.sess != nil {
-		if ok, _, retry := s.sourceLimits.of(c.sess.source).take(s.now(), 1, enrolRate()); !ok {
-			p := problem(CodeRateSource, "")
-			p.retryAfter = retrySeconds(retry)
-			s.answer(w, c, p)
-			return
-		}
+	if p := s.enrolPace(c); p != nil {
+		s.answer(w, c, p)
+		return
 	}
 	issued, p := s.issue(w, r, c.id())
 	if p != nil {
@@ -99,31 +95,37 @@ func (s *Server) issue(w http.ResponseWriter, r *http.Request, id string) (any, 
 	}
 	got := evidence.SHA256Hex([]byte(in.Code))
 	same := subtle.ConstantTimeCompare([]byte(got), []byte(want)) == 1
-	if d == nil || want == "" || !same || d.record.State != evidence.DeviceApproved || !s.now().Before(d.codeUntil) {
+	if d == nil || want == "" || !same || !d.enrols() || !s.now().Before(d.codeUntil) {
 		// One answer for all of these: nobody learns which devices there are.
 		return nil, named(problem(CodeEnrolBadCode, ""), in.Tenant, in.Device)
 	}
 	d.flow.Lock()
 	defer d.flow.Unlock()
-	cert, err := s.ca.device(d.key.tenant, d.key.id, d.key.generation, csr.PublicKey, s.now(), s.cfg().Certificates.Device)
-	if err != nil {
-		return nil, s.failure(err)
+	if d.record.State != evidence.DeviceApproved {
+		return s.rotate(rotation{d: d, id: id}, csr)
 	}
-	kind, err := keyType(csr.PublicKey)
-	if err != nil {
-		return nil, s.failure(err)
+	fresh, answer, p := s.newCertificate(d, csr)
+	if p != nil {
+		return nil, p
 	}
 	_, err = s.record(s.entry(evidence.EntryDeviceIssued, evidence.AuditEntry{
 		Tenant: d.key.tenant, Device: d.key.id, Generation: d.key.generation, RequestID: id, Result: "done",
-		Data: raw(evidence.Credential{
-			Fingerprint: fingerprintOf(cert.Raw), Method: "x509", KeyType: kind, Serial: cert.SerialNumber.Text(16),
-			NotBefore: cert.NotBefore, NotAfter: cert.NotAfter,
-		}),
+		Data: raw(fresh),
 	}))
 	if err != nil {
 		return nil, s.failure(err)
 	}
-	return map[string]string{"certificate": string(certPEM(cert.Raw)), "ca": string(s.ca.rootPEM())}, nil
+	return answer, nil
+}
+
+// enrols reports whether the device may spend a one-time code: to get its first
+// credential, or, where a rotation was ordered, the next.
+func (d *device) enrols() bool {
+	switch d.record.State {
+	case evidence.DeviceApproved, evidence.DeviceIssued, evidence.DeviceActive:
+		return true
+	}
+	return false
 }
 
 // named adds to a refusal what the caller claimed to be, where that has the

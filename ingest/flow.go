@@ -173,6 +173,10 @@ func (s *Server) takeGroup(group []*batch) {
 	judged := make([]*batch, 0, len(group))
 	for _, b := range group {
 		b.from.stamp(s.now())
+		if !b.until.IsZero() && !b.from.received.Before(b.until) {
+			b.err = problem(CodeExpiredCredential, "it was replaced by another one")
+			continue
+		}
 		if b.err = b.judge(); b.err == nil && !b.n.balanced() {
 			b.err = fmt.Errorf("the lines of a request do not balance: %+v", b.n)
 		}

@@ -168,7 +168,7 @@ func (st *state) applyDevice(d *device, index int64, e *evidence.AuditEntry) err
 		if a.Hash != "" {
 			d.record.State, d.codeHash, d.codeUntil = evidence.DeviceApproved, a.Hash, a.Expires
 		}
-	case evidence.EntryDeviceIssued:
+	case evidence.EntryDeviceIssued, evidence.EntryTokenIssued:
 		var c evidence.Credential
 		if err := json.Unmarshal(e.Data, &c); err != nil {
 			return err
@@ -177,6 +177,8 @@ func (st *state) applyDevice(d *device, index int64, e *evidence.AuditEntry) err
 		d.record.State, d.issued, d.codeHash = evidence.DeviceIssued, e.Time, ""
 		d.record.Credentials = append(d.record.Credentials, c)
 		st.deviceFor[c.Fingerprint] = d
+	case evidence.EntryRotationOrdered, evidence.EntryDeviceRotated, evidence.EntryCredentialDead:
+		return st.applyRotation(d, e)
 	case evidence.EntryDeviceActivated:
 		d.record.State, d.activated = evidence.DeviceActive, e.Time
 		return d.applySource(e)

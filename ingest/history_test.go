@@ -39,6 +39,7 @@ func newHistory(t testing.TB, seed uint64) *history {
 	h := &history{t: t, rnd: rand.New(rand.NewPCG(seed, 7)), clock: newClock(), dir: filepath.Join(t.TempDir(), "ingest"), config: testConfig(t)}
 	h.config.Replay.Window = 40
 	h.config.DeadLetters.PerTenant = 30
+	h.config.Approvals.CriticalFleets = []string{"a"}
 	h.config.Exports.UnapprovedRows = 5
 	h.config.Rates = Rates{Rate{1e9, 1 << 30}, Rate{1e9, 1 << 30}}
 	if err := Init(h.dir, InitOptions{Instance: "test.example/ingest", Org: "Test", FirstAdmin: "root.admin", Now: h.clock.now}); err != nil {
@@ -196,6 +197,8 @@ func (h *history) step() {
 		if typ != evidence.EntryRevoked || h.rnd.IntN(4) == 0 {
 			h.admin(func(a *adminCall) (any, *Problem) { return h.s.decideDevice(a, typ) }, "carla", map[string]string{"reason": "why", "ticket": "T"}, at...)
 		}
+	case n < 9 && len(d.record.Credentials) > 0:
+		h.rotate(d, at)
 	case n < 10:
 		h.clock.add(time.Duration(h.rnd.Int64N(int64(30 * time.Hour))))
 		h.tick()
@@ -231,6 +234,36 @@ func (h *history) step() {
 	}
 	h.clock.add(time.Duration(h.rnd.Int64N(int64(time.Minute))))
 }
+
+// rotate orders a new credential, or is the device that has one.
+func (h *history) rotate(d *device, at []string) {
+	if h.rnd.IntN(2) == 0 {
+		h.admin(h.s.orderRotation, []string{"carla", "dora"}[h.rnd.IntN(2)], map[string]string{"reason": "r"}, at...)
+		return
+	}
+	used := ""
+	if old := d.record.Credentials[h.rnd.IntN(len(d.record.Credentials))]; old.Retired == "" && h.rnd.IntN(3) > 0 {
+		used = old.Fingerprint
+	}
+	_, csr, err := NewCSR("x")
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	request, err := parseCSR(csr)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.s.decide.Lock()
+	defer h.s.decide.Unlock()
+	d.flow.Lock()
+	defer d.flow.Unlock()
+	if p, ok := problemOf(h.s.rotate(rotation{d, used, "x"}, request)); !ok {
+		h.t.Fatal(p)
+	}
+}
+
+// problemOf is false where the program failed, and did not refuse.
+func problemOf(_ any, p *Problem) (*Problem, bool) { return p, p == nil || p.Status < 500 }
 
 func (h *history) tick() {
 	h.t.Helper()

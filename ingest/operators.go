@@ -45,6 +45,7 @@ func Permissions() []Permission {
 		{"device.quarantine", []string{RoleProvisioner, RoleApprover, RoleAdmin}},
 		{"device.release", []string{RoleApprover, RoleAdmin}},
 		{"device.revoke", []string{RoleProvisioner, RoleApprover, RoleAdmin}},
+		{"device.rotate", []string{RoleApprover}},
 		{"alert.acknowledge", []string{RoleProvisioner, RoleApprover, RoleSupport, RoleAdmin}},
 		{"alert.resolve", []string{RoleProvisioner, RoleApprover, RoleAdmin}},
 		{"export.list", append(slices.Clone(readers), RoleExporter)},

@@ -19,6 +19,7 @@ func (s *Server) publicHandler() http.Handler {
 	mux.HandleFunc("/v1/tenants/{tenant}/telemetry", s.telemetry)
 	mux.HandleFunc("/v1/stream", s.stream)
 	mux.HandleFunc("/v1/enroll", s.enroll)
+	mux.HandleFunc("/v1/renew", s.renew)
 	mux.HandleFunc("/status/{tenant}", s.publicStatus)
 	mux.HandleFunc("/v1/status/{tenant}", s.publicStatus)
 	mux.HandleFunc("/healthz", s.healthz)
@@ -45,9 +46,11 @@ type call struct {
 	all           bool     // each line of the receipt is wanted
 	body          body
 
-	d *device // who it is, once that is known
-	t *tenant
-	n int64 // events in it, once they were counted
+	d     *device // who it is, once that is known
+	t     *tenant
+	print string    // of the credential that says so
+	until time.Time // from when on that is refused, where this is before its certificate's end; zero where it is not
+	n     int64     // events in it, once they were counted
 
 	at time.Time // when it was last found out who it is
 }
@@ -101,6 +104,9 @@ func (c *call) refused(p *Problem) refused {
 	r := refused{code: p.Code, status: p.Status, path: c.path, detail: p.Detail, requestID: c.id(), claimed: p.claimed, events: c.n}
 	if c.sess != nil {
 		r.source, r.fingerprint = c.sess.source, c.sess.fingerprint
+	}
+	if c.print != "" {
+		r.fingerprint = c.print
 	}
 	if c.d != nil {
 		r.of(c.d)
@@ -199,6 +205,7 @@ func (s *Server) admit(c *call, to *reply) (*batch, *Problem) {
 	if err := s.noteContact(c); err != nil {
 		return nil, s.failure(err)
 	}
+	b.by(c)
 	if err := s.take(b); err != nil {
 		return nil, s.failure(err)
 	}
@@ -218,15 +225,21 @@ func (s *Server) identify(c *call) *Problem {
 		}
 		c.sess.device.Store(d)
 	}
-	c.d = d
+	c.d, c.print = d, c.sess.fingerprint
 	s.st.mu.RLock()
 	state := d.record.State
 	c.t = s.st.tenants[d.key.tenant]
+	known := true
+	if len(d.record.Credentials) > 1 { // of one alone its certificate says all
+		c.until, known = d.endOf(c.print)
+	}
 	s.st.mu.RUnlock()
 	c.at = s.now()
 	switch now := c.at; {
 	case now.After(c.sess.notAfter) || now.Before(c.sess.notBefore):
 		return problem(CodeExpiredCredential, "")
+	case !known || !c.until.IsZero() && !now.Before(c.until):
+		return problem(CodeExpiredCredential, "it was replaced by another one")
 	case c.sess.excess:
 		p := problem(CodeTooManyConns, fmt.Sprintf("the limit is %d", s.cfg().Limits.ConnectionsPerDevice))
 		p.retryAfter = 1
@@ -401,7 +414,7 @@ func (s *Server) noteContact(c *call) error {
 	}
 	e := evidence.AuditEntry{
 		Tenant: c.d.key.tenant, Device: c.d.key.id, Generation: c.d.key.generation, RequestID: c.id(),
-		Data: raw(sourceData{c.sess.fingerprint, c.sess.source}),
+		Data: raw(sourceData{c.print, c.sess.source}),
 	}
 	var err error
 	switch {
@@ -422,7 +435,7 @@ const maxSources = 64
 // sourceKnown reports whether the source address needs no entry. The caller
 // holds state.mu or the device's flow.
 func sourceKnown(c *call) bool {
-	list := c.d.sources(c.sess.fingerprint)
+	list := c.d.sources(c.print)
 	return len(list) >= maxSources || slices.Contains(list, c.sess.source)
 }
 

@@ -365,7 +365,7 @@ func (s *Server) Tick(ctx context.Context, now time.Time) error {
 	now = now.UTC()
 	for _, duty := range []func(time.Time) error{
 		func(time.Time) error { return s.refusals.flush(s.o.Clock != evidence.ClockSystem) },
-		s.watchSystemClock, s.heartbeats, s.ageGaps, s.closeBooks, s.publish, s.keepSnapshot,
+		s.watchSystemClock, s.retireCredentials, s.watchRotations, s.heartbeats, s.ageGaps, s.closeBooks, s.publish, s.keepSnapshot,
 		func(time.Time) error { return s.renewCertificate() },
 	} {
 		if err := ctx.Err(); err != nil {

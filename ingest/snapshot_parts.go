@@ -66,6 +66,7 @@ func (c *codec) registry(d *device) {
 	c.time(&d.requested.at)
 	c.name(&d.requested.reason)
 	listOf(c, &d.approvals, (*codec).approval)
+	listOf(c, &d.rotation, (*codec).approval)
 	c.text(&d.codeHash)
 	c.time(&d.codeUntil)
 	c.time(&d.issued)
@@ -95,6 +96,8 @@ func (c *codec) credential(v *evidence.Credential) {
 	c.text(&v.Serial)
 	c.time(&v.NotBefore)
 	c.time(&v.NotAfter)
+	c.time(&v.Ends)
+	c.name(&v.Retired)
 }
 
 func (c *codec) approval(a *Approval) {

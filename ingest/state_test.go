@@ -29,7 +29,7 @@ type plainDevice struct {
 	Key                               deviceKey
 	Record                            evidence.Device
 	Requested                         provisionStep
-	Approvals                         []Approval
+	Approvals, Rotation               []Approval
 	CodeHash                          string
 	CodeUntil, Issued, Activated      time.Time
 	Decision                          *Decision
@@ -76,7 +76,7 @@ func plainOf(st *state) plainState {
 	}
 	for k, d := range st.devices {
 		p.Devices[k] = plainDevice{
-			d.key, d.record, d.requested, d.approvals, d.codeHash, d.codeUntil, d.issued, d.activated, d.decision, d.released, d.seenFrom,
+			d.key, d.record, d.requested, d.approvals, d.rotation, d.codeHash, d.codeUntil, d.issued, d.activated, d.decision, d.released, d.seenFrom,
 			d.windows, d.lastSeen, d.lastAccepted, d.lastEvent, d.accepted, d.firmware,
 		}
 	}

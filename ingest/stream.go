@@ -254,6 +254,7 @@ func (st *stream) take(b *batch) *Problem {
 	if err := s.noteContact(c); err != nil {
 		return s.failure(err)
 	}
+	b.by(c)
 	if err := s.take(b); err != nil {
 		return s.failure(err)
 	}

@@ -21,10 +21,11 @@ func (a *app) deviceCommand() *cobra.Command {
 	var f adminFlags
 	cmd := adminGroup("device", "Devices: registry, enrolment, and a reference client", &f,
 		a.deviceRequest(&f), a.deviceApprove(&f), a.deviceList(&f), a.deviceShow(&f),
+		a.deviceRotate(&f), a.deviceDue(&f),
 		a.deviceDecide(&f, "quarantine", "Shut a device out for now", (*ingest.AdminClient).QuarantineDevice),
 		a.deviceDecide(&f, "release", "Let a quarantined device in again", (*ingest.AdminClient).ReleaseDevice),
 		a.deviceDecide(&f, "revoke", "Shut a device out for good", (*ingest.AdminClient).RevokeDevice))
-	cmd.AddCommand(a.deviceEnrol(), a.deviceSend())
+	cmd.AddCommand(a.deviceEnrol(), a.deviceRenew(), a.deviceSend())
 	return cmd
 }
 
