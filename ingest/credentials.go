@@ -6,12 +6,6 @@ import (
 	"trustpack/evidence"
 )
 
-// Methods of credentials.
-const (
-	methodX509  = "x509"
-	methodToken = "token"
-)
-
 // Why a credential is retired.
 const (
 	whyRotated = "rotated"
@@ -59,7 +53,7 @@ func deadline(c *evidence.Credential, now time.Time) (why string) {
 		return whyRotated
 	case c.NotAfter.IsZero():
 		return ""
-	case now.After(c.NotAfter), c.Method == methodToken && now.Equal(c.NotAfter):
+	case now.After(c.NotAfter), c.Method == MethodToken && now.Equal(c.NotAfter):
 		return whyExpired
 	}
 	return ""

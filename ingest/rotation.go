@@ -178,7 +178,7 @@ func (s *Server) newCertificate(d *device, csr *x509.CertificateRequest) (c evid
 		return c, nil, s.failure(err)
 	}
 	c = evidence.Credential{
-		Fingerprint: fingerprintOf(cert.Raw), Method: methodX509, KeyType: kind, Serial: cert.SerialNumber.Text(16),
+		Fingerprint: fingerprintOf(cert.Raw), Method: MethodCertificate, KeyType: kind, Serial: cert.SerialNumber.Text(16),
 		NotBefore: cert.NotBefore, NotAfter: cert.NotAfter,
 	}
 	return c, map[string]any{"certificate": string(certPEM(cert.Raw)), "ca": string(s.ca.rootPEM())}, nil
