@@ -3,7 +3,7 @@ package ingest
 import (
 	"log/slog"
 	"net/http"
-	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
@@ -21,18 +21,33 @@ type adminCall struct {
 	print  string
 	status int // of the answer; 200 where the handler sets none
 
+	sess   *session
+	action string         // of the table of permissions
+	grants []*GrantRecord // by which alone it may act, where a role does not suffice
+	scope  string         // the tenant of the grant under which it acts
+
+	// Under acts.mu where others look.
+	grant string    // ID of the grant or break-glass under which it acts
+	until time.Time // when that ends
+
 	// What is acted on, for the entry of a refused call.
 	tenant, device, target string
 	generation             int
 	odd                    bool // no request that a client of ours makes; recorded whatever its method
 }
 
-// adminHandler is what operators reach. Everything but health needs the
-// certificate of an operator.
-func (s *Server) adminHandler() http.Handler {
-	mux := http.NewServeMux()
+// adminRoute is one way into the admin API: a pattern of net/http, the action
+// of the table of permissions that it is, and what does it.
+type adminRoute struct {
+	Pattern, Action string
+	do              func(*adminCall) (any, *Problem)
+}
+
+// adminRoutes lists them. Everything but health needs an operator.
+func (s *Server) adminRoutes() []adminRoute {
+	var out []adminRoute
 	do := func(pattern, action string, f func(*adminCall) (any, *Problem)) {
-		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { s.adminDo(w, r, action, f) })
+		out = append(out, adminRoute{pattern, action, f})
 	}
 	do("GET /v1/admin/config", "read", s.showConfig)
 	do("POST /v1/admin/config", "config.apply", s.applyConfig)
@@ -44,6 +59,14 @@ func (s *Server) adminHandler() http.Handler {
 	do("POST /v1/admin/operators/{name}/remove", "operator.remove", s.removeOperator)
 	do("POST /v1/admin/operators/{name}/token", "operator.token", s.issueToken)
 	do("POST /v1/admin/token", "token.rotate", s.rotateToken)
+	do("GET /v1/admin/grants", "grant.list", s.listGrants)
+	do("POST /v1/admin/grants", "grant.request", s.requestGrant)
+	do("POST /v1/admin/grants/{id}/approve", "grant.approve", s.approveGrant)
+	do("POST /v1/admin/grants/{id}/decline", "grant.decline", s.declineGrant)
+	do("POST /v1/admin/grants/{id}/end", "grant.end", s.endGrant)
+	do("GET /v1/admin/break-glass", "read", s.listBreakGlass)
+	do("POST /v1/admin/break-glass", "break-glass.open", s.openBreakGlass)
+	do("POST /v1/admin/break-glass/{id}/close", "break-glass.close", s.closeBreakGlass)
 	do("GET /v1/admin/devices", "read", s.listDevices)
 	do("POST /v1/admin/devices", "device.request", s.requestDevice)
 	do("POST /v1/admin/devices/{tenant}/{device}/approve", "device.approve", s.approveDevice)
@@ -55,7 +78,7 @@ func (s *Server) adminHandler() http.Handler {
 	do("GET /v1/admin/deadletters", "read", s.showDeadLetters)
 	do("POST /v1/admin/deadletters/{tenant}/{index}/replay", "deadletter.replay", s.replayDeadLetter)
 	do("POST /v1/admin/deadletters/{tenant}/{index}/discard", "deadletter.discard", s.discardDeadLetter)
-	do("GET /v1/admin/alerts", "read", func(*adminCall) (any, *Problem) { return map[string]any{"alerts": s.listAlerts()}, nil })
+	do("GET /v1/admin/alerts", "read", s.showAlerts)
 	do("POST /v1/admin/alerts/{id}/ack", "alert.acknowledge", s.acknowledgeAlert)
 	do("POST /v1/admin/alerts/{id}/resolve", "alert.resolve", s.resolveAlert)
 	do("GET /v1/admin/exports", "export.list", s.listExports)
@@ -80,9 +103,17 @@ func (s *Server) adminHandler() http.Handler {
 		metrics.ServeHTTP(a.w, a.r)
 		return nil, nil
 	})
+	return out
+}
+
+// adminHandler is what operators reach.
+func (s *Server) adminHandler() http.Handler {
+	mux := http.NewServeMux()
+	for _, route := range append(s.adminRoutes(), adminRoute{"/", "read", func(*adminCall) (any, *Problem) { return nil, problem(CodeNotFound, "") }}) {
+		mux.HandleFunc(route.Pattern, func(w http.ResponseWriter, r *http.Request) { s.adminDo(w, r, route.Action, route.do) })
+	}
 	mux.HandleFunc("GET /healthz", s.healthz)
 	mux.HandleFunc("GET /readyz", s.readyz)
-	do("/", "read", func(*adminCall) (any, *Problem) { return nil, problem(CodeNotFound, "") })
 	return s.plainly(mux)
 }
 
@@ -90,7 +121,7 @@ func (s *Server) adminHandler() http.Handler {
 // handler that answers itself returns nil twice.
 func (s *Server) adminDo(w http.ResponseWriter, r *http.Request, action string, f func(*adminCall) (any, *Problem)) {
 	c := s.begin(w, r)
-	a := &adminCall{s: s, w: w, r: r, id: c.id()}
+	a := &adminCall{s: s, w: w, r: r, id: c.id(), sess: c.sess}
 	if p := s.identifyOperator(c, a); p != nil {
 		if p.Status == http.StatusUnauthorized {
 			w.Header().Set("WWW-Authenticate", "Bearer") // RFC 9110, section 11.6.1: one way to prove who one is
@@ -98,6 +129,8 @@ func (s *Server) adminDo(w http.ResponseWriter, r *http.Request, action string, 
 		s.answer(w, c, p)
 		return
 	}
+	s.acts.enter(a)
+	defer s.acts.leave(a)
 	if err := s.durable(); err != nil && r.Method != http.MethodGet {
 		p := lostProblem(err)
 		a.tell(action, p.Status, p.Code)
@@ -105,12 +138,14 @@ func (s *Server) adminDo(w http.ResponseWriter, r *http.Request, action string, 
 		return
 	}
 	out, p := func() (any, *Problem) {
-		var ok bool
-		if a.role, ok = allowed(a.op, action); !ok {
-			a.role = strings.Join(a.op.Roles, ",")
-			return nil, problem(CodeForbidden, action+" needs another role")
+		if p := s.authorize(a, action); p != nil {
+			return nil, p
 		}
-		return f(a)
+		out, p := f(a)
+		if p == nil && a.grants != nil && a.grant == "" {
+			return nil, problem(CodeForbidden, "it keeps to no tenant")
+		}
+		return out, p
 	}()
 	if p != nil {
 		if err := a.refuse(p); err != nil {
@@ -157,7 +192,10 @@ func (a *adminCall) done(typ string, e evidence.AuditEntry) *Problem {
 	if len(e.Reason) > 2000 || len(e.Ticket) > 500 {
 		return problem(CodeInvalid, "reason takes at most 2000 bytes and ticket 500")
 	}
-	e.Actor, e.RequestID, e.Result = a.actor(), a.id, "done"
+	if p := a.still(e.Tenant); p != nil {
+		return p
+	}
+	e.Actor, e.RequestID, e.Result, e.Grant = a.actor(), a.id, "done", a.grant
 	if _, err := a.s.record(a.s.entry(typ, e)); err != nil {
 		return a.s.failure(err)
 	}
@@ -174,7 +212,7 @@ func (a *adminCall) refuse(p *Problem) error {
 		target = clip(a.r.URL.Path)
 	}
 	_, err := a.s.record(a.s.entry(evidence.EntryAdminRefused, evidence.AuditEntry{
-		Actor: a.actor(), RequestID: a.id, Tenant: a.tenant, Device: a.device, Generation: a.generation, Target: target, Result: "refused", Reason: p.Error(),
+		Actor: a.actor(), RequestID: a.id, Grant: a.grant, Tenant: a.tenant, Device: a.device, Generation: a.generation, Target: target, Result: "refused", Reason: p.Error(),
 		Data: raw(map[string]any{"method": a.r.Method, "path": clip(a.r.URL.Path), "status": p.Status, "code": p.Code}),
 	}))
 	return err

@@ -73,7 +73,7 @@ func (s *Server) actOnAlert(a *adminCall, typ string, check func(*AlertRecord) *
 	s.st.mu.RLock()
 	r := s.st.alerts[id]
 	s.st.mu.RUnlock()
-	if r == nil {
+	if r == nil || !a.covers(r.Tenant) {
 		return nil, problem(CodeNotFound, "there is no such alert")
 	}
 	if p := check(r); p != nil {
@@ -111,7 +111,7 @@ func (s *Server) postDrills(a *adminCall) (any, *Problem) {
 			return nil, problem(CodeInvalid, "a result takes at most 32 KiB")
 		}
 		entries[i] = s.entry(evidence.EntryDrill, evidence.AuditEntry{
-			Actor: a.actor(), RequestID: a.id, Target: clip(d.ID), Result: "done", Data: raw(d),
+			Actor: a.actor(), RequestID: a.id, Grant: a.grant, Target: clip(d.ID), Result: "done", Data: raw(d),
 		})
 	}
 	indexes, err := s.record(entries...)

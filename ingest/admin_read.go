@@ -48,16 +48,26 @@ func (s *Server) showConfig(a *adminCall) (any, *Problem) {
 	}, nil
 }
 
-func (s *Server) listTenants(*adminCall) (any, *Problem) {
+func (s *Server) listTenants(a *adminCall) (any, *Problem) {
+	only, p := a.onlyTenant("")
+	if p != nil {
+		return nil, p
+	}
 	out := []evidence.Tenant{}
 	for _, t := range s.st.sortedTenants() {
-		out = append(out, t.Tenant)
+		if only == "" || t.ID == only {
+			out = append(out, t.Tenant)
+		}
 	}
 	return map[string]any{"tenants": out}, nil
 }
 
 func (s *Server) showDeadLetters(a *adminCall) (any, *Problem) {
 	q := a.r.URL.Query()
+	tenant, p := a.onlyTenant(q.Get("tenant"))
+	if p != nil {
+		return nil, p
+	}
 	limit := 500
 	if text := q.Get("limit"); text != "" {
 		n, err := strconv.Atoi(text)
@@ -66,7 +76,7 @@ func (s *Server) showDeadLetters(a *adminCall) (any, *Problem) {
 		}
 		limit = n
 	}
-	list, next, err := a.s.deadLetters(q.Get("tenant"), q.Get("from"), limit)
+	list, next, err := a.s.deadLetters(tenant, q.Get("from"), limit)
 	if err != nil {
 		return nil, s.failure(err)
 	}
@@ -75,6 +85,10 @@ func (s *Server) showDeadLetters(a *adminCall) (any, *Problem) {
 
 func (s *Server) showBooks(a *adminCall) (any, *Problem) {
 	q := a.r.URL.Query()
+	tenant, p := a.onlyTenant(q.Get("tenant"))
+	if p != nil {
+		return nil, p
+	}
 	for _, key := range []string{"from", "to"} {
 		if d := q.Get(key); d != "" {
 			if _, err := time.Parse(time.DateOnly, d); err != nil {
@@ -84,7 +98,7 @@ func (s *Server) showBooks(a *adminCall) (any, *Problem) {
 	}
 	out := []evidence.Books{}
 	for _, t := range s.st.sortedTenants() {
-		if id := q.Get("tenant"); id == "" || id == t.ID {
+		if tenant == "" || tenant == t.ID {
 			out = append(out, t.listBooks(q.Get("from"), q.Get("to"))...)
 		}
 	}

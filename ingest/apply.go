@@ -168,7 +168,7 @@ func (s *Server) applyConfig(a *adminCall) (any, *Problem) {
 	if err != nil {
 		return nil, problem(CodeInvalid, clipReason(err))
 	}
-	out, err := s.enforce(next, evidence.AuditEntry{Actor: a.actor(), RequestID: a.id, Reason: in.Reason, Ticket: in.Ticket})
+	out, err := s.enforce(next, evidence.AuditEntry{Actor: a.actor(), RequestID: a.id, Grant: a.grant, Reason: in.Reason, Ticket: in.Ticket})
 	if err != nil {
 		return nil, s.failure(err)
 	}

@@ -44,3 +44,80 @@ func (c *AdminClient) RotateToken(ctx context.Context, r TokenRequest) (Operator
 	err := c.call(ctx, http.MethodPost, adminPath+"token", r, &out)
 	return out, err
 }
+
+// GrantRequest asks that somebody of the role support may do some things in a
+// tenant for some minutes.
+type GrantRequest struct {
+	Operator string   `json:"operator"`
+	Tenant   string   `json:"tenant"`
+	Actions  []string `json:"actions"` // of Grantable
+	Minutes  int      `json:"minutes"`
+	Reason   string   `json:"reason"`
+	Ticket   string   `json:"ticket,omitempty"`
+}
+
+// RequestGrant asks for a support grant.
+func (c *AdminClient) RequestGrant(ctx context.Context, r GrantRequest) (GrantRecord, error) {
+	var out GrantRecord
+	err := c.call(ctx, http.MethodPost, adminPath+"grants", r, &out)
+	return out, err
+}
+
+func (c *AdminClient) decideGrant(ctx context.Context, id, act, reason, ticket string) (GrantRecord, error) {
+	var out GrantRecord
+	err := c.call(ctx, http.MethodPost, adminPath+"grants/"+url.PathEscape(id)+"/"+act, map[string]string{"reason": reason, "ticket": ticket}, &out)
+	return out, err
+}
+
+// ApproveGrant lets a grant begin that somebody else asked for, for somebody else.
+func (c *AdminClient) ApproveGrant(ctx context.Context, id, reason, ticket string) (GrantRecord, error) {
+	return c.decideGrant(ctx, id, "approve", reason, ticket)
+}
+
+// DeclineGrant refuses a grant.
+func (c *AdminClient) DeclineGrant(ctx context.Context, id, reason string) (GrantRecord, error) {
+	return c.decideGrant(ctx, id, "decline", reason, "")
+}
+
+// EndGrant ends a grant before its time.
+func (c *AdminClient) EndGrant(ctx context.Context, id, reason string) (GrantRecord, error) {
+	return c.decideGrant(ctx, id, "end", reason, "")
+}
+
+// Grants lists the grants, newest first.
+func (c *AdminClient) Grants(ctx context.Context) ([]GrantRecord, error) {
+	var out struct{ Grants []GrantRecord }
+	err := c.list(ctx, "grants", &out)
+	return out.Grants, err
+}
+
+// BreakGlassRequest takes a role in an emergency.
+type BreakGlassRequest struct {
+	Role    string `json:"role"`
+	Minutes int    `json:"minutes"`
+	Reason  string `json:"reason"`
+	Ticket  string `json:"ticket,omitempty"`
+}
+
+// OpenBreakGlass gives the caller a role for some minutes.
+func (c *AdminClient) OpenBreakGlass(ctx context.Context, r BreakGlassRequest) (BreakGlass, error) {
+	var out BreakGlass
+	err := c.call(ctx, http.MethodPost, adminPath+"break-glass", r, &out)
+	return out, err
+}
+
+// CloseBreakGlass gives it back.
+func (c *AdminClient) CloseBreakGlass(ctx context.Context, id, reason string) (BreakGlass, error) {
+	var out BreakGlass
+	err := c.call(ctx, http.MethodPost, adminPath+"break-glass/"+url.PathEscape(id)+"/close", map[string]string{"reason": reason}, &out)
+	return out, err
+}
+
+// BreakGlasses lists them, newest first.
+func (c *AdminClient) BreakGlasses(ctx context.Context) ([]BreakGlass, error) {
+	var out struct {
+		BreakGlass []BreakGlass `json:"break_glass"`
+	}
+	err := c.list(ctx, "break-glass", &out)
+	return out.BreakGlass, err
+}

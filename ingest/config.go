@@ -27,6 +27,8 @@ type Config struct {
 	Certificates CertificatePolicy `yaml:"certificates"`
 	Tokens       TokenPolicy       `yaml:"tokens"`
 	Rotation     RotationPolicy    `yaml:"rotation"`
+	Support      SupportPolicy     `yaml:"support"`
+	BreakGlass   BreakGlassPolicy  `yaml:"break_glass"`
 	Timeouts     Timeouts          `yaml:"timeouts"`
 	Ledger       LedgerPolicy      `yaml:"ledger"`
 }
@@ -147,6 +149,7 @@ func DefaultConfig() Config {
 		},
 		Tokens:   TokenPolicy{OperatorMax: 90 * day},
 		Rotation: DefaultRotation(),
+		Support:  SupportPolicy{Max: 8 * time.Hour}, BreakGlass: BreakGlassPolicy{Max: time.Hour},
 		Timeouts: Timeouts{Header: 5 * time.Second, Body: 30 * time.Second, Idle: 2 * time.Minute, Answer: 30 * time.Second},
 		Ledger:   LedgerPolicy{StartWait: 10 * time.Second, Interval: time.Second},
 	}
@@ -235,7 +238,7 @@ func (c Config) validateDurations() error {
 		{"replay.gap_after", c.Replay.GapAfter}, {"time.flag", c.Time.Flag}, {"time.future", c.Time.Future}, {"time.past", c.Time.Past},
 		{"heartbeat.default_interval", c.Heartbeat.DefaultInterval}, {"approvals.code_valid", c.Approvals.CodeValid}, {"exports.valid", c.Exports.Valid},
 		{"certificates.device", c.Certificates.Device}, {"certificates.operator", c.Certificates.Operator}, {"certificates.server", c.Certificates.Server},
-		{"tokens.operator_max", c.Tokens.OperatorMax},
+		{"tokens.operator_max", c.Tokens.OperatorMax}, {"support.max", c.Support.Max}, {"break_glass.max", c.BreakGlass.Max},
 		{"rotation.due_before", c.Rotation.DueBefore}, {"rotation.overlap", c.Rotation.Overlap},
 		{"timeouts.header", c.Timeouts.Header}, {"timeouts.body", c.Timeouts.Body}, {"timeouts.idle", c.Timeouts.Idle}, {"timeouts.answer", c.Timeouts.Answer},
 		{"ledger.start_wait", c.Ledger.StartWait}, {"ledger.interval", c.Ledger.Interval},

@@ -38,6 +38,9 @@ func (s *Server) raiseLetterQuota(tenantID string, quota int) error {
 // namedLetter finds the open dead letter of the path. Who decides by it holds
 // s.decide.
 func (s *Server) namedLetter(a *adminCall, index int64) (*tenant, DeadLetter, *Problem) {
+	if p := a.still(a.tenant); p != nil {
+		return nil, DeadLetter{}, p
+	}
 	t := s.st.tenant(a.tenant)
 	if t == nil {
 		return nil, DeadLetter{}, problem(CodeNotFound, "there is no such tenant")
@@ -248,7 +251,7 @@ func (s *Server) enterReplay(a *adminCall, set *settings, in letterCall, t *tena
 	t.gate.RLock()
 	defer t.gate.RUnlock()
 	control := letterEntry(l, in, LetterReplayed, map[string]any{"index": l.Index, "rules": set.rules.hash})
-	control.Actor, control.RequestID, control.Result = a.actor(), a.id, "done"
+	control.Actor, control.RequestID, control.Result, control.Grant = a.actor(), a.id, "done", a.grant
 	control = s.entry(evidence.EntryLetterReplayed, control)
 	decided, err := evidence.CanonicalJSON(&control)
 	if err != nil {

@@ -103,10 +103,17 @@ func (st *state) export(id string) *ExportRecord {
 	return &c
 }
 
-func (s *Server) listExports(*adminCall) (any, *Problem) {
+func (s *Server) listExports(a *adminCall) (any, *Problem) {
+	only, p := a.onlyTenant(a.r.URL.Query().Get("tenant"))
+	if p != nil {
+		return nil, p
+	}
 	s.st.mu.RLock()
 	out := []ExportRecord{}
 	for _, x := range s.st.exports {
+		if only != "" && x.Tenant != only {
+			continue
+		}
 		c := *x
 		c.Files = slices.Clone(x.Files)
 		out = append(out, c)
@@ -192,6 +199,9 @@ func (s *Server) requestExport(a *adminCall) (any, *Problem) {
 		return nil, problem(CodeInvalid, "device and event_type: at most 128 bytes each")
 	case s.st.tenant(in.Tenant) == nil:
 		return nil, problem(CodeNotFound, "there is no tenant "+clip(in.Tenant))
+	}
+	if p := a.within(in.Tenant); p != nil {
+		return nil, p
 	}
 	if p := s.exportRate(a, policy, now); p != nil { // before the log is read for it
 		return nil, p
@@ -298,7 +308,7 @@ func (s *Server) declineExport(a *adminCall) (any, *Problem) {
 func (s *Server) namedExport(a *adminCall) (*ExportRecord, *Problem) {
 	a.target = clip(a.r.PathValue("id"))
 	x := s.st.export(a.r.PathValue("id"))
-	if x == nil {
+	if x == nil || !a.covers(x.Tenant) {
 		return nil, problem(CodeNotFound, "there is no such export")
 	}
 	a.tenant = x.Tenant

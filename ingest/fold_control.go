@@ -41,6 +41,12 @@ func (st *state) apply(index int64, e *evidence.AuditEntry) error {
 		return nil
 	case evidence.EntryOperatorAdded, evidence.EntryOperatorRemoved, evidence.EntryOperatorIssued:
 		return st.applyOperator(e)
+	case evidence.EntryGrantRequested, evidence.EntryGrantApproved, evidence.EntryGrantDeclined, evidence.EntryGrantEnded:
+		return st.applyGrant(e)
+	case evidence.EntryBreakGlassOpened, evidence.EntryBreakGlassClosed:
+		return st.applyBreakGlass(e)
+	case evidence.EntrySupportRead:
+		return nil
 	case evidence.EntryRefusal:
 		return st.applyRefusal(e)
 	case evidence.EntryAlertRaised, evidence.EntryAlertAcked, evidence.EntryAlertResolved:

@@ -40,13 +40,20 @@ func Permissions() []Permission {
 		{"operator.remove", []string{RoleAdmin}},
 		{"operator.token", []string{RoleAdmin}},
 		{"token.rotate", Roles()},
+		{"grant.list", append(slices.Clone(readers), RoleSupport)},
+		{"grant.request", []string{RoleProvisioner, RoleApprover, RoleAdmin, RoleSupport}},
+		{"grant.approve", []string{RoleApprover}},
+		{"grant.decline", []string{RoleApprover}},
+		{"grant.end", []string{RoleApprover, RoleAdmin, RoleSupport}},
+		{"break-glass.open", []string{RoleAdmin}},
+		{"break-glass.close", []string{RoleAdmin}},
 		{"device.request", []string{RoleProvisioner, RoleAdmin}},
 		{"device.approve", []string{RoleApprover}},
 		{"device.quarantine", []string{RoleProvisioner, RoleApprover, RoleAdmin}},
 		{"device.release", []string{RoleApprover, RoleAdmin}},
 		{"device.revoke", []string{RoleProvisioner, RoleApprover, RoleAdmin}},
 		{"device.rotate", []string{RoleApprover}},
-		{"alert.acknowledge", []string{RoleProvisioner, RoleApprover, RoleSupport, RoleAdmin}},
+		{"alert.acknowledge", []string{RoleProvisioner, RoleApprover, RoleAdmin}},
 		{"alert.resolve", []string{RoleProvisioner, RoleApprover, RoleAdmin}},
 		{"export.list", append(slices.Clone(readers), RoleExporter)},
 		{"export.request", []string{RoleExporter}},
@@ -168,6 +175,7 @@ func (s *Server) cutOperator(o *operator) {
 	for _, c := range o.credentials {
 		s.sessions.cut(c.Fingerprint)
 	}
+	s.acts.cut(func(a *adminCall) bool { return a.op.Name == o.Name })
 }
 
 // removeOperator takes an operator's rights. The last admin stays.

@@ -172,6 +172,9 @@ func (s *Server) approvePurge(a *adminCall) (any, *Problem) {
 		return nil, problem(CodeNotFound, "there is no such purge")
 	}
 	a.tenant = x.Tenant
+	if p := a.still(x.Tenant); p != nil {
+		return nil, p
+	}
 	switch {
 	case x.State != PurgePending:
 		return nil, problem(CodeConflict, "the purge was done before, approved by "+x.Approver)
@@ -201,7 +204,7 @@ func (s *Server) purge(a *adminCall, x *PurgeRecord, before time.Time, reason, t
 	var e evidence.AuditEntry
 	_, at, err := s.led.Purge(a.r.Context(), x.Tenant, before, func(p ledger.Purge) (ledger.Entry, error) {
 		e = s.entry(evidence.EntryPurged, evidence.AuditEntry{
-			Actor: a.actor(), RequestID: a.id, Tenant: x.Tenant, Target: x.ID, Result: "done", Reason: cmp.Or(reason, x.Reason), Ticket: ticket,
+			Actor: a.actor(), RequestID: a.id, Grant: a.grant, Tenant: x.Tenant, Target: x.ID, Result: "done", Reason: cmp.Or(reason, x.Reason), Ticket: ticket,
 			Data: raw(purgeData{x.ID, x.Asked, x.Requester, a.op.Name, ledger.Purge{}, p}), Before: raw(map[string]string{"state": x.State}), After: raw(map[string]string{"state": PurgeDone}),
 		})
 		data, err := evidence.CanonicalJSON(&e)

@@ -57,7 +57,11 @@ func timeOrNil(t time.Time) *time.Time {
 }
 
 func (s *Server) listDevices(a *adminCall) (any, *Problem) {
-	out, tenant := []DeviceRecord{}, a.r.URL.Query().Get("tenant")
+	tenant, p := a.onlyTenant(a.r.URL.Query().Get("tenant"))
+	if p != nil {
+		return nil, p
+	}
+	out := []DeviceRecord{}
 	for _, d := range s.st.someDevices(func(d *device) bool { return tenant == "" || d.key.tenant == tenant }) {
 		out = append(out, s.st.recordOf(d))
 	}

@@ -85,6 +85,7 @@ type Server struct {
 	sourceLimits sourceLimits
 	ownClock     clockWatch
 	apart        *apart
+	acts         acts
 	closing      atomic.Bool
 	drains       chan struct{} // closed when closing begins
 	inHand       *inHand
@@ -365,7 +366,7 @@ func (s *Server) Tick(ctx context.Context, now time.Time) error {
 	now = now.UTC()
 	for _, duty := range []func(time.Time) error{
 		func(time.Time) error { return s.refusals.flush(s.o.Clock != evidence.ClockSystem) },
-		s.watchSystemClock, s.retireCredentials, s.watchRotations, s.heartbeats, s.ageGaps, s.closeBooks, s.publish, s.keepSnapshot,
+		s.endGrants, s.endBreakGlass, s.watchSystemClock, s.retireCredentials, s.watchRotations, s.heartbeats, s.ageGaps, s.closeBooks, s.publish, s.keepSnapshot,
 		func(time.Time) error { return s.renewCertificate() },
 	} {
 		if err := ctx.Err(); err != nil {

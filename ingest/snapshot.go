@@ -40,6 +40,8 @@ type general struct {
 	versions []ConfigVersion
 	refusals map[Code]int64
 	drills   int64
+	grants   map[string]*GrantRecord
+	breaks   map[string]*BreakGlass
 }
 
 func (c *codec) general(g *general) {
@@ -47,6 +49,8 @@ func (c *codec) general(g *general) {
 	listOf(c, &g.versions, (*codec).version)
 	tableOf(c, &g.refusals, func(c *codec, k *Code) { c.text((*string)(k)) }, (*codec).int64)
 	c.int64(&g.drills)
+	tableOf(c, &g.grants, (*codec).text, func(c *codec, v **GrantRecord) { optional(c, v, (*codec).grant) })
+	tableOf(c, &g.breaks, (*codec).text, func(c *codec, v **BreakGlass) { optional(c, v, (*codec).breakGlass) })
 }
 
 // capture is the state at one moment, on its way into a snapshot. At that
@@ -78,7 +82,7 @@ func (st *state) capture() *capture {
 	defer st.mu.RUnlock()
 	st.round++
 	k := &capture{
-		st: st, round: st.round, general: general{st.config, st.versions, maps.Clone(st.refusals), st.drills}, devices: st.order,
+		st: st, round: st.round, general: general{st.config, st.versions, maps.Clone(st.refusals), st.drills, maps.Clone(st.grants), maps.Clone(st.breaks)}, devices: st.order,
 		tenants: slices.Collect(maps.Values(st.tenants)), operators: slices.Collect(maps.Values(st.operators)),
 		alerts: slices.Collect(maps.Values(st.alerts)), exports: slices.Collect(maps.Values(st.exports)),
 		purges: slices.Collect(maps.Values(st.purges)),
@@ -265,6 +269,7 @@ func (r *restoring) part(c *codec, kind byte) {
 		var g general
 		c.general(&g)
 		st.config, st.versions, st.refusals, st.drills = g.config, g.versions, g.refusals, g.drills
+		st.grants, st.breaks = g.grants, g.breaks
 	case partTenant:
 		t := &tenant{st: st}
 		c.tenant(t)

@@ -56,6 +56,39 @@ func (c *codec) operatorCredential(v *OperatorCredential) {
 	c.time(&v.NotAfter)
 }
 
+func (c *codec) grant(g *GrantRecord) {
+	c.text(&g.ID)
+	c.name(&g.Operator)
+	c.name(&g.Tenant)
+	listOf(c, &g.Actions, (*codec).name)
+	c.int(&g.Minutes)
+	c.name(&g.State)
+	c.name(&g.Requester)
+	c.time(&g.RequestedAt)
+	c.text(&g.Reason)
+	c.text(&g.Ticket)
+	c.name(&g.Approver)
+	c.time(&g.From)
+	c.time(&g.Until)
+	c.name(&g.Decliner)
+	c.time(&g.EndedAt)
+	c.name(&g.EndedBy)
+	c.text(&g.Why)
+}
+
+func (c *codec) breakGlass(b *BreakGlass) {
+	c.text(&b.ID)
+	c.name(&b.Operator)
+	c.name(&b.Role)
+	c.text(&b.Reason)
+	c.text(&b.Ticket)
+	c.time(&b.OpenedAt)
+	c.time(&b.Until)
+	c.time(&b.ClosedAt)
+	c.name(&b.ClosedBy)
+	c.text(&b.Why)
+}
+
 // registry is what the control log says of a device.
 func (c *codec) registry(d *device) {
 	c.name(&d.key.tenant)

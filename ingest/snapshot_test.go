@@ -153,6 +153,9 @@ func TestNoChangeEscapesASnapshot(t *testing.T) {
 	fetched()
 	alert := evidence.AuditEntry{Tenant: "ta", Data: raw(evidence.Alert{ID: "x", Kind: AlertClockJump})}
 	h.record(evidence.EntryAlertRaised, alert)
+	h.record(evidence.EntryGrantRequested, evidence.AuditEntry{Data: raw(grantData{ID: "g"})})
+	h.record(evidence.EntryBreakGlassOpened, evidence.AuditEntry{Data: raw(breakGlassData{ID: "b"})})
+	h.record(evidence.EntryOperatorAdded, evidence.AuditEntry{Data: raw(evidence.Operator{Name: "ben", Fingerprint: "sha256:ben"})})
 	for what, change := range map[string]func(){
 		"event":       func() { h.send(d, line(2, 1)) },
 		"dead letter": func() { h.send(d, line(8, 501)) },
@@ -195,6 +198,21 @@ func TestNoChangeEscapesASnapshot(t *testing.T) {
 		},
 		"operator": func() {
 			h.record(evidence.EntryOperatorRemoved, evidence.AuditEntry{Data: raw(evidence.Operator{Name: "root.admin"})})
+		},
+		"grant": func() {
+			h.record(evidence.EntryGrantRequested, evidence.AuditEntry{Data: raw(grantData{ID: "g2"})})
+		},
+		"grant that was": func() {
+			h.record(evidence.EntryGrantApproved, evidence.AuditEntry{Data: raw(grantData{ID: "g"})})
+		},
+		"break-glass": func() {
+			h.record(evidence.EntryBreakGlassOpened, evidence.AuditEntry{Data: raw(breakGlassData{ID: "b2"})})
+		},
+		"break-glass that was": func() {
+			h.record(evidence.EntryBreakGlassClosed, evidence.AuditEntry{Data: raw(breakGlassData{ID: "b"})})
+		},
+		"token": func() {
+			h.record(evidence.EntryOperatorIssued, evidence.AuditEntry{Data: raw(credentialIssued{Name: "ben", OperatorCredential: OperatorCredential{Fingerprint: "sha256:t"}})})
 		},
 		"drill": func() { h.record(evidence.EntryDrill, evidence.AuditEntry{}) },
 		"config": func() {
@@ -469,7 +487,7 @@ func TestSnapshotKnowsTheState(t *testing.T) {
 	}{
 		{state{}, map[string]string{
 			"mu": derived, "tenants": "partTenant", "operators": "partOperator", "operatorFor": derived, "devices": "partRegistry", "latest": derived, "deviceFor": derived,
-			"alerts": "partAlert", "config": "partGeneral", "versions": "partGeneral", "exports": "partExport", "purges": "partPurge", "refusals": "partGeneral", "drills": "partGeneral",
+			"alerts": "partAlert", "config": "partGeneral", "versions": "partGeneral", "exports": "partExport", "purges": "partPurge", "refusals": "partGeneral", "grants": "partGeneral", "breaks": "partGeneral", "drills": "partGeneral",
 			"window": "partBegin", "order": "numbers of devices", "names": derived, "capturing": derived, "round": derived,
 		}},
 		{tenant{}, map[string]string{
@@ -511,6 +529,8 @@ func TestSnapshotKnowsTheState(t *testing.T) {
 	comesBack(t, (*codec).version)
 	comesBack(t, (*codec).config)
 	comesBack(t, (*codec).operatorCredential)
+	comesBack(t, (*codec).grant)
+	comesBack(t, (*codec).breakGlass)
 	comesBack(t, (*codec).day)
 	comesBack(t, func(c *codec, o *evidence.Operator) {
 		p := operator{Operator: *o}

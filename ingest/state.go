@@ -33,6 +33,8 @@ type state struct {
 	versions    []ConfigVersion // all, oldest first
 	exports     map[string]*ExportRecord
 	purges      map[string]*PurgeRecord
+	grants      map[string]*GrantRecord
+	breaks      map[string]*BreakGlass
 	refusals    map[Code]int64
 	drills      int64
 	window      int64             // of replay windows
@@ -99,6 +101,7 @@ func newState(window int64) *state {
 	return &state{
 		tenants: map[string]*tenant{}, operators: map[string]*operator{}, operatorFor: map[string]*operator{},
 		devices: map[deviceKey]*device{}, latest: map[deviceName]*device{}, deviceFor: map[string]*device{},
+		grants: map[string]*GrantRecord{}, breaks: map[string]*BreakGlass{},
 		exports: map[string]*ExportRecord{}, purges: map[string]*PurgeRecord{},
 		alerts: map[string]*AlertRecord{}, refusals: map[Code]int64{}, names: map[string]string{}, window: window,
 	}
@@ -120,6 +123,13 @@ func (st *state) byFingerprint(fp string) (*device, *operator) {
 	st.mu.RLock()
 	defer st.mu.RUnlock()
 	return st.deviceFor[fp], st.operatorFor[fp]
+}
+
+// operator finds an operator, also one that was removed.
+func (st *state) operator(name string) *operator {
+	st.mu.RLock()
+	defer st.mu.RUnlock()
+	return st.operators[name]
 }
 
 func (st *state) tenant(id string) *tenant {

@@ -53,6 +53,7 @@ func (set *settings) effective() map[string]any {
 		"certificates": map[string]any{
 			"device": durationText(c.Certificates.Device), "operator": durationText(c.Certificates.Operator), "server": durationText(c.Certificates.Server),
 		},
+		"support": map[string]any{"max": durationText(c.Support.Max)}, "break_glass": map[string]any{"max": durationText(c.BreakGlass.Max)},
 		"tokens":   map[string]any{"operator_max": durationText(c.Tokens.OperatorMax)},
 		"rotation": map[string]any{"due_before": durationText(c.Rotation.DueBefore), "overlap": durationText(c.Rotation.Overlap)},
 		"ledger":   c.Ledger.effective(),

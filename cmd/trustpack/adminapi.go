@@ -15,7 +15,7 @@ import (
 )
 
 // adminFlags say as whom, and where, the admin API is called.
-type adminFlags struct{ as, cert, key, ca, url string }
+type adminFlags struct{ as, cert, key, token, ca, url string }
 
 // adminGroup is a group of commands that call the admin API.
 func adminGroup(use, short string, f *adminFlags, subs ...*cobra.Command) *cobra.Command {
@@ -31,6 +31,7 @@ func (f *adminFlags) add(p interface {
 	p.StringVar(&f.as, "as", "", "act as this operator, whose files are in state/ingest/operators (default: the only one there)")
 	p.StringVar(&f.cert, "cert", "", "the operator's certificate `file`, instead of --as")
 	p.StringVar(&f.key, "key", "", "the operator's private key `file`, instead of --as")
+	p.StringVar(&f.token, "token-file", "", "`file` with the operator's token, or - for standard input, instead of --as; TRUSTPACK_OPERATOR_TOKEN may hold one too")
 	p.StringVar(&f.ca, "ca", "", "root certificate of the ingest (default: state/ingest/ca/root.crt)")
 	p.StringVar(&f.url, "url", "", "admin address (default: https:// and ingest.admin_listen)")
 }
@@ -59,6 +60,9 @@ func (a *app) adminOptions(cfg *Config, f adminFlags) (ingest.ClientOptions, err
 	var err error
 	if o.CA, err = os.ReadFile(f.ca); err != nil {
 		return o, fmt.Errorf("reading the ingest's root certificate: %w", err)
+	}
+	if o.Token, err = a.operatorToken(f); err != nil || o.Token != "" {
+		return o, err
 	}
 	pair, err := a.operatorPair(cfg, f)
 	o.Certificate = pair

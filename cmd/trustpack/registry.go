@@ -68,15 +68,20 @@ func (a *app) tenantList(f *adminFlags) *cobra.Command {
 
 func (a *app) operatorCommand() *cobra.Command {
 	var f adminFlags
-	return adminGroup("operator", "People who may act on the ingest", &f, a.operatorAdd(&f), a.operatorRemove(&f), a.operatorList(&f))
+	return adminGroup("operator", "People who may act on the ingest", &f, a.operatorAdd(&f), a.operatorRemove(&f), a.operatorList(&f),
+		a.operatorTokenCommand(&f), a.breakGlassCommand(&f))
 }
 
 func (a *app) operatorAdd(f *adminFlags) *cobra.Command {
 	var roles []string
-	var reason, out string
+	var reason, out, tokenOut string
+	var minutes int
 	cmd := &cobra.Command{
 		Use: "add NAME --role ROLE", Short: "Add an operator: makes a key here and has the ingest certify it", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if tokenOut != "" {
+				return a.operatorAddToken(cmd.Context(), f, args[0], roles, minutes, reason, tokenOut)
+			}
 			if out == "" {
 				cfg, err := a.loadConfig()
 				if err != nil {
@@ -104,6 +109,8 @@ func (a *app) operatorAdd(f *adminFlags) *cobra.Command {
 	}
 	cmd.Flags().StringSliceVar(&roles, "role", nil, "admin, provisioner, approver, support, exporter or auditor; may be given again")
 	cmd.Flags().StringVar(&reason, "reason", "", "why, for the log")
+	cmd.Flags().StringVar(&tokenOut, "token", "", "have the ingest make a token instead of a certificate, and write it to this `file`")
+	cmd.Flags().IntVar(&minutes, "minutes", 0, "how long the token can be used (default: tokens.operator_max)")
 	cmd.Flags().StringVar(&out, "out", "", "write OUT.crt and OUT.key (default: where --as NAME finds them)")
 	return cmd
 }
