@@ -34,7 +34,8 @@ func (r *reading) changes(ctx context.Context) {
 			firstParent[c.GetSHA()] = c.Parents[0].GetSHA()
 		}
 	}
-	arrived := r.arrivals(firstParent)
+	came := r.arrivals(firstParent)
+	var met []arrived
 	listed := map[string]bool{}
 	byPull := map[int][]string{}
 	for _, c := range commits {
@@ -42,44 +43,81 @@ func (r *reading) changes(ctx context.Context) {
 			return
 		}
 		sha := c.GetSHA()
-		when := c.GetCommit().GetCommitter().GetDate()
-		if listed[sha] || !r.window.Contains(when.Time) { // "until" includes its instant
+		if listed[sha] || !r.window.Contains(c.GetCommit().GetCommitter().GetDate().Time) { // "until" includes its instant
 			continue
 		}
 		listed[sha] = true
 		r.learn(c)
-		var p *pull
-		came := arrived[sha]
-		change := Change{Pusher: came.Actor.GetLogin(), Bypass: bypasses[sha], Makers: r.makers(c), PickedFrom: pickedFrom(c.GetCommit().GetMessage())}
-		r.ask(func() { p = r.broughtBy(ctx, sha, &change) }, KindChanges)
-		v := Judge(change, r.rules)
-		r.classes[sha] = v.Class
-		attrs := map[string]any{
-			"repo": r.Name, "branch": r.Branch, "class": string(v.Class), "why": strings.Join(v.Reasons, "; "), "pr": nil,
-			"author":    r.accountOf(c.Author, c.GetCommit().GetAuthor().GetEmail()),
-			"committer": r.accountOf(c.Committer, c.GetCommit().GetCommitter().GetEmail()),
-			"approvers": list(v.Approvers), "merged_by": "", "merged_at": "", "checks_green": nil,
-			"committed_at": stamp(when.Time), "pushed_at": stamp(timeOf(came.At)), "pushed_by": came.Actor.GetLogin(), "subject": subject(c.GetCommit().GetMessage()), "merge": len(c.Parents) > 1,
-		}
-		if v.ChecksGreen != nil {
-			attrs["checks_green"] = *v.ChecksGreen
-		}
-		if p != nil {
-			byPull[p.facts.Number] = append(byPull[p.facts.Number], sha)
-			attrs["pr"], attrs["merged_by"], attrs["merged_at"] = p.facts.Number, p.mergedBy, stamp(p.facts.Merged)
-			if sha == p.mergeSHA && p.item != nil {
-				p.item["merge_method"] = method(p, c)
+		a := arrived{commit: c, push: came[sha]}
+		r.ask(func() { a.pull = r.broughtBy(ctx, sha, &a.change) }, KindChanges)
+		if a.pull != nil {
+			byPull[a.pull.facts.Number] = append(byPull[a.pull.facts.Number], sha)
+			if sha == a.pull.mergeSHA && a.pull.item != nil {
+				a.pull.item["merge_method"] = method(a.pull, c)
 			}
 		}
-		r.item(KindChanges, sha, attrs)
+		met = append(met, a)
 	}
 	r.reconcile(listed, byPull)
+	r.settle()
+	for _, a := range met {
+		r.judge(a, bypasses)
+	}
+}
+
+// arrived is a commit that reached the branch in the window, with what is known
+// of how.
+type arrived struct {
+	commit *gh.RepositoryCommit
+	pull   *pull // nil: none is tied to it
+	push   push  // zero where it is not known
+	change Change
+}
+
+// judge gives the change its class.
+func (r *reading) judge(a arrived, bypasses map[string]string) {
+	c, change := a.commit, a.change
+	change.Pusher, change.Makers, change.PickedFrom = a.push.Actor.GetLogin(), r.makers(c), pickedFrom(c.GetCommit().GetMessage())
+	// A rule suite is of a whole push, and names what it pointed the branch to.
+	for _, head := range []string{c.GetSHA(), a.push.After, mergeOf(a.pull)} {
+		if change.Bypass == "" && head != "" {
+			change.Bypass = bypasses[head]
+		}
+	}
+	v := Judge(change, r.rules)
+	r.classes[c.GetSHA()] = v.Class
+	attrs := map[string]any{
+		"repo": r.Name, "branch": r.Branch, "class": string(v.Class), "why": strings.Join(v.Reasons, "; "), "pr": nil,
+		"author":    r.accountOf(c.Author, c.GetCommit().GetAuthor().GetEmail()),
+		"committer": r.accountOf(c.Committer, c.GetCommit().GetCommitter().GetEmail()),
+		"approvers": list(v.Approvers), "merged_by": "", "merged_at": "", "checks_green": nil,
+		"committed_at": stamp(c.GetCommit().GetCommitter().GetDate().Time), "pushed_at": stamp(timeOf(a.push.At)), "pushed_by": a.push.Actor.GetLogin(),
+		"subject": subject(c.GetCommit().GetMessage()), "merge": len(c.Parents) > 1,
+	}
+	if v.ChecksGreen != nil {
+		attrs["checks_green"] = *v.ChecksGreen
+	}
+	if p := a.pull; p != nil {
+		attrs["pr"], attrs["merged_by"], attrs["merged_at"] = p.facts.Number, p.mergedBy, stamp(p.facts.Merged)
+	}
+	r.item(KindChanges, c.GetSHA(), attrs)
+}
+
+func mergeOf(p *pull) string {
+	if p == nil {
+		return ""
+	}
+	return p.mergeSHA
 }
 
 // makers are the author and the co-authors of a commit on the branch, those
-// whose account is known.
+// whose account is known. The author of a merge is whoever merged, who made
+// nothing by that.
 func (r *reading) makers(c *gh.RepositoryCommit) []string {
 	out := []string{}
+	if len(c.Parents) > 1 {
+		return out
+	}
 	add := func(who string) {
 		if who != "" && who != webFlow && !slices.Contains(out, who) {
 			out = append(out, who)

@@ -31,6 +31,11 @@ func TestMakersOfACommit(t *testing.T) {
 		{commit("web-flow", "noreply@github.com", "one"), "[]"},
 		{commit("anna", "a@example.org", "one\n\nCo-authored-by: Carla <Carla@example.org>\nco-authored-by: x <x@example.org>\nCo-authored-by: A <3+anna@users.noreply.github.com>"), "[anna carla]"},
 	} {
+		merge := *c.commit
+		merge.Parents = make([]*gh.Commit, 2)
+		if got := fmt.Sprint(r.makers(&merge)); got != "[]" {
+			t.Errorf("as a merge, %q: %s", c.commit.GetCommit().GetMessage(), got)
+		}
 		if got := fmt.Sprint(r.makers(c.commit)); got != c.want {
 			t.Errorf("%q: %s, want %s", c.commit.GetCommit().GetMessage(), got, c.want)
 		}

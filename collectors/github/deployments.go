@@ -15,7 +15,7 @@ func (r *reading) deployments(ctx context.Context) {
 	r.ask(func() {
 		listed, err := all(func(o gh.ListOptions) ([]*gh.Deployment, *gh.Response, error) {
 			got, resp, err := r.client.Repositories.ListDeployments(ctx, r.owner, r.repo, &gh.DeploymentsListOptions{ListOptions: o})
-			if err == nil && len(got) > 0 && timeOf(got[len(got)-1].CreatedAt).Before(r.window.From) {
+			if err == nil && len(got) > 0 && !slices.ContainsFunc(got, func(d *gh.Deployment) bool { return !timeOf(d.CreatedAt).Before(r.window.From) }) {
 				resp.NextPage = 0
 			}
 			return got, resp, err

@@ -1,8 +1,10 @@
 package github
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -19,6 +21,9 @@ type pull struct {
 	mergedBy string
 	commits  []string
 	item     map[string]any // nil: read for a change only, it lies outside the window
+
+	made     []*gh.RepositoryCommit // until it is settled
+	forcedBy string                 // who forced the head that was merged; empty: nobody
 }
 
 // pullRequests reads those of the branch that were opened, closed or merged in
@@ -37,10 +42,7 @@ func (r *reading) pullRequests(ctx context.Context) {
 			if _, twice := r.pulls[p.GetNumber()]; twice || !r.inWindow(p.CreatedAt, p.ClosedAt, p.MergedAt) {
 				continue
 			}
-			got := r.pull(ctx, p.GetNumber())
-			if got != nil && got.item != nil {
-				r.item(KindPullRequests, fmt.Sprintf("%s#%d", r.Name, p.GetNumber()), got.item)
-			}
+			r.pull(ctx, p.GetNumber())
 		}
 	}
 }
@@ -49,7 +51,9 @@ func (r *reading) listPulls(ctx context.Context, state string) ([]*gh.PullReques
 	return all(func(o gh.ListOptions) ([]*gh.PullRequest, *gh.Response, error) {
 		got, resp, err := r.client.PullRequests.List(ctx, r.owner, r.repo, &gh.PullRequestListOptions{
 			State: state, Base: r.Branch, Sort: "updated", Direction: "desc", ListOptions: o})
-		if err == nil && len(got) > 0 && timeOf(got[len(got)-1].UpdatedAt).Before(r.window.From) {
+		// All of a page must be older: a listing that shifts while it is read may
+		// have an old one last on a page that is not the last of interest.
+		if err == nil && len(got) > 0 && !slices.ContainsFunc(got, func(p *gh.PullRequest) bool { return !timeOf(p.UpdatedAt).Before(r.window.From) }) {
 			resp.NextPage = 0
 		}
 		return got, resp, err
@@ -95,14 +99,12 @@ func (r *reading) readPull(ctx context.Context, number int) *pull {
 	if !r.inWindow(pr.CreatedAt, pr.ClosedAt, pr.MergedAt) {
 		return p
 	}
-	t := p.facts.tally(r.rules.DismissesStale, nil)
 	p.item = map[string]any{
 		"repo": r.Name, "number": number, "title": pr.GetTitle(), "author": p.facts.Author, "state": pr.GetState(),
 		"merged": p.merged, "merged_at": stamp(p.facts.Merged), "merged_by": p.mergedBy, "merge_sha": p.mergeSHA,
 		"head_sha": p.facts.Head, "base": p.base, "created_at": stamp(timeOf(pr.CreatedAt)), "closed_at": stamp(timeOf(pr.ClosedAt)),
-		"last_pusher": p.facts.LastPusher, "contributors": list(p.facts.Contributors), "co_authors": list(p.coAuthors()),
-		"reviews": reviews, "requested_changes_outstanding": list(t.objections), "approvals": list(t.valid),
-		"checks": checkItems(p.facts.Checks), "labels": list(p.facts.Labels), "merge_method": "", "commits": list(p.commits),
+		"reviews": reviews,
+		"checks":  checkItems(p.facts.Checks), "labels": list(p.facts.Labels), "merge_method": "", "commits": list(p.commits),
 		"timeline": events, "draft": pr.GetDraft(), "queued": p.facts.Queued, "queue_checks": checkItems(p.facts.QueueChecks),
 		"base_changed_at": stamp(p.facts.Retargeted), "fork": forked(pr), "requested_reviewers": requested(pr),
 	}
@@ -147,13 +149,12 @@ func (p *pull) coAuthors() []string {
 }
 
 func (p *pull) addReviews(ctx context.Context, r *reading, raw []*gh.PullRequestReview) []any {
-	seen := map[int64]bool{}
 	items := []any{}
+	raw = distinct(raw, (*gh.PullRequestReview).GetID)
+	slices.SortStableFunc(raw, func(a, b *gh.PullRequestReview) int {
+		return cmp.Or(timeOf(a.SubmittedAt).Compare(timeOf(b.SubmittedAt)), cmp.Compare(a.GetID(), b.GetID()))
+	})
 	for _, v := range raw {
-		if seen[v.GetID()] {
-			continue // one listed twice as pages shifted
-		}
-		seen[v.GetID()] = true
 		rev := Review{User: login(v.User), Bot: r.isBot(v.User), State: strings.ToUpper(v.GetState()), Commit: v.GetCommitID(), Submitted: timeOf(v.SubmittedAt)}
 		if rev.State == "APPROVED" && !rev.Bot {
 			rev.Access = r.writes(ctx, rev.User)
@@ -184,6 +185,10 @@ func (r *reading) readCommits(ctx context.Context, p *pull, total int) {
 	commits, err := all(func(o gh.ListOptions) ([]*gh.RepositoryCommit, *gh.Response, error) {
 		return r.client.PullRequests.ListCommits(ctx, r.owner, r.repo, p.facts.Number, &o)
 	})
+	commits = distinct(commits, (*gh.RepositoryCommit).GetSHA)
+	slices.SortStableFunc(commits, func(a, b *gh.RepositoryCommit) int {
+		return cmp.Or(a.GetCommit().GetCommitter().GetDate().Compare(b.GetCommit().GetCommitter().GetDate().Time), cmp.Compare(a.GetSHA(), b.GetSHA()))
+	})
 	if r.fails(err, where, KindPullRequests, KindChanges) {
 		p.facts.ReviewsUnknown = "commits, and so who made them: " + r.reason(err)
 	} else if len(commits) < total {
@@ -192,17 +197,43 @@ func (r *reading) readCommits(ctx context.Context, p *pull, total int) {
 		r.gap(KindChanges, where, why)
 		p.facts.ReviewsUnknown = "commits, and so who made them: " + why
 	}
+	for _, c := range commits {
+		p.commits = append(p.commits, c.GetSHA())
+		r.learn(c)
+	}
+	p.made = commits
+}
+
+// settle says who made the pull requests, and enters those of the window. It
+// comes when all has been read: only then is it known whose all the addresses
+// are, and what was read first must make no difference.
+func (r *reading) settle() {
+	for _, number := range slices.Sorted(maps.Keys(r.pulls)) {
+		p := r.pulls[number]
+		if p == nil {
+			continue
+		}
+		r.settleMakers(p)
+		if p.item == nil {
+			continue
+		}
+		t := p.facts.tally(r.rules.DismissesStale, nil)
+		maps.Copy(p.item, map[string]any{
+			"last_pusher": p.facts.LastPusher, "contributors": list(p.facts.Contributors), "co_authors": list(p.coAuthors()),
+			"requested_changes_outstanding": list(t.objections), "approvals": list(t.valid),
+		})
+		r.item(KindPullRequests, fmt.Sprintf("%s#%d", r.Name, number), p.item)
+	}
+}
+
+func (r *reading) settleMakers(p *pull) {
 	add := func(who string) {
 		if who != "" && who != webFlow && !slices.Contains(p.facts.Contributors, who) {
 			p.facts.Contributors = append(p.facts.Contributors, who)
 		}
 	}
 	p.facts.LastPusher = p.facts.Author
-	for _, c := range commits {
-		p.commits = append(p.commits, c.GetSHA())
-		r.learn(c)
-	}
-	for _, c := range commits {
+	for _, c := range p.made {
 		author := r.accountOf(c.Author, c.GetCommit().GetAuthor().GetEmail())
 		committer := r.accountOf(c.Committer, c.GetCommit().GetCommitter().GetEmail())
 		addresses := []string{}
@@ -229,6 +260,10 @@ func (r *reading) readCommits(ctx context.Context, p *pull, total int) {
 			}
 		}
 	}
+	if p.forcedBy != "" {
+		p.facts.LastPusher = p.forcedBy
+	}
+	p.made = nil
 	slices.Sort(p.facts.Contributors)
 	slices.Sort(p.facts.Strangers)
 }
@@ -274,7 +309,7 @@ func (r *reading) checks(ctx context.Context, sha string) ([]Check, error) {
 	if err != nil {
 		return nil, fmt.Errorf("check runs: %w", err)
 	}
-	if len(runs) < total {
+	if runs = distinct(runs, (*gh.CheckRun).GetID); len(runs) < total {
 		return nil, fmt.Errorf("check runs: %d of %d are listed", len(runs), total)
 	}
 	for _, c := range runs {
@@ -294,7 +329,7 @@ func (r *reading) checks(ctx context.Context, sha string) ([]Check, error) {
 	if err != nil {
 		return nil, fmt.Errorf("commit statuses: %w", err)
 	}
-	for _, s := range statuses {
+	for _, s := range distinct(statuses, (*gh.RepoStatus).GetContext) {
 		out = append(out, Check{s.GetContext(), s.GetState()})
 	}
 	slices.SortFunc(out, func(a, b Check) int { return strings.Compare(a.Name+"\x00"+a.Conclusion, b.Name+"\x00"+b.Conclusion) })

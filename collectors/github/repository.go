@@ -62,7 +62,7 @@ func (r *reading) writes(ctx context.Context, login string) Access {
 		return a
 	}
 	level, resp, err := r.client.Repositories.GetPermissionLevel(ctx, r.owner, r.repo, login)
-	a := AccessNone
+	a := AccessLost // it is asked after the merge, and GitHub does not say since when
 	switch {
 	case err != nil && resp != nil && resp.StatusCode == http.StatusNotFound:
 		// GitHub answers so for an account that is no user any more.

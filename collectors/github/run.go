@@ -191,6 +191,20 @@ func all[T any](page func(gh.ListOptions) ([]T, *gh.Response, error)) ([]T, erro
 	}
 }
 
+// distinct drops what is listed twice, as happens when a listing shifts from
+// one page to the next.
+func distinct[T any, K comparable](in []T, key func(T) K) []T {
+	seen := make(map[K]bool, len(in))
+	var out []T
+	for _, v := range in {
+		if k := key(v); !seen[k] {
+			seen[k] = true
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
 // get reads one reply that go-github has no fitting type for.
 func get[T any](ctx context.Context, r *run, path string) (T, *gh.Response, error) {
 	var out T

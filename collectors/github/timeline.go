@@ -1,6 +1,7 @@
 package github
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -11,6 +12,7 @@ import (
 // happened is one event of a pull request's timeline: who did what, and when.
 // https://docs.github.com/rest/issues/timeline
 type happened struct {
+	ID        int64         `json:"id"`
 	Event     string        `json:"event"`
 	Actor     *gh.User      `json:"actor"`
 	CreatedAt *gh.Timestamp `json:"created_at"`
@@ -22,6 +24,11 @@ type happened struct {
 		Review int64  `json:"review_id"`
 		State  string `json:"state"` // before it was dismissed
 	} `json:"dismissed_review"`
+}
+
+// key is equal for one event that is listed twice, and orders those of one time.
+func (e happened) key() string {
+	return fmt.Sprint(e.ID, e.Event, timeOf(e.CreatedAt), login(e.Actor), e.Commit, e.Label.GetName(), e.Reviewer.GetLogin(), e.Team.GetSlug())
 }
 
 // toldEvents are those that say something of how a change was approved. Of all
@@ -49,7 +56,10 @@ func (r *reading) timeline(ctx context.Context, p *pull) []any {
 	if r.fails(err, r.where("pull request #%d: timeline", p.facts.Number), KindPullRequests, KindChanges) {
 		p.facts.TimelineUnknown = r.reason(err)
 	}
-	slices.SortStableFunc(events, func(a, b happened) int { return timeOf(a.CreatedAt).Compare(timeOf(b.CreatedAt)) })
+	events = distinct(events, happened.key)
+	slices.SortFunc(events, func(a, b happened) int {
+		return cmp.Or(timeOf(a.CreatedAt).Compare(timeOf(b.CreatedAt)), cmp.Compare(a.key(), b.key()))
+	})
 	p.facts.Queued = p.mergedBy == mergeQueue
 	for _, e := range events {
 		if !slices.Contains(toldEvents(), e.Event) {
@@ -65,7 +75,7 @@ func (r *reading) timeline(ctx context.Context, p *pull) []any {
 		case e.Event == "head_ref_force_pushed":
 			told["detail"] = e.Commit
 			if before && e.Commit == p.facts.Head && e.Actor.GetLogin() != "" {
-				p.facts.LastPusher = e.Actor.GetLogin()
+				p.forcedBy = e.Actor.GetLogin()
 			}
 		case e.Label != nil:
 			told["detail"] = e.Label.GetName()
