@@ -44,7 +44,7 @@ func (s *Server) showConfig(a *adminCall) (any, *Problem) {
 		"kept": kept, "kept_unknown": why, // whether the file that it starts from says the same
 		"instance": s.identity.Instance, "operator": a.op.Name, "program": s.o.Version,
 		"version": s.st.config.Version, "sha256": s.st.config.SHA256, "config": s.st.config.Config,
-		"listeners": s.listeners(), "schemas": s.rules().infos(), "rules": s.rules().hash, "clock": s.o.Clock, "sample": s.o.Sample,
+		"permissions": Permissions(), "listeners": s.listeners(), "schemas": s.rules().infos(), "rules": s.rules().hash, "clock": s.o.Clock, "sample": s.o.Sample,
 	}, nil
 }
 
@@ -115,6 +115,9 @@ type LogInfo struct {
 	// Kept is how many entries the last checkpoint has that is kept apart, by
 	// the name of who keeps it. It cannot be larger than Checkpoint.
 	Kept map[string]int64 `json:"kept,omitempty"`
+	// Folders of the ledger that hold what was appended to it; the journal is
+	// every log's.
+	Folders []string `json:"folders"`
 }
 
 // Keeper is one with whom the last checkpoints are kept apart, as the admin
@@ -137,7 +140,11 @@ func (s *Server) listLogs(*adminCall) (any, *Problem) {
 		if err != nil {
 			return nil, s.failure(err)
 		}
-		out = append(out, LogInfo{name, s.led.Origin(name), s.led.Size(name), key, size, s.apart.kept(name)})
+		folders, err := s.led.Folders(name)
+		if err != nil {
+			return nil, s.failure(err)
+		}
+		out = append(out, LogInfo{name, s.led.Origin(name), s.led.Size(name), key, size, s.apart.kept(name), folders})
 	}
 	return map[string]any{"logs": out, "keepers": s.apart.list()}, nil
 }

@@ -25,8 +25,8 @@ func Roles() []string {
 
 // Permission is one row of the table of who may do what.
 type Permission struct {
-	Action string   // of the admin API, such as "device.approve"
-	Roles  []string // any of them suffices; the first that the operator holds is logged
+	Action string   `json:"action"` // of the admin API, such as "device.approve"
+	Roles  []string `json:"roles"`  // any of them suffices; the first that the operator holds is logged
 }
 
 // Permissions is the table that the admin API is governed by.

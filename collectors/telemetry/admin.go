@@ -64,6 +64,8 @@ func (r *run) readAdmin() {
 	r.operatorsReply.err = r.operatorsReply.decode(&operators)
 	r.opers = operators.Operators
 
+	r.readTenants()
+	r.readExports()
 	r.readDeadLetters()
 }
 

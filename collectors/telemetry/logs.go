@@ -27,6 +27,7 @@ type logView struct {
 	key      string // verifier key used
 	pinned   bool   // the key came from Config and not from the ingest
 	kept     map[string]int64
+	folders  []string // of the ledger that hold it, as the ingest tells
 	excerpt  ledger.Excerpt
 	head     ledger.Checkpoint
 	replies  []reply // of the excerpt
@@ -58,6 +59,7 @@ type listedLog struct {
 	Origin      string           `json:"origin"`
 	VerifierKey string           `json:"verifier_key"`
 	Kept        map[string]int64 `json:"kept"` // entries under the checkpoint that is kept apart, by who keeps it
+	Folders     []string         `json:"folders"`
 }
 
 // keeper is who keeps checkpoints apart, as the ingest tells it.
@@ -69,7 +71,7 @@ type keeper struct {
 
 // readLogs lists the logs and reads each one whole.
 func (r *run) readLogs() {
-	r.payloads = map[string]*payloadDay{}
+	r.payloads, r.senders = map[string]*payloadDay{}, map[string]bool{}
 	r.counts, r.activity, r.replayed = map[string]*counts{}, map[string]*activity{}, map[string]int64{}
 	r.logsReply = r.get("/v1/admin/logs")
 	var listed struct {
@@ -94,7 +96,7 @@ func (r *run) readLogs() {
 		return cmp.Compare(a.Name, b.Name)
 	})
 	for _, l := range listed.Logs {
-		v := &logView{name: l.Name, origin: l.Origin, key: l.VerifierKey, kept: l.Kept}
+		v := &logView{name: l.Name, origin: l.Origin, key: l.VerifierKey, kept: l.Kept, folders: l.Folders}
 		if key, ok := r.keys[l.Origin]; ok {
 			v.key, v.pinned = key, true
 		}

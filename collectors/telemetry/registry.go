@@ -80,7 +80,7 @@ func (r *run) operators() part {
 	for _, o := range r.opers {
 		e := by[o.Name]
 		p.add(o.Name, map[string]any{
-			"roles": list(o.Roles), "fingerprint": o.Fingerprint, "added_by": e.actorName(), "added_at": ts(e.Time),
+			"roles": list(o.Roles), "fingerprint": o.Fingerprint, "added_by": e.actorName(), "added_at": ts(e.Time), "as_of": ts(r.at),
 		})
 	}
 	return p

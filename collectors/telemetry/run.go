@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"trustpack/evidence"
@@ -19,12 +20,14 @@ type run struct {
 	period evidence.Period
 	at     time.Time
 
-	configReply, devicesReply, operatorsReply, logsReply reply
-	deadLetterReplies                                    []reply
+	configReply, devicesReply, operatorsReply, logsReply, tenantsReply, exportsReply reply
+	deadLetterReplies                                                                []reply
 
 	setup     setup
 	devs      []deviceRecord
 	opers     []operatorRecord
+	listed    []evidence.Tenant // tenants
+	exported  []listedExport
 	dead      []deadLetter
 	logs      []*logView // control first, then the tenants by name
 	keepers   []keeper
@@ -38,6 +41,7 @@ type run struct {
 	counts   map[string]*counts
 	activity map[string]*activity
 	payloads map[string]*payloadDay // by "tenant/day"
+	senders  map[string]bool        // device generations that the tenants' logs name
 	replayed map[string]int64       // index of the event that a dead letter became, by the letter's item ID
 }
 
@@ -190,6 +194,9 @@ func deviceKey(tenant, device string, generation int) string {
 	return fmt.Sprintf("%s/%s/g%d", tenant, device, generation)
 }
 
+// canary tells whether the tenant serves drills.
+func canary(tenant string) bool { return strings.HasPrefix(tenant, evidence.CanaryPrefix) }
+
 // ts writes a time as the items carry it; empty for none.
 func ts(t time.Time) string {
 	if t.IsZero() {
@@ -204,4 +211,9 @@ func list[T any](in []T) []any {
 		out = append(out, v)
 	}
 	return out
+}
+
+// errNoRequest is the gap of an act on something that was never asked for.
+func errNoRequest(id, typ string) error {
+	return fmt.Errorf("the control log holds no %s of %s before it", typ, id)
 }

@@ -33,6 +33,8 @@ type setup struct {
 		RangedFields  []string `json:"ranged_fields"`
 	} `json:"schemas"`
 
+	Permissions []permission `json:"permissions"`
+
 	settings settings
 }
 
@@ -119,6 +121,13 @@ func (s settings) threshold(deviceType string) time.Duration {
 		interval = h.DefaultInterval
 	}
 	return time.Duration(interval) * time.Duration(max(h.Missed, 1))
+}
+
+// spikeRows is how many rows may leave within 24 hours before it is a spike; 0
+// where it is not known.
+func (s settings) spikeRows() int64 {
+	n, _ := s.Exports["spike_rows"].(float64)
+	return int64(n)
 }
 
 // inForce are settings from the moment at which they took effect.

@@ -71,6 +71,14 @@ const (
 	KindBooks         evidence.Kind = "telemetry.books"
 	KindAdminActions  evidence.Kind = "telemetry.admin-actions"
 	KindClock         evidence.Kind = "telemetry.clock"
+
+	KindBindings          evidence.Kind = "telemetry.bindings"
+	KindRoleChanges       evidence.Kind = "telemetry.role-changes"
+	KindLayout            evidence.Kind = "telemetry.layout"
+	KindStatusPages       evidence.Kind = "telemetry.status-pages"
+	KindExportPermissions evidence.Kind = "telemetry.export-permissions"
+	KindExportFiles       evidence.Kind = "telemetry.export-files"
+	KindExportSpikes      evidence.Kind = "telemetry.export-spikes"
 )
 
 type collector struct {
@@ -117,6 +125,7 @@ func (c *collector) Kinds() []evidence.Kind {
 		KindConfig, KindConfigChanges, KindDevices, KindOperators, KindProvisioning, KindRevocations,
 		KindRefusals, KindDeadLetters, KindAlerts, KindSilences, KindGaps, KindExports, KindPurges, KindPayloadDays, KindDrills,
 		KindCheckpoints, KindBooks, KindAdminActions, KindClock,
+		KindBindings, KindRoleChanges, KindLayout, KindStatusPages, KindExportPermissions, KindExportFiles, KindExportSpikes,
 	}
 }
 
@@ -129,6 +138,7 @@ func (c *collector) Collect(ctx context.Context, p evidence.Period) ([]evidence.
 		r.config(), r.configChanges(), r.devices(), r.operators(), r.provisioning(), r.revocations(),
 		r.refusals(), r.deadLetters(), r.alerts(), r.silences(), r.gaps(), r.exports(), r.purges(), r.payloadDays(), r.drills(),
 		r.checkpoints(), r.books(), r.adminActions(), r.clock(),
+		r.bindings(), r.roleChanges(), r.layout(), r.statusPages(), r.exportPermissions(), r.exportFiles(), r.exportSpikes(),
 	}
 	out := make([]evidence.Evidence, 0, len(parts))
 	for _, part := range parts {

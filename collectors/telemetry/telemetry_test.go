@@ -27,6 +27,9 @@ type served struct {
 	led     *ledger.Ledger
 	now     time.Time
 	devices []map[string]any
+	tenants []string
+	exports []any
+	status  map[string]any // by tenant, beside what the tests' devices make of it
 	dead    []map[string]any
 	broken  map[string]http.HandlerFunc // by path prefix
 	swap    func(path string, body []byte) []byte
@@ -130,12 +133,27 @@ func (s *served) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		v = json.RawMessage(`{"instance":"example.com/test","operator":"erin","version":1,"sha256":"ab","clock":"system",
 			"config":{"heartbeat":{"default_interval":"12h0m0s","missed":2},"approvals":{"critical_fleets":["core"]},"limits":{"body_bytes":1048576},
 			"rates":{"device":{"per_second":5,"burst":20},"tenant":{"per_second":50,"burst":200}},"time":{"flag":"2m0s","future":"10m0s","past":"168h0m0s"}},
+			"permissions":[{"action":"read","roles":["auditor","approver"]},{"action":"export.request","roles":["exporter"]},
+			{"action":"export.get","roles":["exporter"]},{"action":"export.approve","roles":["approver"]}],
 			"listeners":[{"name":"devices","addr":"127.0.0.1:1","scheme":"https","tls_min":"1.2","client_auth":"verify","loopback":true}],
 			"schemas":[{"type":"meter.v1","sha256":"cd","required":["kwh"],"numeric_fields":["kwh"],"ranged_fields":["kwh"]}]}`)
 	case path == "/v1/admin/devices":
 		v = map[string]any{"devices": s.devices}
 	case path == "/v1/admin/operators":
 		v = map[string]any{"operators": []any{map[string]any{"name": "carla", "roles": []string{"approver"}}}}
+	case path == "/v1/admin/tenants":
+		var tenants []any
+		for _, id := range s.tenants {
+			tenants = append(tenants, evidence.Tenant{ID: id})
+		}
+		v = map[string]any{"tenants": tenants}
+	case path == "/v1/admin/exports":
+		v = map[string]any{"exports": s.exports}
+	case strings.HasPrefix(path, "/v1/status/"):
+		v = s.statusOf(strings.TrimPrefix(path, "/v1/status/"))
+	case strings.HasPrefix(path, "/status/"):
+		_, _ = w.Write([]byte("<!doctype html><title>status</title>"))
+		return
 	case path == "/v1/admin/deadletters":
 		v = map[string]any{"deadletters": s.dead, "next": ""}
 	case path == "/v1/admin/logs":
@@ -148,7 +166,7 @@ func (s *served) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			if err != nil {
 				s.t.Error(err)
 			}
-			logs = append(logs, map[string]any{"name": name, "origin": s.led.Origin(name), "size": s.led.Size(name), "verifier_key": key})
+			logs = append(logs, map[string]any{"name": name, "origin": s.led.Origin(name), "size": s.led.Size(name), "verifier_key": key, "folders": s.foldersOf(name)})
 		}
 		v = map[string]any{"logs": logs}
 	case strings.HasPrefix(path, "/v1/admin/excerpt/"):
@@ -183,6 +201,37 @@ func (s *served) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err := json.NewEncoder(w).Encode(v); err != nil {
 		s.t.Error(err)
 	}
+}
+
+// tenant adds a customer.
+func (s *served) tenant(at time.Time, id string) {
+	s.t.Helper()
+	s.control(at, evidence.AuditEntry{Type: evidence.EntryTenantAdded, Tenant: id, Target: id}, evidence.Tenant{ID: id})
+	s.tenants = append(s.tenants, id)
+}
+
+// foldersOf says where a log is kept.
+func (s *served) foldersOf(log string) []string {
+	folders, err := s.led.Folders(log)
+	if err != nil {
+		s.t.Error(err)
+	}
+	return folders
+}
+
+// statusOf is the status of a tenant at the end of the quarter.
+func (s *served) statusOf(tenant string) map[string]any {
+	devices := []any{}
+	for _, d := range s.devices {
+		if d["tenant"] == tenant {
+			devices = append(devices, map[string]any{"device": d["id"]})
+		}
+	}
+	out := map[string]any{"tenant": tenant, "as_of": quarter.To, "silent": 0, "devices": devices, "silences": []any{}}
+	for k, v := range s.status {
+		out[k] = v
+	}
+	return out
 }
 
 // collectFrom runs the collector against s at the end of the quarter.
@@ -235,6 +284,7 @@ func item(t *testing.T, e evidence.Evidence, id string) map[string]any {
 func story(t *testing.T) *served {
 	s := newServed(t)
 	s.control(day(-10), evidence.AuditEntry{Type: evidence.EntryOperatorAdded, Target: "carla", Actor: &evidence.Actor{Name: "anna", Role: "admin"}}, evidence.Operator{Name: "carla", Roles: []string{"approver"}})
+	s.tenant(day(-10), "nord")
 	s.append("nord", day(-9), map[string]any{"t": "tally", "received": day(-9), "device": "m2", "gen": 1, "duplicate": 1})
 	s.checkpoint()
 	s.control(day(-9), evidence.AuditEntry{Type: evidence.EntryDeviceRequested, Tenant: "nord", Device: "m1", Generation: 1}, evidence.Device{Type: "meter"})
@@ -385,6 +435,7 @@ func incomplete(t *testing.T, got map[evidence.Kind]evidence.Evidence, want stri
 var fromControlLog = []evidence.Kind{
 	KindConfigChanges, KindDevices, KindOperators, KindProvisioning, KindRevocations, KindRefusals, KindAlerts, KindSilences,
 	KindGaps, KindExports, KindPurges, KindPayloadDays, KindDrills, KindCheckpoints, KindBooks, KindAdminActions, KindDeadLetters, KindClock,
+	KindBindings, KindRoleChanges, KindLayout, KindStatusPages, KindExportPermissions, KindExportFiles, KindExportSpikes,
 }
 
 func TestServedEntriesThatAreNotTheSignedOnes(t *testing.T) {
@@ -406,7 +457,7 @@ func TestTenantLogCutOff(t *testing.T) {
 		}
 		return body
 	}
-	incomplete(t, collectFrom(t, s, Config{}), "ends inside entry", KindRevocations, KindSilences, KindBooks, KindDeadLetters, KindPayloadDays, KindCheckpoints)
+	incomplete(t, collectFrom(t, s, Config{}), "ends inside entry", KindRevocations, KindSilences, KindBooks, KindDeadLetters, KindPayloadDays, KindCheckpoints, KindLayout)
 }
 
 func TestAnotherKeyIsPinned(t *testing.T) {

@@ -55,6 +55,9 @@ func (r *run) tenantEntry(tenant string) func(int64, []byte) error {
 		if err := json.Unmarshal(data, &e); err != nil {
 			return fmt.Errorf("entry %d of log %s is not JSON: %w", index, tenant, err)
 		}
+		if e.Device != "" {
+			r.senders[deviceKey(tenant, e.Device, e.Gen)] = true
+		}
 		r.payloadOf(tenant, purged, index, e.Received, e.Payload, len(e.Data) > 0 || e.Bytes != "")
 		if !r.period.Contains(e.Received) && e.T != "event" {
 			return nil

@@ -1,0 +1,100 @@
+package telemetry
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"trustpack/evidence"
+)
+
+// roleAsk is a change of roles that waits for somebody else's consent.
+type roleAsk struct {
+	entry
+	roles []string
+}
+
+// roleChanges are the grants and revocations of operators' roles in the period,
+// folded from the control log: what each gained and lost, who asked, who
+// consented, and how many others could have.
+func (r *run) roleChanges() part {
+	types := []string{
+		evidence.EntryOperatorAdded, evidence.EntryOperatorRemoved, "role.change-requested", "role.change-approved", "role.change-declined",
+	}
+	p, entries := r.fromControl(KindRoleChanges, func(e entry) bool { return r.upToEnd(types...)(e) && e.Result != "refused" })
+	held := map[string][]string{} // roles by operator
+	asked := map[string]roleAsk{} // by ID
+	for _, e := range entries {
+		var d struct {
+			ID    string   `json:"id"`
+			Name  string   `json:"name"`
+			Roles []string `json:"roles"`
+		}
+		if err := e.data(&d); err != nil {
+			p.gap("a change of roles", err)
+			continue
+		}
+		ask := asked[d.ID]
+		before, others := held[d.Name], othersWhoMayConsent(held, e.actorName(), d.Name)
+		change := map[string]any{
+			"operator": d.Name, "before": list(before), "actor": e.actorName(), "role": e.actorRole(), "requester": e.actorName(), "approver": "",
+			"reason": e.Reason, "ticket": e.Ticket, "time": ts(e.Time), "canary": strings.HasPrefix(d.Name, evidence.CanaryPrefix),
+			"first": len(held) == 0, "others": others, "entry": e.Type,
+		}
+		var after []string
+		switch e.Type {
+		case "role.change-requested":
+			asked[d.ID] = roleAsk{e, d.Roles}
+			continue
+		case "role.change-declined":
+			delete(asked, d.ID)
+			continue
+		case "role.change-approved":
+			if ask.Type == "" {
+				p.gap(e.id(), errNoRequest(d.ID, "role.change-requested"))
+			}
+			change["requester"], change["approver"] = ask.actorName(), e.actorName()
+			change["others"] = othersWhoMayConsent(held, ask.actorName(), d.Name)
+			if change["reason"] == "" {
+				change["reason"] = ask.Reason
+			}
+			after = d.Roles
+			if len(after) == 0 {
+				after = ask.roles
+			}
+			delete(asked, d.ID)
+		case evidence.EntryOperatorAdded:
+			after = d.Roles
+		}
+		if held[d.Name] = after; len(after) == 0 {
+			delete(held, d.Name)
+		}
+		gained, lost := without(after, before), without(before, after)
+		if !r.period.Contains(e.Time) || len(gained)+len(lost) == 0 {
+			continue // or a new credential alone
+		}
+		change["after"], change["gained"], change["lost"] = list(after), list(gained), list(lost)
+		p.add(e.id(), change)
+	}
+	return p
+}
+
+// othersWhoMayConsent counts the operators beside the two who could consent to
+// a change of roles.
+func othersWhoMayConsent(held map[string][]string, requester, holder string) int {
+	n := 0
+	for name := range maps.Keys(held) {
+		if name == requester || name == holder || strings.HasPrefix(name, evidence.CanaryPrefix) {
+			continue
+		}
+		if slices.Contains(held[name], "admin") || slices.Contains(held[name], "approver") {
+			n++
+		}
+	}
+	return n
+}
+
+// without is what stands in a and not in b.
+func without(a, b []string) []string {
+	return slices.DeleteFunc(slices.Clone(a), func(x string) bool { return slices.Contains(b, x) })
+}
