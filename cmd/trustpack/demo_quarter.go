@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
+	"slices"
 	"sync"
 	"time"
 
@@ -35,6 +35,7 @@ type quarter struct {
 	operators map[string]*ingest.AdminClient
 	codes     map[string]string // enrolment codes by device
 	devices   map[string]*ingest.DeviceClient
+	exports   map[string]string // IDs by ticket
 	sent      int
 }
 
@@ -63,6 +64,7 @@ func (q *quarter) run(ctx context.Context, p evidence.Period) error {
 	timeline := q.fleet.Timeline()
 	q.base, q.since = timeline[0].At.Add(-time.Hour), time.Now()
 	q.operators, q.codes, q.devices = map[string]*ingest.AdminClient{}, map[string]string{}, map[string]*ingest.DeviceClient{}
+	q.exports = map[string]string{}
 	if err := q.start(ctx); err != nil {
 		return err
 	}
@@ -349,6 +351,10 @@ func (q *quarter) step(ctx context.Context, s metering.Step) error {
 			return err
 		}
 		return writePair(filepath.Join(q.cfg.ingestDir(), "operators", s.Name), pair)
+	case metering.RemoveOperator:
+		return c.RemoveOperator(ctx, s.Name, s.Reason)
+	case metering.RequestExport, metering.ApproveExport, metering.FetchExport:
+		return q.export(ctx, c, s)
 	case metering.RequestDevice:
 		_, err := c.RequestDevice(ctx, ingest.DeviceRequest{Tenant: s.Tenant, Device: s.Device, Type: s.Type, Site: s.Site, Fleet: s.Fleet, Reason: s.Reason})
 		return err
@@ -379,7 +385,7 @@ func (q *quarter) handleAlert(ctx context.Context, c *ingest.AdminClient, s mete
 		return err
 	}
 	for _, a := range alerts {
-		if a.Kind != s.Alert || !strings.Contains(" "+strings.Join(a.Devices, " ")+" ", " "+s.Tenant+"/"+s.Device+" ") {
+		if a.Kind != s.Alert || s.Device != "" && !slices.Contains(a.Devices, s.Tenant+"/"+s.Device) {
 			continue
 		}
 		if s.Kind == metering.AckAlert {

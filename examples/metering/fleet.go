@@ -41,6 +41,7 @@ type Fleet struct {
 	Updates      []Update          `yaml:"updates"`
 	Setup        time.Time         `yaml:"setup"` // when the registry was filled
 	Devices      []Device          `yaml:"devices"`
+	Exports      []Export          `yaml:"exports"`
 }
 
 // Tenant is a customer of the vendor.
@@ -50,11 +51,31 @@ type Tenant struct {
 }
 
 // Operator is a person at the vendor who works with the ingest. First marks
-// the admin that the ingest's own initialisation makes.
+// the admin that the ingest's own initialisation makes. Added is zero for who
+// was there before the quarter, Removed for who is there at its end.
 type Operator struct {
-	Name  string   `yaml:"name"`
-	Roles []string `yaml:"roles"`
-	First bool     `yaml:"first"`
+	Name    string    `yaml:"name"`
+	Roles   []string  `yaml:"roles"`
+	First   bool      `yaml:"first"`
+	Added   time.Time `yaml:"added"`
+	Reason  string    `yaml:"reason"` // for the last of the two
+	Removed time.Time `yaml:"removed"`
+}
+
+// Export is a file of a customer's events that somebody takes out. Approver is
+// empty where it is small enough to need none.
+type Export struct {
+	At          time.Time `yaml:"at"`
+	By          string    `yaml:"by"`
+	Approver    string    `yaml:"approver"`
+	Tenant      string    `yaml:"tenant"`
+	Device      string    `yaml:"device"`
+	From        string    `yaml:"from"` // days of receipt
+	To          string    `yaml:"to"`
+	Destination string    `yaml:"destination"`
+	Reason      string    `yaml:"reason"`
+	Ticket      string    `yaml:"ticket"`
+	Spike       string    `yaml:"spike"` // what somebody found of the alert that it raises; empty where it raises none
 }
 
 // DeviceFleet groups devices of one tenant; a critical one needs two approvals
@@ -167,6 +188,13 @@ func (f *Fleet) check() error {
 		for _, t := range d.Trouble {
 			if t.By != "" && !slices.ContainsFunc(f.Operators, func(o Operator) bool { return o.Name == t.By }) {
 				return fmt.Errorf("device %s: %s by unknown operator %q", d.ID, t.Kind, t.By)
+			}
+		}
+	}
+	for _, x := range f.Exports {
+		for _, name := range []string{x.By, x.Approver} {
+			if name != "" && !slices.ContainsFunc(f.Operators, func(o Operator) bool { return o.Name == name }) {
+				return fmt.Errorf("export %s: unknown operator %q", x.Ticket, name)
 			}
 		}
 	}

@@ -12,7 +12,8 @@ type StepKind string
 // beside At and Actor.
 const (
 	AddTenant        StepKind = "add-tenant"        // Tenant, Name
-	AddOperator      StepKind = "add-operator"      // Name, Roles
+	AddOperator      StepKind = "add-operator"      // Name, Roles, Reason
+	RemoveOperator   StepKind = "remove-operator"   // Name, Reason
 	RequestDevice    StepKind = "request-device"    // Tenant, Device, Type, Site, Fleet, Reason
 	ApproveDevice    StepKind = "approve-device"    // Tenant, Device; the last approval gives the enrolment code
 	EnrolDevice      StepKind = "enrol-device"      // Tenant, Device; done by the device, so there is no Actor
@@ -21,6 +22,9 @@ const (
 	RevokeDevice     StepKind = "revoke-device"     // Tenant, Device, Reason, Ticket
 	AckAlert         StepKind = "ack-alert"         // Tenant, Device, Alert
 	ResolveAlert     StepKind = "resolve-alert"     // Tenant, Device, Alert, Reason, Ticket
+	RequestExport    StepKind = "request-export"    // Export
+	ApproveExport    StepKind = "approve-export"    // Export
+	FetchExport      StepKind = "fetch-export"      // Export
 	SendUpload       StepKind = "upload"            // Upload; done by the device
 )
 
@@ -40,13 +44,14 @@ type Step struct {
 	Ticket string
 	Alert  string // kind of the alert, "device.silent"
 	Upload *Upload
+	Export *Export
 }
 
 // Timeline is everything that operators and devices do from the filling of
 // the registry to the end of the quarter, in order of time. Steps of the same
 // time that are uploads are of different devices and may be sent at once.
 func (f *Fleet) Timeline() []Step {
-	steps := f.founding()
+	steps := slices.Concat(f.founding(), f.exporting())
 	for i, d := range f.Devices {
 		steps = append(steps, f.provisioning(d, i)...)
 		steps = append(steps, f.handling(d)...)
@@ -77,9 +82,41 @@ func (f *Fleet) founding() []Step {
 		at = at.Add(time.Minute)
 	}
 	for _, o := range f.Operators {
-		if !o.First {
-			steps = append(steps, Step{At: at, Kind: AddOperator, Actor: f.admin(), Name: o.Name, Roles: o.Roles})
+		add := Step{At: at, Kind: AddOperator, Actor: f.admin(), Name: o.Name, Roles: o.Roles, Reason: "set up with the ingest"}
+		switch {
+		case o.First:
+			continue
+		case o.Added.IsZero():
 			at = at.Add(time.Minute)
+		default:
+			add.At, add.Reason = o.Added, o.Reason
+		}
+		steps = append(steps, add)
+		if !o.Removed.IsZero() {
+			steps = append(steps, Step{At: o.Removed, Kind: RemoveOperator, Actor: f.admin(), Name: o.Name, Reason: o.Reason})
+		}
+	}
+	return steps
+}
+
+// exporting is the way of each export from its request to the file, and what
+// the alert that a large one raises is found to mean.
+func (f *Fleet) exporting() []Step {
+	var steps []Step
+	for _, x := range f.Exports {
+		add := func(after time.Duration, kind StepKind, actor string) *Step {
+			steps = append(steps, Step{At: x.At.Add(after), Kind: kind, Actor: actor, Tenant: x.Tenant, Reason: x.Reason, Ticket: x.Ticket, Export: &x})
+			return &steps[len(steps)-1]
+		}
+		add(0, RequestExport, x.By)
+		if x.Approver != "" {
+			add(2*time.Hour, ApproveExport, x.Approver)
+		}
+		add(3*time.Hour, FetchExport, x.By)
+		if x.Spike != "" {
+			add(4*time.Hour, AckAlert, f.operators("provisioner")[0]).Alert = "export.spike"
+			end := add(6*time.Hour, ResolveAlert, f.operators("approver")[0])
+			end.Alert, end.Reason = "export.spike", x.Spike
 		}
 	}
 	return steps
