@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"trustpack/evidence"
@@ -33,10 +34,13 @@ type StateNumbers struct {
 	Roles         map[string]int               `json:"roles"`     // holders of each
 	Devices       map[evidence.DeviceState]int `json:"devices"`   // generations in each state
 	Credentials   int                          `json:"credentials"`
+	Living        int                          `json:"living_credentials"` // of devices that may use them, and not retired
 	Approvals     int                          `json:"approvals"`
 	Accepted      int64                        `json:"accepted"` // events of all devices
 	Alerts        map[string]int               `json:"alerts"`   // "open", "acknowledged", "resolved"
 	Exports       map[string]int               `json:"exports"`
+	Grants        map[string]int               `json:"grants"`
+	BreakGlass    map[string]int               `json:"break_glass"` // "open", "closed"
 	Purges        map[string]int               `json:"purges"`
 	DeadLetters   map[string]int               `json:"deadletters"`
 	Refusals      map[Code]int64               `json:"refusals"`
@@ -55,7 +59,7 @@ type summing struct {
 
 func newSumming() *summing {
 	return &summing{n: StateNumbers{
-		Roles: map[string]int{}, Devices: map[evidence.DeviceState]int{}, Alerts: map[string]int{}, Exports: map[string]int{}, Purges: map[string]int{},
+		Roles: map[string]int{}, Devices: map[evidence.DeviceState]int{}, Alerts: map[string]int{}, Exports: map[string]int{}, Grants: map[string]int{}, BreakGlass: map[string]int{}, Purges: map[string]int{},
 		DeadLetters: map[string]int{}, Refusals: map[Code]int64{}, Books: map[string]evidence.Books{},
 	}}
 }
@@ -88,8 +92,16 @@ func (s *summing) count(kind byte, b []byte) error {
 		var g general
 		c.general(&g)
 		n.Drills, n.ConfigVersion = g.drills, g.config.Version
-		for code, count := range g.refusals {
-			n.Refusals[code] = count
+		maps.Copy(n.Refusals, g.refusals)
+		for _, x := range g.grants {
+			n.Grants[x.State]++
+		}
+		for _, x := range g.breaks {
+			if x.ClosedAt.IsZero() {
+				n.BreakGlass["open"]++
+			} else {
+				n.BreakGlass["closed"]++
+			}
 		}
 	case partTenant:
 		var t tenant
@@ -111,6 +123,11 @@ func (s *summing) count(kind byte, b []byte) error {
 		n.Devices[d.record.State]++
 		n.Credentials += len(d.record.Credentials)
 		n.Approvals += len(d.approvals)
+		for i := range d.record.Credentials {
+			if holds(d.record.State) && d.record.Credentials[i].Retired == "" {
+				n.Living++
+			}
+		}
 	case partTraffic:
 		var number uint32
 		var d device

@@ -28,6 +28,8 @@ type year struct {
 	sample map[string]string   // an event's data by type
 	want   ingest.StateNumbers
 	drills int64
+
+	rotations, granted, declined int
 }
 
 // metered is a device as the test knows it.
@@ -70,6 +72,7 @@ func newYear(t *testing.T) *year {
 	y.must(err)
 	for old, now := range map[string]string{
 		"default_interval: 12h": "default_interval: 400h", "types: {gateway: 6h}": "types: {gateway: 400h}", "past: 168h": "past: 800h", "gap_after: 24h": "gap_after: 2000h",
+		"certificates: {device: 8760h,": "rotation: {due_before: 720h, overlap: 48h}\n  certificates: {device: 2160h,",
 	} {
 		if !bytes.Contains(text, []byte(old)) {
 			t.Fatalf("the example's configuration does not say %q any more", old)
@@ -154,6 +157,7 @@ func (y *year) founding(ctx context.Context) {
 	}
 	y.addOperator(ctx, "gil.haas", ingest.RoleExporter)
 	y.addOperator(ctx, "hana.roth", ingest.RoleAdmin)
+	y.addOperator(ctx, "ivo.lang", ingest.RoleSupport)
 	for _, t := range y.quarter.fleet.Tenants {
 		y.must(y.as("anna.berg").AddTenant(ctx, evidence.Tenant{ID: t.ID, Name: t.Name}, "contract"))
 		y.want.Tenants++
@@ -194,7 +198,6 @@ func (y *year) provision(ctx context.Context, d metering.Device) *metered {
 	y.codes[d.Tenant+"/"+d.ID] = code
 	y.must(y.enrol(ctx, d.Tenant, d.ID))
 	m.client = y.devices[d.Tenant+"/"+d.ID]
-	y.want.Credentials++
 	y.fleet[d.Tenant+"/"+d.ID] = m
 	y.send(ctx, m, 1)
 	return m
@@ -263,6 +266,8 @@ func (y *year) month(ctx context.Context, month int) {
 	if month == 10 {
 		y.renewOperators(ctx)
 	}
+	y.rotate(ctx)
+	y.support(ctx, tenant, month)
 	y.export(ctx, tenant)
 	y.must(y.drill(ctx))
 	y.drills++
@@ -288,6 +293,85 @@ func (y *year) renewOperators(ctx context.Context) {
 			delete(y.operators, o.Name)
 		}
 	}
+}
+
+// rotate lets each device renew whose certificate is due. The old one goes on
+// for the overlap, and not a moment longer.
+func (y *year) rotate(ctx context.Context) {
+	y.t.Helper()
+	due, err := y.as("erin.sato").DueCredentials(ctx, "")
+	y.must(err)
+	renewed := map[string]bool{}
+	var old *ingest.DeviceClient
+	var oldUntil time.Time
+	var last *metered
+	for _, c := range due {
+		m := y.fleet[c.Tenant+"/"+c.Device]
+		if m == nil || m.state != evidence.DeviceActive || renewed[m.ID] {
+			continue
+		}
+		renewed[m.ID] = true
+		pair, until, err := m.client.Renew(ctx, m.ID)
+		y.must(err)
+		client, err := ingest.NewDeviceClient(ingest.ClientOptions{URL: "https://" + y.cfg.Ingest.Listen, CA: y.root, Now: y.now, Certificate: pair})
+		y.must(err)
+		y.rotations++
+		if c.DaysLeft < 3 { // its own end comes before the overlap's
+			m.client.Close()
+			m.client = client
+			continue
+		}
+		if old != nil {
+			old.Close()
+		}
+		old, oldUntil, last, m.client = m.client, until, m, client
+	}
+	if last == nil {
+		return
+	}
+	defer old.Close()
+	fresh := last.client
+	last.client = old
+	y.send(ctx, last, 1)
+	y.until(ctx, oldUntil)
+	y.refused(ctx, last, ingest.CodeExpiredCredential)
+	last.client = fresh
+	y.send(ctx, last, 1)
+}
+
+// support lets somebody of support look into a tenant under a grant, which is
+// asked for, approved by another, and ends by itself.
+func (y *year) support(ctx context.Context, tenant string, month int) {
+	y.t.Helper()
+	ivo := y.as("ivo.lang")
+	if _, err := ivo.Devices(ctx, tenant); !forbidden(err) {
+		y.t.Fatalf("support without a grant: %v", err)
+	}
+	g, err := ivo.RequestGrant(ctx, ingest.GrantRequest{Operator: "ivo.lang", Tenant: tenant, Actions: []string{"read"}, Minutes: 30, Reason: "the customer called", Ticket: fmt.Sprintf("SUP-%d", month)})
+	y.must(err)
+	if month%4 == 3 {
+		_, err = y.as("carla.ruiz").DeclineGrant(ctx, g.ID, "ask the customer first")
+		y.must(err)
+		y.declined++
+		return
+	}
+	_, err = y.as("carla.ruiz").ApproveGrant(ctx, g.ID, "seen the ticket", "")
+	y.must(err)
+	y.granted++
+	_, err = ivo.Devices(ctx, tenant)
+	y.must(err)
+	if _, err := ivo.Devices(ctx, "wohnbau-sued"); !forbidden(err) {
+		y.t.Fatalf("a grant for %s opened another tenant: %v", tenant, err)
+	}
+	y.until(ctx, y.now().Add(31*time.Minute))
+	if _, err := ivo.Devices(ctx, tenant); !forbidden(err) {
+		y.t.Fatalf("support after the grant's end: %v", err)
+	}
+}
+
+func forbidden(err error) bool {
+	var p *ingest.Problem
+	return errors.As(err, &p) && p.Code == ingest.CodeForbidden
 }
 
 // export asks for a file and fetches it.
@@ -324,7 +408,6 @@ func (y *year) balance(ctx context.Context) {
 				y.t.Errorf("canary %s is %s", d.ID, d.State)
 			}
 			said.Numbers.Devices[d.State]--
-			said.Numbers.Credentials -= len(d.Credentials)
 			said.Numbers.Approvals -= len(d.Approvals)
 			said.Numbers.Accepted -= d.Accepted
 		}
@@ -345,7 +428,8 @@ func (y *year) balance(ctx context.Context) {
 	}{
 		{"operators", said.Numbers.Operators, y.want.Operators},
 		{"roles", fmt.Sprint(said.Numbers.Roles), fmt.Sprint(y.want.Roles)},
-		{"credentials", said.Numbers.Credentials, y.want.Credentials},
+		{"living credentials", said.Numbers.Living, y.want.Devices[evidence.DeviceActive] + y.want.Devices[evidence.DeviceQuarantined]},
+		{"grants", fmt.Sprint(said.Numbers.Grants), fmt.Sprint(map[string]int{ingest.GrantEnded: y.granted, ingest.GrantDeclined: y.declined})},
 		{"approvals", said.Numbers.Approvals, y.want.Approvals},
 		{"accepted events", said.Numbers.Accepted, y.want.Accepted},
 		{"exports", said.Numbers.Exports[ingest.ExportReady], 12},
@@ -354,6 +438,9 @@ func (y *year) balance(ctx context.Context) {
 		if c.got != c.want {
 			y.t.Errorf("%s: %v, want %v", c.what, c.got, c.want)
 		}
+	}
+	if y.rotations < 3*len(y.fleet) {
+		y.t.Errorf("%d rotations in a year of certificates of 90 days", y.rotations)
 	}
 	if said.Numbers.Drills < 20*y.drills {
 		y.t.Errorf("%d drills in %d rounds", said.Numbers.Drills, y.drills)
