@@ -44,3 +44,27 @@ func (c *AdminClient) DueCredentials(ctx context.Context, tenant string) ([]DueC
 	err := c.list(ctx, "devices/due?tenant="+url.QueryEscape(tenant), &out)
 	return out.Due, err
 }
+
+// DeviceToken is a bearer token of a device. Its text is a secret that the
+// ingest shows once.
+type DeviceToken struct {
+	Token     string    `json:"token"`
+	NotBefore time.Time `json:"not_before"`
+	NotAfter  time.Time `json:"not_after"`
+	OldUntil  time.Time `json:"old_until"` // of a renewal: how long the one before it is good
+}
+
+// EnrolToken exchanges the one-time code for a token, where the policy lets the
+// device have one.
+func (c *DeviceClient) EnrolToken(ctx context.Context, tenant, device, code string) (DeviceToken, error) {
+	var out DeviceToken
+	err := c.call(ctx, http.MethodPost, "/v1/enroll", map[string]string{"tenant": tenant, "device": device, "code": code, "method": MethodToken}, &out)
+	return out, err
+}
+
+// RenewToken gives a new token for the one that the client shows.
+func (c *DeviceClient) RenewToken(ctx context.Context) (DeviceToken, error) {
+	var out DeviceToken
+	err := c.call(ctx, http.MethodPost, "/v1/renew", map[string]string{"method": MethodToken}, &out)
+	return out, err
+}

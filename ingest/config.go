@@ -147,7 +147,7 @@ func DefaultConfig() Config {
 		Certificates: CertificatePolicy{
 			Device: 90 * day, Operator: 365 * day, Server: 90 * day,
 		},
-		Tokens:   TokenPolicy{OperatorMax: 90 * day},
+		Tokens:   TokenPolicy{OperatorMax: 90 * day, DeviceMax: 90 * day},
 		Rotation: DefaultRotation(),
 		Support:  SupportPolicy{Max: 8 * time.Hour}, BreakGlass: BreakGlassPolicy{Max: time.Hour},
 		Timeouts: Timeouts{Header: 5 * time.Second, Body: 30 * time.Second, Idle: 2 * time.Minute, Answer: 30 * time.Second},
@@ -239,6 +239,7 @@ func (c Config) validateDurations() error {
 		{"heartbeat.default_interval", c.Heartbeat.DefaultInterval}, {"approvals.code_valid", c.Approvals.CodeValid}, {"exports.valid", c.Exports.Valid},
 		{"certificates.device", c.Certificates.Device}, {"certificates.operator", c.Certificates.Operator}, {"certificates.server", c.Certificates.Server},
 		{"tokens.operator_max", c.Tokens.OperatorMax}, {"support.max", c.Support.Max}, {"break_glass.max", c.BreakGlass.Max},
+		{"tokens.device_max", c.Tokens.DeviceMax},
 		{"rotation.due_before", c.Rotation.DueBefore}, {"rotation.overlap", c.Rotation.Overlap},
 		{"timeouts.header", c.Timeouts.Header}, {"timeouts.body", c.Timeouts.Body}, {"timeouts.idle", c.Timeouts.Idle}, {"timeouts.answer", c.Timeouts.Answer},
 		{"ledger.start_wait", c.Ledger.StartWait}, {"ledger.interval", c.Ledger.Interval},

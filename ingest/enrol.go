@@ -50,7 +50,8 @@ func (l *sourceLimits) forget(now time.Time) {
 }
 
 // enroll turns a one-time code and a certificate request into the device's
-// certificate: POST {"tenant","device","code","csr"}.
+// certificate: POST {"tenant","device","code","csr"}, or, with "method":"token" in
+// place of "csr", into a token where the policy lets the device have one.
 func (s *Server) enroll(w http.ResponseWriter, r *http.Request) {
 	c := s.begin(w, r)
 	if r.Method != http.MethodPost {
@@ -77,38 +78,43 @@ func (s *Server) issue(w http.ResponseWriter, r *http.Request, id string) (any, 
 		Tenant string `json:"tenant"`
 		Device string `json:"device"`
 		Code   string `json:"code"`
+		Method string `json:"method"` // "x509", which it is where left out, or "token"
 		CSR    string `json:"csr"`
 	}
 	if p := decodeJSON(w, r, &in); p != nil {
 		return nil, p
 	}
-	csr, err := parseCSR([]byte(in.CSR))
-	if err != nil {
-		return nil, named(problem(CodeEnrolBadCSR, err.Error()), in.Tenant, in.Device)
+	want, p := wantedOf(in.Method, in.CSR)
+	if p != nil {
+		return nil, named(p, in.Tenant, in.Device)
 	}
 	s.decide.Lock()
 	defer s.decide.Unlock()
 	d := s.st.device(in.Tenant, in.Device)
-	want := ""
+	hash := ""
 	if d != nil {
-		want = d.codeHash
+		hash = d.codeHash
 	}
 	got := evidence.SHA256Hex([]byte(in.Code))
-	same := subtle.ConstantTimeCompare([]byte(got), []byte(want)) == 1
-	if d == nil || want == "" || !same || !d.enrols() || !s.now().Before(d.codeUntil) {
+	same := subtle.ConstantTimeCompare([]byte(got), []byte(hash)) == 1
+	if d == nil || hash == "" || !same || !d.enrols() || !s.now().Before(d.codeUntil) {
 		// One answer for all of these: nobody learns which devices there are.
 		return nil, named(problem(CodeEnrolBadCode, ""), in.Tenant, in.Device)
 	}
 	d.flow.Lock()
 	defer d.flow.Unlock()
 	if d.record.State != evidence.DeviceApproved {
-		return s.rotate(rotation{d: d, id: id}, csr)
+		return s.rotate(rotation{d: d, id: id}, want)
 	}
-	fresh, answer, p := s.newCertificate(d, csr)
+	fresh, answer, p := s.newCredential(d, want)
 	if p != nil {
-		return nil, p
+		return nil, named(p, in.Tenant, in.Device)
 	}
-	_, err = s.record(s.entry(evidence.EntryDeviceIssued, evidence.AuditEntry{
+	entry := evidence.EntryDeviceIssued
+	if want.method == MethodToken {
+		entry = evidence.EntryTokenIssued
+	}
+	_, err := s.record(s.entry(entry, evidence.AuditEntry{
 		Tenant: d.key.tenant, Device: d.key.id, Generation: d.key.generation, RequestID: id, Result: "done",
 		Data: raw(fresh),
 	}))

@@ -167,6 +167,9 @@ func (h *hot) judge() *batch {
 	h.s.enter(&h.call, h.sess, "/v1/telemetry")
 	c := &h.call
 	c.method, c.media, c.coding, c.all, c.body = http.MethodPost, h.head.media, h.head.coding, h.head.all, h
+	if h.head.bearer != "" {
+		c.bearer.text = h.head.bearer
+	}
 	h.to, h.cutOff = reply{}, false
 	return h.s.receive(c, &h.to)
 }

@@ -511,6 +511,7 @@ func TestNotHot(t *testing.T) {
 func FuzzHotHead(f *testing.F) {
 	for _, s := range []string{
 		hotPost("hello"), hotPost("x", "content-type:application/json", "Content-Encoding: gzip", "CONNECTION: keep-alive"), hotPost("x") + hotPost("y"), coldPost("x"),
+		hotPost("x", "authorization:Bearer tpd_"+strings.Repeat("a-_Z", 10)+"0Az"),
 		"POST /v1/telemetry?lines=all HTTP/1.1\r\nhost:[::1]:8443\r\nuser-agent: a b\r\naccept: */*\r\naccept-encoding: gzip, zstd\r\naccept-language: de\r\ndate: x\r\ntraceparent: 00-1-2-01\r\ntracestate: a=b\r\ncontent-length: 12\r\n\r\n",
 		"POST /v1/telemetry HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "POST /v1/telemetry HTTP/1.1\r\nHost: x\r\n\tContent-Length: 5\r\n\r\n",
 	} {
@@ -534,7 +535,7 @@ func FuzzHotHead(f *testing.F) {
 			query = "lines=all"
 		}
 		if r.Method != "POST" || r.Proto != "HTTP/1.1" || r.URL.Path != "/v1/telemetry" || r.URL.RawQuery != query || r.URL.Host != "" || r.ContentLength != int64(h.length) ||
-			len(r.TransferEncoding) > 0 || len(r.Trailer) > 0 || r.Close || r.Header.Get("Content-Type") != h.media || r.Header.Get("Content-Encoding") != h.coding {
+			len(r.TransferEncoding) > 0 || len(r.Trailer) > 0 || r.Close || r.Header.Get("Content-Type") != h.media || r.Header.Get("Content-Encoding") != h.coding || h.bearer != strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ") {
 			t.Fatalf("%+v, but net/http reads %+v", h, r)
 		}
 		if !httpguts.ValidHostHeader(r.Host) || r.Host == "" {

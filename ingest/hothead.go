@@ -12,6 +12,7 @@ type hotHead struct {
 	length        int // of the body
 	all           bool
 	media, coding string // parts of the bytes that were read
+	bearer        string // as they are: the token of the Authorization field
 }
 
 const (
@@ -28,7 +29,8 @@ const (
 // A name is one of those in hotField, in any case, at most once. A value is 1 or more
 // bytes from 0x20 to 0x7e, the first and last of which are no space. Host must be there,
 // of letters, digits, "-", ".", ":", "[" and "]"; Content-Length must be there, 1 to 6
-// digits of which the first is not 0; Connection, where it is there, says keep-alive.
+// digits of which the first is not 0; Connection, where it is there, says keep-alive;
+// Authorization, where it is there, is "Bearer", one space and a device's token.
 //
 // ok is false for all else, be it wrong, ambiguous, incomplete or just another request:
 // what is not plainly this is net/http's to read. FuzzHotHead holds it to
@@ -88,6 +90,7 @@ const (
 	hotMedia
 	hotCoding
 	hotConnection
+	hotAuthorization
 	hotIgnored // the first of those that decide nothing
 )
 
@@ -95,7 +98,7 @@ const hotWanted = hotHost | hotLength
 
 // hotFields are the names, those that decide nothing from hotIgnored on.
 var hotFields = [...]string{
-	"host", "content-length", "content-type", "content-encoding", "connection",
+	"host", "content-length", "content-type", "content-encoding", "connection", "authorization",
 	"user-agent", "accept", "accept-encoding", "accept-language", "date", "traceparent", "tracestate",
 }
 
@@ -144,6 +147,10 @@ func (h *hotHead) take(f hotField, v []byte) bool {
 		h.media = textOver(v)
 	case hotCoding:
 		h.coding = textOver(v)
+	case hotAuthorization:
+		token, ok := bytes.CutPrefix(v, []byte("Bearer "))
+		h.bearer = textOver(token)
+		return ok && plainDeviceToken(h.bearer)
 	case hotConnection:
 		return string(v) == "keep-alive" || string(v) == "Keep-Alive"
 	}

@@ -18,6 +18,8 @@ const operatorTokenBegins = "tpo_"
 // TokenPolicy bounds bearer tokens.
 type TokenPolicy struct {
 	OperatorMax time.Duration `yaml:"operator_max"` // how long a token of an operator can be used at most
+	DeviceMax   time.Duration `yaml:"device_max"`   // how long a token of a device is good
+	Allowed     TokenFleets   `yaml:"allowed"`      // devices that may be given one
 }
 
 // newOperatorToken makes a token.

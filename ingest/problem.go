@@ -8,53 +8,55 @@ type Code string
 
 // The codes. Problems lists them with status and meaning.
 const (
-	CodeNoCertificate     Code = "auth.no-certificate"
-	CodeUnknownCredential Code = "auth.unknown-credential"
-	CodeExpiredCredential Code = "auth.expired-credential"
-	CodeTokenInURL        Code = "auth.token-in-url"
-	CodeRevoked           Code = "auth.revoked"
-	CodeQuarantined       Code = "auth.quarantined"
-	CodeForbidden         Code = "auth.forbidden"
-	CodeTenantMismatch    Code = "tenant.mismatch"
-	CodePlaintext         Code = "tls.plaintext"
-	CodeTLSVersion        Code = "tls.version"
-	CodeTLSCipher         Code = "tls.cipher"
-	CodeBodyTooLarge      Code = "body.too-large"
-	CodeTooManyLines      Code = "body.too-many-lines"
-	CodeBodyMalformed     Code = "body.malformed"
-	CodeMediaUnsupported  Code = "media.unsupported"
-	CodeMethod            Code = "request.method"
-	CodeNotFound          Code = "request.not-found"
-	CodeInvalid           Code = "request.invalid"
-	CodeConflict          Code = "request.conflict"
-	CodeTooManyConns      Code = "connections.too-many"
-	CodePortFull          Code = "connections.port-full"
-	CodeEventMalformed    Code = "event.malformed"
-	CodeEventTooDeep      Code = "event.too-deep"
-	CodeEventTooLarge     Code = "event.too-large"
-	CodeDeviceMismatch    Code = "device.mismatch"
-	CodeUnknownType       Code = "schema.unknown-type"
-	CodeSchemaViolation   Code = "schema.violation"
-	CodeRangeViolation    Code = "range.violation"
-	CodeTimeFuture        Code = "time.future"
-	CodeTimeTooOld        Code = "time.too-old"
-	CodeReplayConflict    Code = "replay.conflict"
-	CodeReplayStale       Code = "replay.stale"
-	CodeReplayPurged      Code = "replay.purged"
-	CodeReplayForgotten   Code = "replay.forgotten"
-	CodePayloadPurged     Code = "payload.purged"
-	CodeLetterQuota       Code = "deadletter.quota"
-	CodeRateDevice        Code = "rate.device"
-	CodeRateTenant        Code = "rate.tenant"
-	CodeRateSource        Code = "rate.source"
-	CodeRateExport        Code = "rate.export"
-	CodeApprovalSelf      Code = "approval.self"
-	CodeEnrolBadCode      Code = "enrol.bad-code"
-	CodeEnrolBadCSR       Code = "enrol.bad-csr"
-	CodeDurabilityLost    Code = "durability.lost"
-	CodeLedgerRollback    Code = "ledger.rollback"
-	CodeDraining          Code = "draining"
-	CodeInternal          Code = "internal"
+	CodeNoCertificate      Code = "auth.no-certificate"
+	CodeUnknownCredential  Code = "auth.unknown-credential"
+	CodeExpiredCredential  Code = "auth.expired-credential"
+	CodeCredentialMismatch Code = "auth.credential-mismatch"
+	CodeTokenNotAllowed    Code = "enrol.token-not-allowed"
+	CodeTokenInURL         Code = "auth.token-in-url"
+	CodeRevoked            Code = "auth.revoked"
+	CodeQuarantined        Code = "auth.quarantined"
+	CodeForbidden          Code = "auth.forbidden"
+	CodeTenantMismatch     Code = "tenant.mismatch"
+	CodePlaintext          Code = "tls.plaintext"
+	CodeTLSVersion         Code = "tls.version"
+	CodeTLSCipher          Code = "tls.cipher"
+	CodeBodyTooLarge       Code = "body.too-large"
+	CodeTooManyLines       Code = "body.too-many-lines"
+	CodeBodyMalformed      Code = "body.malformed"
+	CodeMediaUnsupported   Code = "media.unsupported"
+	CodeMethod             Code = "request.method"
+	CodeNotFound           Code = "request.not-found"
+	CodeInvalid            Code = "request.invalid"
+	CodeConflict           Code = "request.conflict"
+	CodeTooManyConns       Code = "connections.too-many"
+	CodePortFull           Code = "connections.port-full"
+	CodeEventMalformed     Code = "event.malformed"
+	CodeEventTooDeep       Code = "event.too-deep"
+	CodeEventTooLarge      Code = "event.too-large"
+	CodeDeviceMismatch     Code = "device.mismatch"
+	CodeUnknownType        Code = "schema.unknown-type"
+	CodeSchemaViolation    Code = "schema.violation"
+	CodeRangeViolation     Code = "range.violation"
+	CodeTimeFuture         Code = "time.future"
+	CodeTimeTooOld         Code = "time.too-old"
+	CodeReplayConflict     Code = "replay.conflict"
+	CodeReplayStale        Code = "replay.stale"
+	CodeReplayPurged       Code = "replay.purged"
+	CodeReplayForgotten    Code = "replay.forgotten"
+	CodePayloadPurged      Code = "payload.purged"
+	CodeLetterQuota        Code = "deadletter.quota"
+	CodeRateDevice         Code = "rate.device"
+	CodeRateTenant         Code = "rate.tenant"
+	CodeRateSource         Code = "rate.source"
+	CodeRateExport         Code = "rate.export"
+	CodeApprovalSelf       Code = "approval.self"
+	CodeEnrolBadCode       Code = "enrol.bad-code"
+	CodeEnrolBadCSR        Code = "enrol.bad-csr"
+	CodeDurabilityLost     Code = "durability.lost"
+	CodeLedgerRollback     Code = "ledger.rollback"
+	CodeDraining           Code = "draining"
+	CodeInternal           Code = "internal"
 )
 
 // ProblemInfo is one row of the table of problems.
@@ -76,6 +78,7 @@ func Problems() []ProblemInfo {
 		{CodeNoCertificate, 401, "request", "No client certificate was shown, and no token."},
 		{CodeUnknownCredential, 401, "request", "The certificate or token is not one that this ingest issued and knows."},
 		{CodeExpiredCredential, 401, "request", "The certificate or token is expired, not yet valid, or replaced by another one, on the ingest's clock."},
+		{CodeCredentialMismatch, 403, "request", "A connection speaks for one device; its certificate and the tokens that it brings are of more than one."},
 		{CodeTokenInURL, 400, "request", "The URL holds a token, which is therefore no secret any more. Tokens are taken in the Authorization field alone."},
 		{CodeRevoked, 403, "request", "The device has been revoked."},
 		{CodeQuarantined, 403, "request", "The device is in quarantine."},
@@ -83,6 +86,7 @@ func Problems() []ProblemInfo {
 		{CodeApprovalSelf, 403, "request", "Nobody approves their own request, and nobody approves twice."},
 		{CodeTenantMismatch, 403, "request", "The request names a tenant other than the credential's."},
 		{CodeEnrolBadCode, 403, "request", "The enrolment code is wrong, used or expired, or no such device waits for enrolment."},
+		{CodeTokenNotAllowed, 403, "request", "The policy lets the device have no token; it enrols and renews with a certificate."},
 		{CodeEnrolBadCSR, 422, "request", "The certificate request cannot be used: bad signature, or a key weaker than P-256, Ed25519 or RSA 3072."},
 		{CodeInvalid, 422, "request", "The request is well formed but a value in it cannot stand."},
 		{CodeConflict, 409, "request", "What is asked does not fit the present state."},
@@ -96,7 +100,7 @@ func Problems() []ProblemInfo {
 		{CodeTooManyConns, 429, "request", "The device holds more open connections than the limit."},
 		{CodeRateDevice, 429, "request", "The device sends faster than its rate, or has renewed its credential too often in 24 hours."},
 		{CodeRateTenant, 429, "request", "The tenant's devices together send faster than its rate."},
-		{CodeRateSource, 429, "request", "Too many attempts to enrol or to renew from this address."},
+		{CodeRateSource, 429, "request", "Too many attempts to enrol or to renew, or too many wrong tokens, from this address."},
 		{CodeRateExport, 429, "request", "The operator has asked for as many exports in 24 hours as one may."},
 		{CodeDurabilityLost, 503, "request", "The ingest can no longer make anything durable; it must be restarted."},
 		{CodeLedgerRollback, 503, "request", "The ledger was taken back to an older copy than a witness or the copy of its checkpoints knows; nothing is taken until that is settled at a start."},

@@ -27,7 +27,13 @@ func (s *Server) publicHandler() http.Handler {
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.answer(w, s.begin(w, r), problem(CodeNotFound, ""))
 	})
-	return mux
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if p := tokenInURL(r); p != nil { // before anything looks at the path
+			s.answer(w, s.begin(w, r), p)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
 }
 
 // call is one request, whichever way its bytes were read.
@@ -49,8 +55,10 @@ type call struct {
 	d     *device // who it is, once that is known
 	t     *tenant
 	print string    // of the credential that says so
-	until time.Time // from when on that is refused, where this is before its certificate's end; zero where it is not
-	n     int64     // events in it, once they were counted
+	until time.Time // from when on that is refused: a token's end, and when something replaces it; zero where its certificate says all
+
+	bearer bearerState
+	n      int64 // events in it, once they were counted
 
 	at time.Time // when it was last found out who it is
 }
@@ -137,6 +145,7 @@ func (c *call) ask(w http.ResponseWriter, r *http.Request) {
 	for _, h := range []string{"X-Tenant", "X-Tenant-Id"} {
 		c.named = append(c.named, r.Header[h]...)
 	}
+	c.asksBearer(r)
 	c.media, c.coding = r.Header.Get("Content-Type"), r.Header.Get("Content-Encoding")
 	c.twice = len(r.Header["Content-Type"]) > 1 || len(r.Header["Content-Encoding"]) > 1
 	c.all = r.URL.RawQuery != "" && r.URL.Query().Get("lines") == "all"
@@ -212,9 +221,16 @@ func (s *Server) admit(c *call, to *reply) (*batch, *Problem) {
 	return b, nil
 }
 
-// identify finds the device that the connection's certificate stands for. The
-// registry is asked on every request, since what it says may have changed.
+// identify finds the device that the connection's certificate, or the token of
+// the request, stands for. The registry is asked on every request, since what it says may have changed.
 func (s *Server) identify(c *call) *Problem {
+	if c.bearer.given() {
+		return s.identifyBearer(c)
+	}
+	return s.identifyCertificate(c)
+}
+
+func (s *Server) identifyCertificate(c *call) *Problem {
 	if c.sess == nil || c.sess.fingerprint == "" {
 		return problem(CodeNoCertificate, "")
 	}
@@ -241,11 +257,15 @@ func (s *Server) identify(c *call) *Problem {
 	case !known || !c.until.IsZero() && !now.Before(c.until):
 		return problem(CodeExpiredCredential, "it was replaced by another one")
 	case c.sess.excess:
-		p := problem(CodeTooManyConns, fmt.Sprintf("the limit is %d", s.cfg().Limits.ConnectionsPerDevice))
-		p.retryAfter = 1
-		return p
+		return s.tooManyConnections()
 	}
 	return stateProblem(state)
+}
+
+func (s *Server) tooManyConnections() *Problem {
+	p := problem(CodeTooManyConns, fmt.Sprintf("the limit is %d", s.cfg().Limits.ConnectionsPerDevice))
+	p.retryAfter = 1
+	return p
 }
 
 // stateProblem says why a device in state may not send; nil where it may.

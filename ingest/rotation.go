@@ -35,7 +35,7 @@ type rotation struct {
 }
 
 // renew gives a device a new credential for the one that it shows:
-// POST {"csr"}. The old one lives on for rotation.overlap. Whoever holds a
+// POST {"csr"}, or {"method":"token"}, which only a token may ask for. The old one lives on for rotation.overlap. Whoever holds a
 // credential's key can renew it; that this cannot go unnoticed is what the
 // entry, and the conflict below, are for.
 func (s *Server) renew(w http.ResponseWriter, r *http.Request) {
@@ -61,14 +61,15 @@ func (s *Server) renewal(c *call, w http.ResponseWriter, r *http.Request) (any, 
 		return nil, p
 	}
 	var in struct {
-		CSR string `json:"csr"`
+		Method string `json:"method"`
+		CSR    string `json:"csr"`
 	}
 	if p := decodeJSON(w, r, &in); p != nil {
 		return nil, p
 	}
-	csr, err := parseCSR([]byte(in.CSR))
-	if err != nil {
-		return nil, problem(CodeEnrolBadCSR, err.Error())
+	want, p := wantedOf(in.Method, in.CSR)
+	if p != nil {
+		return nil, p
 	}
 	if err := s.durable(); err != nil {
 		return nil, lostProblem(err)
@@ -84,10 +85,13 @@ func (s *Server) renewal(c *call, w http.ResponseWriter, r *http.Request) (any, 
 	if old == nil || !lives(old, now) {
 		return nil, problem(CodeExpiredCredential, "it ended meanwhile")
 	}
+	if want.method == MethodToken && old.Method != MethodToken {
+		return nil, problem(CodeTokenNotAllowed, "a device that has a certificate does not fall back to a token by itself")
+	}
 	if p := c.d.mayRenew(now); p != nil {
 		return nil, p
 	}
-	return s.rotate(rotation{c.d, c.print, c.id()}, csr)
+	return s.rotate(rotation{c.d, c.print, c.id()}, want)
 }
 
 // enrolPace bounds how often one source asks for credentials.
@@ -126,7 +130,7 @@ func (d *device) mayRenew(now time.Time) *Problem {
 // again, the successor that nobody has is retired with the same decision, and
 // the old one's end stays where it was. The caller holds s.decide and the
 // device's flow.
-func (s *Server) rotate(x rotation, csr *x509.CertificateRequest) (any, *Problem) {
+func (s *Server) rotate(x rotation, want wanted) (any, *Problem) {
 	now := s.now()
 	until := now.Add(s.cfg().Rotation.Overlap)
 	replaces, by := x.used, "device"
@@ -149,7 +153,7 @@ func (s *Server) rotate(x rotation, csr *x509.CertificateRequest) (any, *Problem
 		}
 		until = old.Ends
 	}
-	fresh, answer, p := s.newCertificate(x.d, csr)
+	fresh, answer, p := s.newCredential(x.d, want)
 	if p != nil {
 		return nil, p
 	}

@@ -195,8 +195,10 @@ func TestRenewalsAreBounded(t *testing.T) {
 		n := 0
 		for {
 			seq++
-			r.send(r.deviceClient(pair), r.line(seq, 1))
-			next, _, err := r.deviceClient(pair).Renew(t.Context(), "m-1")
+			c := r.deviceClient(pair)
+			r.send(c, r.line(seq, 1))
+			next, _, err := c.Renew(t.Context(), "m-1")
+			r.s.sessions.cut(fingerprintOf(pair.Certificate[0])) // else it were over its connections
 			if err != nil {
 				if p := refusedWith(t, err, CodeRateDevice); p.RetryAfter() == 0 {
 					t.Error("no Retry-After")

@@ -83,6 +83,7 @@ type Server struct {
 	publicLn     net.Listener
 	adminLn      net.Listener
 	sourceLimits sourceLimits
+	tokenMisses  sourceLimits // of wrong tokens
 	ownClock     clockWatch
 	apart        *apart
 	acts         acts
@@ -377,6 +378,7 @@ func (s *Server) Tick(ctx context.Context, now time.Time) error {
 		}
 	}
 	s.sourceLimits.forget(now)
+	s.tokenMisses.forget(now)
 	return nil
 }
 

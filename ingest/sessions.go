@@ -30,6 +30,7 @@ type session struct {
 	// Guarded by sessions.mu.
 	place  *list.Element // among the connections without a proven credential
 	shown  string        // the fingerprint under which it can be cut
+	tokens []string      // of tokens that it brought, under which it can be cut too
 	proven bool          // it holds the key to that
 
 	// Set once by the handshake, before any request.
@@ -42,6 +43,7 @@ type session struct {
 	device    atomic.Pointer[device] // looked up by the first request
 	streaming atomic.Bool            // carries a stream
 	noted     atomic.Bool            // its source address is in the registry
+	token     atomic.Pointer[string] // fingerprint of the token that it brought last
 	removed   sync.Once
 }
 
@@ -84,21 +86,24 @@ func newSessions() *sessions {
 func (c *session) prove() {
 	if c.fingerprint != "" {
 		c.proof.Do(func() {
-			c.excess = c.s.sessions.prove(c, c.s.cfg().Limits.ConnectionsPerDevice) && c.listener == "public"
+			c.excess = c.s.sessions.prove(c, c.s.st.printsOf(c.fingerprint), c.s.cfg().Limits.ConnectionsPerDevice) && c.listener == "public"
 		})
 	}
 }
 
 // prove notes that c holds the key to what it has shown, and says whether
-// others do in such a number that c is over the limit. Then it goes on making
+// others hold one of the same device, whose fingerprints are prints, in such a
+// number that c is over the limit. Then it goes on making
 // room, so that no device fills the port.
-func (ss *sessions) prove(c *session, limit int) (excess bool) {
+func (ss *sessions) prove(c *session, prints []string, limit int) (excess bool) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
 	others := 0
-	for _, o := range ss.byKey[c.shown] {
-		if o.proven {
-			others++
+	for i, print := range prints {
+		for _, o := range ss.byKey[print] {
+			if o.proven && o != c && !o.under(prints[:i]) {
+				others++
+			}
 		}
 	}
 	c.proven = true
@@ -127,15 +132,38 @@ func (ss *sessions) remove(c *session) {
 		ss.known(c)
 		ss.ports[c.listener].open--
 	}
-	if c.shown == "" {
-		return
+	if c.shown != "" {
+		ss.unbind(c, c.shown)
 	}
-	list := slices.DeleteFunc(ss.byKey[c.shown], func(o *session) bool { return o == c })
+	for _, print := range c.tokens {
+		ss.unbind(c, print)
+	}
+}
+
+// unbind takes c from those that showed the fingerprint. The caller holds ss.mu.
+func (ss *sessions) unbind(c *session, fingerprint string) {
+	list := slices.DeleteFunc(ss.byKey[fingerprint], func(o *session) bool { return o == c })
 	if len(list) == 0 {
-		delete(ss.byKey, c.shown)
+		delete(ss.byKey, fingerprint)
 	} else {
-		ss.byKey[c.shown] = list
+		ss.byKey[fingerprint] = list
 	}
+}
+
+// bindToken notes that c brought a token, by which it can be cut.
+func (ss *sessions) bindToken(c *session, print string) {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	if _, open := ss.all[c]; open && !slices.Contains(c.tokens, print) {
+		c.tokens = append(c.tokens, print)
+		ss.byKey[print] = append(ss.byKey[print], c)
+	}
+}
+
+// under reports whether c can be cut under one of the fingerprints. The caller
+// holds sessions.mu.
+func (c *session) under(prints []string) bool {
+	return slices.Contains(prints, c.shown) || slices.ContainsFunc(c.tokens, func(t string) bool { return slices.Contains(prints, t) })
 }
 
 // cut closes every connection that showed the fingerprint and says how many.

@@ -105,6 +105,7 @@ func (s *Server) deviceStatus(d *device, now time.Time) DeviceStatus {
 // is, whether the tenant that it names exists or not.
 func (s *Server) publicStatus(w http.ResponseWriter, r *http.Request) {
 	c := s.begin(w, r)
+	c.asksBearer(r)
 	if p := s.mayReadStatus(c, r.PathValue("tenant")); p != nil {
 		s.answer(w, c, p)
 		return
@@ -115,7 +116,7 @@ func (s *Server) publicStatus(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) mayReadStatus(c *call, tenantID string) *Problem {
-	if c.sess != nil && c.sess.fingerprint != "" {
+	if c.sess != nil && c.sess.fingerprint != "" && !c.bearer.given() {
 		if _, op := s.st.byFingerprint(c.sess.fingerprint); op != nil {
 			now := s.now()
 			if now.After(c.sess.notAfter) || now.Before(c.sess.notBefore) {

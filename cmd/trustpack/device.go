@@ -160,7 +160,7 @@ func (a *app) deviceShow(f *adminFlags) *cobra.Command {
 }
 
 // deviceFlags say how a device reaches the ingest.
-type deviceFlags struct{ url, cert, key, ca string }
+type deviceFlags struct{ url, cert, key, ca, token string }
 
 func (d *deviceFlags) add(cmd *cobra.Command, withCredential bool) {
 	cmd.Flags().StringVar(&d.url, "url", "", "device address of the ingest (default: https:// and ingest.listen)")
@@ -168,6 +168,7 @@ func (d *deviceFlags) add(cmd *cobra.Command, withCredential bool) {
 	if withCredential {
 		cmd.Flags().StringVar(&d.cert, "cert", "", "the device's certificate `file`")
 		cmd.Flags().StringVar(&d.key, "key", "", "the device's private key `file`")
+		cmd.Flags().StringVar(&d.token, "token-file", "", "`file` with the device's token, for one that has no certificate")
 	}
 }
 
@@ -191,6 +192,13 @@ func (a *app) deviceOptions(d deviceFlags) (ingest.ClientOptions, error) {
 	if o.CA, err = os.ReadFile(d.ca); err != nil {
 		return o, fmt.Errorf("reading the ingest's root certificate: %w", err)
 	}
+	if d.token != "" {
+		text, err := a.readFileOr(d.token)
+		if err != nil {
+			return o, fmt.Errorf("reading the device's token: %w", err)
+		}
+		o.Token = strings.TrimSpace(string(text))
+	}
 	if d.cert != "" || d.key != "" {
 		pair, err := tls.LoadX509KeyPair(d.cert, d.key)
 		if err != nil {
@@ -204,13 +212,14 @@ func (a *app) deviceOptions(d deviceFlags) (ingest.ClientOptions, error) {
 func (a *app) deviceEnrol() *cobra.Command {
 	var d deviceFlags
 	var codeFile, out string
+	var token bool
 	cmd := &cobra.Command{
-		Use: "enrol TENANT DEVICE --code-file FILE --out NAME", Short: "Exchange the one-time code for a certificate: NAME.crt, NAME.key", Args: cobra.ExactArgs(2),
+		Use: "enrol TENANT DEVICE --code-file FILE --out NAME", Short: "Exchange the one-time code for a certificate: NAME.crt, NAME.key, or for NAME.token", Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if out == "" {
 				out = args[1]
 			}
-			for _, path := range []string{out + ".crt", out + ".key"} {
+			for _, path := range credentialFiles(out, token) {
 				if err := mustNotExist(path); err != nil {
 					return err
 				}
@@ -231,6 +240,13 @@ func (a *app) deviceEnrol() *cobra.Command {
 				return err
 			}
 			defer c.Close()
+			if token {
+				t, err := c.EnrolToken(cmd.Context(), args[0], args[1], strings.TrimSpace(string(code)))
+				if err != nil {
+					return refusal(err)
+				}
+				return a.keepToken(out, t)
+			}
 			pair, err := c.Enrol(cmd.Context(), args[0], args[1], strings.TrimSpace(string(code)))
 			if err != nil {
 				return refusal(err)
@@ -245,6 +261,7 @@ func (a *app) deviceEnrol() *cobra.Command {
 	d.add(cmd, false)
 	cmd.Flags().StringVar(&codeFile, "code-file", "", "`file` with the one-time code, or - for standard input")
 	cmd.Flags().StringVar(&out, "out", "", "name of the files (default: the device's)")
+	cmd.Flags().BoolVar(&token, "token", false, "for a device that cannot do certificates, where tokens.allowed names its fleet or type")
 	return cmd
 }
 

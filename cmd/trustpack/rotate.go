@@ -82,15 +82,15 @@ func (a *app) deviceRenew() *cobra.Command {
 	var d deviceFlags
 	var out string
 	cmd := &cobra.Command{
-		Use: "renew DEVICE --cert C --key K --out NAME", Short: "Renew a device's certificate with the one that it has: NAME.crt, NAME.key", Args: cobra.ExactArgs(1),
+		Use: "renew DEVICE --cert C --key K --out NAME", Short: "Renew a device's certificate, or its token, with the one that it has", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch {
-			case d.cert == "" || d.key == "":
-				return errors.New("--cert and --key: give the certificate and key that the device has now")
+			case d.token == "" && (d.cert == "" || d.key == ""):
+				return errors.New("--cert and --key, or --token-file: give the credential that the device has now")
 			case out == "":
 				return errors.New("--out is not set: give the new files another name than the old ones have, which work on for a while")
 			}
-			for _, path := range []string{out + ".crt", out + ".key"} {
+			for _, path := range credentialFiles(out, d.token != "") {
 				if err := mustNotExist(path); err != nil {
 					return err
 				}
@@ -104,6 +104,13 @@ func (a *app) deviceRenew() *cobra.Command {
 				return err
 			}
 			defer c.Close()
+			if d.token != "" {
+				t, err := c.RenewToken(cmd.Context())
+				if err != nil {
+					return refusal(err)
+				}
+				return a.keepToken(out, t)
+			}
 			pair, until, err := c.Renew(cmd.Context(), args[0])
 			if err != nil {
 				return refusal(err)
@@ -118,4 +125,24 @@ func (a *app) deviceRenew() *cobra.Command {
 	d.add(cmd, true)
 	cmd.Flags().StringVar(&out, "out", "", "name of the new files")
 	return cmd
+}
+
+// credentialFiles are the files that hold a device's credential.
+func credentialFiles(out string, token bool) []string {
+	if token {
+		return []string{out + ".token"}
+	}
+	return []string{out + ".crt", out + ".key"}
+}
+
+// keepToken writes OUT.token, which is nowhere else.
+func (a *app) keepToken(out string, t ingest.DeviceToken) error {
+	if err := durable.WriteFile(out+".token", []byte(t.Token+"\n"), 0o600); err != nil {
+		return fmt.Errorf("the token was issued, but it could not be written and is lost; have another one ordered with 'trustpack device rotate': %w", err)
+	}
+	_, err := fmt.Fprintf(a.out, "token: %s.token\ngood until %s\n", out, stamp(&t.NotAfter))
+	if err == nil && !t.OldUntil.IsZero() {
+		_, err = fmt.Fprintf(a.out, "the old one works until %s\n", stamp(&t.OldUntil))
+	}
+	return err
 }
