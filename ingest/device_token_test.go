@@ -118,9 +118,9 @@ func TestTokensEndAndRotate(t *testing.T) {
 		if err != nil || !second.OldUntil.Equal(r.clock.now().Add(day)) {
 			t.Fatal(second.OldUntil, err)
 		}
-		fresh := r.withToken(second.Token, nil, only1)
 		r.restart()
-		old, fresh = r.withToken(first.Token, nil, only1), r.withToken(second.Token, nil, only1)
+		old = r.withToken(first.Token, nil, only1)
+		fresh := r.withToken(second.Token, nil, only1)
 		r.clock.add(day - 1)
 		r.send(old, r.line(2, 1))
 		r.send(fresh, r.line(3, 1))
