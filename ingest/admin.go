@@ -95,6 +95,7 @@ func (s *Server) adminRoutes() []adminRoute {
 	do("GET /v1/admin/state", "read", s.showState)
 	do("GET /v1/admin/excerpt/{log}", "read", s.showExcerpt)
 	do("GET /v1/admin/checkpoint/{log}", "checkpoint.make", s.makeCheckpoint)
+	do("GET /v1/admin/openapi.yaml", "read", showOpenAPI)
 	do("GET /status/{tenant}", "read", s.adminStatus)
 	do("GET /v1/status/{tenant}", "read", s.adminStatus)
 	do("GET /log/{log}/{path...}", "read", s.serveTile)
@@ -196,6 +197,11 @@ func (a *adminCall) done(typ string, e evidence.AuditEntry) *Problem {
 		return p
 	}
 	e.Actor, e.RequestID, e.Result, e.Grant = a.actor(), a.id, "done", a.grant
+	if before, after := a.s.standing(typ, &e); e.After == nil {
+		if e.After = after; e.Before == nil {
+			e.Before = before
+		}
+	}
 	if _, err := a.s.record(a.s.entry(typ, e)); err != nil {
 		return a.s.failure(err)
 	}

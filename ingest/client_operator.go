@@ -9,9 +9,8 @@ import (
 
 // OperatorToken is a token as it is shown, once.
 type OperatorToken struct {
-	Token     string    `json:"token"`
-	NotBefore time.Time `json:"not_before"`
-	NotAfter  time.Time `json:"not_after"`
+	Token string `json:"token"`
+	OperatorCredential
 }
 
 // AddOperatorWithToken makes an operator who proves himself with a token.

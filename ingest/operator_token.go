@@ -115,13 +115,7 @@ func (s *Server) giveToken(a *adminCall, name string) (any, *Problem) {
 		return nil, p
 	}
 	a.status = http.StatusCreated
-	return issuedToken{token, d.OperatorCredential}, nil
-}
-
-// issuedToken is the answer that holds a token, once.
-type issuedToken struct {
-	Token string `json:"token"`
-	OperatorCredential
+	return OperatorToken{token, d.OperatorCredential}, nil
 }
 
 // tokenSpan is from when to when a new token can be used.

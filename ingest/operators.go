@@ -204,7 +204,7 @@ func (s *Server) removeOperator(a *adminCall) (any, *Problem) {
 	case slices.Contains(o.Roles, RoleAdmin) && admins == 1:
 		return nil, problem(CodeConflict, "the last admin cannot be removed")
 	}
-	e := evidence.AuditEntry{Target: name, Reason: in.Reason, Before: raw(o.Operator), Data: raw(o.Operator)}
+	e := evidence.AuditEntry{Target: name, Reason: in.Reason, Before: raw(o.Operator), After: stateData("removed"), Data: raw(o.Operator)}
 	if p := a.done(evidence.EntryOperatorRemoved, e); p != nil {
 		return nil, p
 	}
