@@ -89,6 +89,15 @@ const (
 	EntryCredentialDead  = "device.credential-retired" // {"fingerprint","why"}: why is "rotated" or "expired"
 )
 
+// Types of AuditEntry of what follows from an alert. Reason of an
+// acknowledgement holds what was said.
+const (
+	EntryAlertEscalated   = "alert.escalated"   // {"id","severity","within"}: nobody had acknowledged it by then
+	EntryAlertDelivered   = "alert.delivered"   // {"id","to","kind","event","attempts","ticket"}: told to a webhook, or as a GitHub issue whose URL is ticket
+	EntryAlertUndelivered = "alert.undelivered" // {"id","to","kind","event","attempts","error"}: given up
+	EntryAlertResend      = "alert.resend"      // {"id","to","event"}: an operator has it told again
+)
+
 // CanaryPrefix begins the IDs of tenants that serve drills and are nobody's
 // customers.
 const CanaryPrefix = "canary-"

@@ -2,7 +2,6 @@ package ingest
 
 import (
 	"net/http"
-	"strings"
 
 	"trustpack/evidence"
 )
@@ -34,61 +33,6 @@ func (s *Server) addTenant(a *adminCall) (any, *Problem) {
 	}
 	a.status = http.StatusCreated
 	return in.Tenant, nil
-}
-
-func (s *Server) acknowledgeAlert(a *adminCall) (any, *Problem) {
-	return s.actOnAlert(a, evidence.EntryAlertAcked, func(r *AlertRecord) *Problem {
-		if r.AcknowledgedAt != nil || r.ResolvedAt != nil {
-			return problem(CodeConflict, "the alert is acknowledged or resolved already")
-		}
-		return nil
-	})
-}
-
-func (s *Server) resolveAlert(a *adminCall) (any, *Problem) {
-	return s.actOnAlert(a, evidence.EntryAlertResolved, func(r *AlertRecord) *Problem {
-		if r.ResolvedAt != nil {
-			return problem(CodeConflict, "the alert is resolved already")
-		}
-		return nil
-	})
-}
-
-func (s *Server) actOnAlert(a *adminCall, typ string, check func(*AlertRecord) *Problem) (any, *Problem) {
-	var in struct {
-		Resolution string `json:"resolution"`
-		Ticket     string `json:"ticket"`
-	}
-	if p := a.decode(&in); p != nil {
-		return nil, p
-	}
-	id := a.r.PathValue("id")
-	a.target = clip(id)
-	resolving := typ == evidence.EntryAlertResolved
-	if resolving && strings.TrimSpace(in.Resolution) == "" || len(in.Resolution) > 2000 {
-		return nil, problem(CodeInvalid, "resolution: say in 1 to 2000 bytes what became of it")
-	}
-	s.decide.Lock()
-	defer s.decide.Unlock()
-	s.st.mu.RLock()
-	r := s.st.alerts[id]
-	s.st.mu.RUnlock()
-	if r == nil || !a.covers(r.Tenant) {
-		return nil, problem(CodeNotFound, "there is no such alert")
-	}
-	if p := check(r); p != nil {
-		return nil, p
-	}
-	data := map[string]string{"id": id}
-	if resolving {
-		data["resolution"] = in.Resolution
-	}
-	if p := a.done(typ, evidence.AuditEntry{Tenant: r.Tenant, Target: id, Ticket: in.Ticket, Data: raw(data)}); p != nil {
-		return nil, p
-	}
-	s.st.mu.RLock()
-	defer s.st.mu.RUnlock()
-	return *r, nil
 }
 
 // postDrills enters the results of drills, in the order given.

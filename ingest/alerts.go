@@ -63,21 +63,6 @@ func (s *Server) raiseConflict(d *device, detail string) error {
 // name is how alerts list a device.
 func (d *device) name() string { return d.key.tenant + "/" + d.key.id }
 
-// showAlerts lists the alerts that the caller may see.
-func (s *Server) showAlerts(a *adminCall) (any, *Problem) {
-	only, p := a.onlyTenant(a.r.URL.Query().Get("tenant"))
-	if p != nil {
-		return nil, p
-	}
-	out := []AlertRecord{}
-	for _, al := range s.listAlerts() {
-		if only == "" || al.Tenant == only {
-			out = append(out, al)
-		}
-	}
-	return map[string]any{"alerts": out}, nil
-}
-
 // listAlerts lists all alerts, newest first.
 func (s *Server) listAlerts() []AlertRecord {
 	s.st.mu.RLock()

@@ -25,12 +25,12 @@ func TestAlertIsAcknowledgedAndResolvedByPeople(t *testing.T) {
 		t.Fatal(alerts, err)
 	}
 	id := alerts[0].ID
-	refusedWith(t, r.admin("erin").AcknowledgeAlert(ctx, id, ""), CodeForbidden)
-	refusedWith(t, admin.AcknowledgeAlert(ctx, "none", ""), CodeNotFound)
-	if err := admin.AcknowledgeAlert(ctx, id, "T-1"); err != nil {
+	refusedWith(t, r.admin("erin").AcknowledgeAlert(ctx, id, "", ""), CodeForbidden)
+	refusedWith(t, admin.AcknowledgeAlert(ctx, "none", "", ""), CodeNotFound)
+	if err := admin.AcknowledgeAlert(ctx, id, "", "T-1"); err != nil {
 		t.Fatal(err)
 	}
-	refusedWith(t, admin.AcknowledgeAlert(ctx, id, ""), CodeConflict)
+	refusedWith(t, admin.AcknowledgeAlert(ctx, id, "", ""), CodeConflict)
 	refusedWith(t, admin.ResolveAlert(ctx, id, " ", ""), CodeInvalid)
 	if err := r.admin("root.admin").ResolveAlert(ctx, id, "battery changed", "T-1"); err != nil {
 		t.Fatal(err)

@@ -81,6 +81,9 @@ func (s *Server) prepare(cfg Config) (*settings, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := checkAlertTargets(cfg.Alerts); err != nil {
+		return nil, err
+	}
 	return &settings{cfg, rules}, nil
 }
 
@@ -105,6 +108,7 @@ func (s *Server) enforce(next *settings, e evidence.AuditEntry) (AppliedConfig, 
 		}
 	}
 	before := s.set.Swap(next)
+	s.outbox.configure()
 	if !slices.Equal(before.Hostnames, next.Hostnames) || before.Certificates.Server != next.Certificates.Server {
 		if err := s.makeCertificate(s.now()); err != nil {
 			return out, err

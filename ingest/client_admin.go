@@ -191,23 +191,6 @@ func (c *AdminClient) ConfigHistory(ctx context.Context) ([]ConfigVersion, error
 	return out.Versions, err
 }
 
-// Alerts lists all alerts, newest first.
-func (c *AdminClient) Alerts(ctx context.Context) ([]AlertRecord, error) {
-	var out struct{ Alerts []AlertRecord }
-	err := c.list(ctx, "alerts", &out)
-	return out.Alerts, err
-}
-
-// AcknowledgeAlert says that somebody looks into it.
-func (c *AdminClient) AcknowledgeAlert(ctx context.Context, id, ticket string) error {
-	return c.call(ctx, http.MethodPost, adminPath+"alerts/"+url.PathEscape(id)+"/ack", map[string]string{"ticket": ticket}, nil)
-}
-
-// ResolveAlert closes an alert.
-func (c *AdminClient) ResolveAlert(ctx context.Context, id, resolution, ticket string) error {
-	return c.call(ctx, http.MethodPost, adminPath+"alerts/"+url.PathEscape(id)+"/resolve", map[string]string{"resolution": resolution, "ticket": ticket}, nil)
-}
-
 // Books lists the books of a tenant (all where empty) from day to day.
 func (c *AdminClient) Books(ctx context.Context, tenant, from, to string) ([]evidence.Books, error) {
 	var out struct{ Books []evidence.Books }

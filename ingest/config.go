@@ -29,6 +29,7 @@ type Config struct {
 	Rotation     RotationPolicy    `yaml:"rotation"`
 	Support      SupportPolicy     `yaml:"support"`
 	BreakGlass   BreakGlassPolicy  `yaml:"break_glass"`
+	Alerts       AlertPolicy       `yaml:"alerts"`
 	Timeouts     Timeouts          `yaml:"timeouts"`
 	Ledger       LedgerPolicy      `yaml:"ledger"`
 }
@@ -150,6 +151,7 @@ func DefaultConfig() Config {
 		Tokens:   TokenPolicy{OperatorMax: 90 * day, DeviceMax: 90 * day},
 		Rotation: DefaultRotation(),
 		Support:  SupportPolicy{Max: 8 * time.Hour}, BreakGlass: BreakGlassPolicy{Max: time.Hour},
+		Alerts:   defaultAlertPolicy(),
 		Timeouts: Timeouts{Header: 5 * time.Second, Body: 30 * time.Second, Idle: 2 * time.Minute, Answer: 30 * time.Second},
 		Ledger:   LedgerPolicy{StartWait: 10 * time.Second, Interval: time.Second},
 	}
@@ -207,6 +209,9 @@ func (c Config) Validate() error {
 	}
 	if err := c.validateDurations(); err != nil {
 		return err
+	}
+	if err := c.Alerts.validate(); err != nil {
+		return fmt.Errorf("ingest.alerts.%w", err)
 	}
 	if err := c.Ledger.validate(); err != nil {
 		return fmt.Errorf("ingest.ledger.%w", err)

@@ -49,8 +49,9 @@ func (st *state) apply(index int64, e *evidence.AuditEntry) error {
 		return nil
 	case evidence.EntryRefusal:
 		return st.applyRefusal(e)
-	case evidence.EntryAlertRaised, evidence.EntryAlertAcked, evidence.EntryAlertResolved:
-		return st.applyAlert(e)
+	case evidence.EntryAlertRaised, evidence.EntryAlertAcked, evidence.EntryAlertResolved, evidence.EntryAlertEscalated,
+		evidence.EntryAlertDelivered, evidence.EntryAlertUndelivered, evidence.EntryAlertResend:
+		return st.applyAlert(index, e)
 	case evidence.EntryBooksClosed:
 		return st.applyBooks(e)
 	case evidence.EntryLetterReplayed, evidence.EntryLetterDiscarded:
@@ -82,37 +83,6 @@ func (st *state) applyRefusal(e *evidence.AuditEntry) error {
 		t.mu.Lock()
 		t.count(r.Last, counts{received: r.Events, refused: r.Events})
 		t.mu.Unlock()
-	}
-	return nil
-}
-
-func (st *state) applyAlert(e *evidence.AuditEntry) error {
-	var d struct {
-		evidence.Alert
-		Resolution string `json:"resolution"`
-	}
-	if err := json.Unmarshal(e.Data, &d); err != nil {
-		return err
-	}
-	if e.Type == evidence.EntryAlertRaised {
-		st.alerts[d.ID] = &AlertRecord{Alert: d.Alert, Tenant: e.Tenant, RaisedAt: e.Time}
-		return nil
-	}
-	a := st.alerts[d.ID]
-	if a == nil {
-		return fmt.Errorf("%s of an alert that was never raised, %s", e.Type, clip(d.ID))
-	}
-	at, by := e.Time, ""
-	if e.Actor != nil {
-		by = e.Actor.Name
-	}
-	changed := *a // a capture may hold the one before
-	a = &changed
-	st.alerts[d.ID] = a
-	if e.Type == evidence.EntryAlertAcked {
-		a.AcknowledgedAt, a.AcknowledgedBy = &at, by
-	} else {
-		a.ResolvedAt, a.ResolvedBy, a.Resolution = &at, by, d.Resolution
 	}
 	return nil
 }

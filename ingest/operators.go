@@ -55,6 +55,7 @@ func Permissions() []Permission {
 		{"device.rotate", []string{RoleApprover}},
 		{"alert.acknowledge", []string{RoleProvisioner, RoleApprover, RoleAdmin}},
 		{"alert.resolve", []string{RoleProvisioner, RoleApprover, RoleAdmin}},
+		{"alert.resend", []string{RoleProvisioner, RoleApprover, RoleAdmin}},
 		{"export.list", append(slices.Clone(readers), RoleExporter)},
 		{"export.request", []string{RoleExporter}},
 		{"export.approve", []string{RoleApprover}},

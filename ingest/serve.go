@@ -125,6 +125,7 @@ func (s *Server) Close(ctx context.Context) error {
 		}
 	}
 	s.sessions.closeAll()
+	s.outbox.close(ctx)
 	s.ticking.Lock()
 	defer s.ticking.Unlock()
 	if s.durable() == nil {

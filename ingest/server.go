@@ -87,6 +87,7 @@ type Server struct {
 	ownClock     clockWatch
 	apart        *apart
 	acts         acts
+	outbox       *outbox // nil until it is open
 	closing      atomic.Bool
 	drains       chan struct{} // closed when closing begins
 	inHand       *inHand
@@ -139,6 +140,9 @@ func (s *Server) open() (err error) {
 	if err != nil {
 		return err
 	}
+	if err := checkAlertTargets(s.o.Config.Alerts); err != nil {
+		return err
+	}
 	s.set.Store(&settings{s.o.Config, rules})
 	if s.run, err = newRunID(); err != nil {
 		return err
@@ -173,6 +177,8 @@ func (s *Server) open() (err error) {
 		return err
 	}
 	s.apart.run()
+	s.outbox = newOutbox(s)
+	s.outbox.configure()
 	return nil
 }
 
@@ -281,6 +287,7 @@ func (s *Server) recordWithin(entries ...evidence.AuditEntry) ([]int64, error) {
 		}
 	}
 	noted = true
+	s.outbox.noted(entries)
 	return indexes, nil
 }
 
@@ -354,7 +361,7 @@ func raw(v any) json.RawMessage {
 	return b
 }
 
-// Tick does what is due at now: a look at the process's own clock, counted refusals, heartbeats, aged gaps,
+// Tick does what is due at now: a look at the process's own clock, counted refusals, heartbeats, alerts that nobody acknowledged, aged gaps,
 // books of finished days, checkpoints, a snapshot of the state, the server certificate. Serve calls it
 // every second where the clock is the system's; whoever drives another clock
 // calls it himself. now must be what Options.Now tells, or earlier.
@@ -367,7 +374,7 @@ func (s *Server) Tick(ctx context.Context, now time.Time) error {
 	now = now.UTC()
 	for _, duty := range []func(time.Time) error{
 		func(time.Time) error { return s.refusals.flush(s.o.Clock != evidence.ClockSystem) },
-		s.endGrants, s.endBreakGlass, s.watchSystemClock, s.retireCredentials, s.watchRotations, s.heartbeats, s.ageGaps, s.closeBooks, s.publish, s.keepSnapshot,
+		s.endGrants, s.endBreakGlass, s.watchSystemClock, s.retireCredentials, s.watchRotations, s.heartbeats, s.escalateAlerts, s.ageGaps, s.closeBooks, s.publish, s.keepSnapshot,
 		func(time.Time) error { return s.renewCertificate() },
 	} {
 		if err := ctx.Err(); err != nil {

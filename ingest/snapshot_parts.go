@@ -213,11 +213,37 @@ func (c *codec) alert(a *AlertRecord) {
 	c.text(&a.Detail)
 	c.name(&a.Tenant)
 	c.time(&a.RaisedAt)
+	optional(c, &a.EscalatedAt, (*codec).time)
 	optional(c, &a.AcknowledgedAt, (*codec).time)
 	c.name(&a.AcknowledgedBy)
 	optional(c, &a.ResolvedAt, (*codec).time)
 	c.name(&a.ResolvedBy)
 	c.text(&a.Resolution)
+	c.text(&a.Ticket)
+	listOf(c, &a.Chain, (*codec).alertStep)
+	listOf(c, &a.Deliveries, (*codec).alertDelivery)
+}
+
+func (c *codec) alertStep(v *AlertStep) {
+	c.name(&v.Event)
+	c.time(&v.Time)
+	c.int64(&v.Index)
+	c.name(&v.Actor)
+	c.name(&v.Role)
+	c.text(&v.Text)
+	c.text(&v.Ticket)
+}
+
+func (c *codec) alertDelivery(v *AlertDelivery) {
+	c.name(&v.To)
+	c.name(&v.Kind)
+	c.name(&v.Event)
+	c.name(&v.State)
+	c.int(&v.Attempts)
+	c.text(&v.Error)
+	c.text(&v.Ticket)
+	c.time(&v.Time)
+	c.int64(&v.Index)
 }
 
 func (c *codec) export(x *ExportRecord) {

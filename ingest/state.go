@@ -6,7 +6,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -83,18 +82,6 @@ type tenant struct {
 	counters [4]atomic.Pointer[prometheus.Counter] // see metrics.lines
 
 	round uint32 // of the last capture that holds it as it is, or does not need it
-}
-
-// AlertRecord is an alert and what became of it.
-type AlertRecord struct {
-	evidence.Alert
-	Tenant         string     `json:"tenant,omitempty"`
-	RaisedAt       time.Time  `json:"raised_at"`
-	AcknowledgedAt *time.Time `json:"acknowledged_at,omitempty"`
-	AcknowledgedBy string     `json:"acknowledged_by,omitempty"`
-	ResolvedAt     *time.Time `json:"resolved_at,omitempty"`
-	ResolvedBy     string     `json:"resolved_by,omitempty"`
-	Resolution     string     `json:"resolution,omitempty"`
 }
 
 func newState(window int64) *state {

@@ -77,6 +77,7 @@ func (a *app) parseConfig(name string, data []byte) (cfg *Config, err error) {
 	}
 	cfg.Collectors.Resolve(cfg.path)
 	cfg.Ingest.Schemas = cfg.path(cfg.Ingest.Schemas)
+	cfg.Ingest.Alerts.Resolve(cfg.path)
 	cfg.Ingest.Ledger.CheckpointCopy = cfg.path(cfg.Ingest.Ledger.CheckpointCopy)
 	return cfg, nil
 }

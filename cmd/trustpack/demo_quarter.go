@@ -389,7 +389,7 @@ func (q *quarter) handleAlert(ctx context.Context, c *ingest.AdminClient, s mete
 			continue
 		}
 		if s.Kind == metering.AckAlert {
-			return c.AcknowledgeAlert(ctx, a.ID, s.Ticket)
+			return c.AcknowledgeAlert(ctx, a.ID, "", s.Ticket)
 		}
 		if a.ResolvedAt != nil {
 			return nil // the device's return has closed it
