@@ -1,12 +1,12 @@
 // Package github reads change evidence out of GitHub's REST API: pull requests
-// with their reviews and checks, what every commit on the protected branch is,
-// the branch's protection, rulesets, pushes, deployments and the organisation's
-// people.
+// with their reviews, timelines and checks, what every commit on the protected
+// branch is, the branch's protection, rulesets and pushes, releases,
+// deployments, environments, and who may write: people, teams and keys.
 //
 // It only ever sends GET. The least that a fine-grained token needs: on the
-// repositories Contents, Pull requests, Checks, Commit statuses, Deployments
-// and Administration, on the organisation Members and Administration, all
-// read-only. The two-factor filter answers owners only.
+// repositories Metadata, Contents, Pull requests, Checks, Commit statuses,
+// Deployments, Environments and Administration, on the organisation Members and
+// Administration, all read-only. The two-factor filter answers owners only.
 package github
 
 import (
@@ -32,6 +32,10 @@ const (
 	KindRulesets     evidence.Kind = "github.rulesets"
 	KindDeployments  evidence.Kind = "github.deployments"
 	KindPushes       evidence.Kind = "github.pushes"
+	KindReleases     evidence.Kind = "github.releases"
+	KindEnvironments evidence.Kind = "github.environments"
+	KindAccess       evidence.Kind = "github.access"
+	KindRepository   evidence.Kind = "github.repository"
 	KindMembers      evidence.Kind = "github.members"
 )
 
@@ -175,7 +179,8 @@ func (c *Collector) Name() string { return "github" }
 func (c *Collector) Kinds() []evidence.Kind {
 	var kinds []evidence.Kind
 	if len(c.config.Repositories) > 0 {
-		kinds = append(kinds, KindPullRequests, KindChanges, KindProtection, KindRulesets, KindDeployments, KindPushes)
+		kinds = append(kinds, KindPullRequests, KindChanges, KindProtection, KindRulesets, KindDeployments, KindPushes,
+			KindReleases, KindEnvironments, KindAccess, KindRepository)
 	}
 	if c.config.Organization != "" {
 		kinds = append(kinds, KindMembers)

@@ -137,6 +137,16 @@ func (h *hub) routes() {
 	all(repo+"/rulesets", none)
 	all(repo+"/rulesets/rule-suites", func(*http.Request) []any { return h.w.suites })
 	all(repo+"/deployments", none)
+	all(repo+"/releases", none)
+	all(repo+"/tags", none)
+	all(repo+"/collaborators", none)
+	all(repo+"/teams", none)
+	all(repo+"/keys", none)
+	on(repo+"/environments", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, map[string]any{"total_count": 0, "environments": []any{}})
+	})
+	on(repo, func(w http.ResponseWriter, _ *http.Request) { answer(w, map[string]any{"full_name": "acme/app"}) })
+	on(repo+"/codeowners/errors", func(w http.ResponseWriter, _ *http.Request) { missing(w, "Not Found") })
 	on(repo+"/activity", h.activity)
 	on(repo+"/collaborators/{login}/permission", func(w http.ResponseWriter, r *http.Request) {
 		level := "read"

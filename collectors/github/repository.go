@@ -45,6 +45,10 @@ func (r *run) repository(ctx context.Context, repo Repository) {
 	rd.changes(ctx)
 	r.c.deps.Progress("github: reading the deployments of " + repo.Name)
 	rd.deployments(ctx)
+	rd.releases(ctx)
+	rd.environments(ctx)
+	rd.whoMayWrite(ctx)
+	rd.about(ctx)
 }
 
 // where names a part of the repository in a gap.

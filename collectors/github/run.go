@@ -121,7 +121,7 @@ func (r *run) evidence() []evidence.Evidence {
 		slices.SortFunc(g.items, func(a, b evidence.Item) int { return strings.Compare(a.ID, b.ID) })
 		e := evidence.Evidence{
 			Kind: k, Collector: r.c.Name(), CollectedAt: r.started, Window: r.window,
-			Snapshot: k == KindProtection || k == KindRulesets || k == KindMembers,
+			Snapshot: slices.Contains(snapshots(), k),
 			Provenance: evidence.Provenance{
 				System: "github", Account: r.account(k), Principal: r.principal, Tool: r.c.deps.Tool,
 				Origin: evidence.OriginLive, Clock: r.c.deps.Clock, Requests: slices.Concat([]evidence.Request{}, g.requests),
@@ -148,6 +148,11 @@ func (r *run) evidence() []evidence.Evidence {
 		all = append(all, e)
 	}
 	return all
+}
+
+// snapshots are the kinds that are the state at the time of collection.
+func snapshots() []evidence.Kind {
+	return []evidence.Kind{KindProtection, KindRulesets, KindMembers, KindEnvironments, KindAccess, KindRepository}
 }
 
 func (r *run) account(k evidence.Kind) string {

@@ -25,6 +25,8 @@ func GitHubReplies(shas map[string]string) ([]httpreplay.Exchange, error) {
 	r.pulls()
 	r.branch()
 	r.deployments()
+	r.releases()
+	r.estate()
 	if r.missing != "" {
 		return nil, fmt.Errorf("making the recorded GitHub replies: no hash is known for %q", r.missing)
 	}
@@ -204,6 +206,54 @@ func (r *replies) deployments() {
 			[]any{status(2, outcome, 6*time.Minute), status(1, "in_progress", 20*time.Second)}, nil)
 	}
 	r.pages(r.repo+"/deployments", 8, listed, nil)
+}
+
+// releases are what was published, and the tags that they are named by.
+func (r *replies) releases() {
+	var listed, tags []any
+	for i, rel := range slices.Backward(r.h.Releases) {
+		var assets []any
+		for n, name := range rel.Assets {
+			assets = append(assets, jsonObject{"id": 8800 + i*10 + n, "name": name, "size": 48210 + 71*n, "uploader": r.user("gridpulse-ci[bot]"),
+				"created_at": stamp(rel.At.Add(-time.Minute)), "updated_at": stamp(rel.At.Add(-time.Minute))})
+		}
+		listed = append(listed, jsonObject{"id": 8000 + i, "tag_name": rel.Tag, "name": rel.Tag, "target_commitish": r.h.Branch, "draft": false, "prerelease": false,
+			"author": r.user(rel.Author), "created_at": stamp(rel.At.Add(-2 * time.Minute)), "published_at": stamp(rel.At), "assets": assets})
+		tags = append(tags, jsonObject{"name": rel.Tag, "commit": jsonObject{"sha": r.sha(rel.Change)}})
+	}
+	r.pages(r.repo+"/releases", 100, listed, nil)
+	r.pages(r.repo+"/tags", 100, tags, nil)
+}
+
+// estate is the repository itself: its settings, its environments, and who may
+// write to it.
+func (r *replies) estate() {
+	r.get(r.repo, jsonObject{"id": 4242, "full_name": r.h.Repository, "private": true, "visibility": "private", "default_branch": r.h.Branch, "archived": false,
+		"fork": false, "allow_merge_commit": true, "allow_squash_merge": true, "allow_rebase_merge": true, "allow_auto_merge": false})
+	r.get(r.repo+"/codeowners/errors", jsonObject{"errors": []any{}}, "ref", r.h.Branch)
+	var people []any
+	for _, login := range slices.Sorted(maps.Keys(r.h.People)) {
+		p := r.h.People[login]
+		if p.Bot {
+			continue
+		}
+		role := "write"
+		if p.Role == "admin" {
+			role = "admin"
+		}
+		who := maps.Clone(r.user(login).(jsonObject))
+		who["role_name"], who["permissions"] = role, jsonObject{"pull": true, "push": true, "admin": role == "admin"}
+		people = append(people, who)
+	}
+	r.pages(r.repo+"/collaborators", 100, people, nil, "affiliation", "all")
+	r.pages(r.repo+"/teams", 100, []any{jsonObject{"id": 61, "slug": "security", "name": "Security", "permission": "push"}}, nil)
+	r.pages(r.repo+"/keys", 100, nil, nil)
+	environments := []any{
+		jsonObject{"id": 31, "name": "production", "can_admins_bypass": true, "deployment_branch_policy": jsonObject{"protected_branches": true, "custom_branch_policies": false},
+			"protection_rules": []any{jsonObject{"id": 32, "type": "branch_policy"}}},
+		jsonObject{"id": 33, "name": "staging", "can_admins_bypass": true, "deployment_branch_policy": nil, "protection_rules": []any{}},
+	}
+	r.pages(r.repo+"/environments", 100, environments, func(part []any) any { return jsonObject{"total_count": len(environments), "environments": part} })
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

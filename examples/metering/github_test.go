@@ -144,7 +144,8 @@ func TestRestOfGitHub(t *testing.T) {
 		counts[k] = len(e.Population.Items)
 	}
 	want := map[evidence.Kind]int{github.KindPullRequests: 17, github.KindChanges: 27, github.KindProtection: 1, github.KindRulesets: 2,
-		github.KindDeployments: 13, github.KindMembers: 6, github.KindPushes: 16}
+		github.KindDeployments: 13, github.KindMembers: 6, github.KindPushes: 16,
+		github.KindReleases: 2, github.KindEnvironments: 2, github.KindAccess: 6, github.KindRepository: 1}
 	if !maps.Equal(counts, want) {
 		t.Errorf("items %v, want %v", counts, want)
 	}

@@ -22,6 +22,7 @@ type history struct {
 	Start        []codeCommit      `yaml:"start"`
 	History      []arrival         `yaml:"history"`
 	Deployments  []deployment      `yaml:"deployments"`
+	Releases     []release         `yaml:"releases"`
 }
 
 type person struct {
@@ -70,6 +71,14 @@ type review struct {
 	State  string    `yaml:"state"`
 	At     time.Time `yaml:"at"`
 	Commit string    `yaml:"commit"` // label
+}
+
+type release struct {
+	Tag    string    `yaml:"tag"`
+	Change string    `yaml:"change"` // label
+	Author string    `yaml:"author"`
+	At     time.Time `yaml:"at"`
+	Assets []string  `yaml:"assets"`
 }
 
 type deployment struct {
