@@ -104,7 +104,10 @@ func (r *adminRig) adminCases() []adminCase {
 			}
 			r.ids["ALERT"] = v.Alerts[0].ID
 		}},
-		{route: "POST /v1/admin/alerts/{id}/ack", as: "ben", path: "/v1/admin/alerts/ALERT/ack", body: m{"ticket": "T"}, status: 200, entry: evidence.EntryAlertAcked},
+		{route: "GET /v1/admin/alerts/{id}", as: "erin", path: "/v1/admin/alerts/ALERT", status: 200},
+		{route: "POST /v1/admin/alerts/{id}/resend", as: "ben", path: "/v1/admin/alerts/UNTOLD/resend", body: m{"reason": "why"}, status: 200, entry: evidence.EntryAlertResend,
+			before: func() { r.ids["UNTOLD"] = r.untold() }},
+		{route: "POST /v1/admin/alerts/{id}/ack", as: "ben", path: "/v1/admin/alerts/ALERT/ack", body: m{"note": "looking", "ticket": "T"}, status: 200, entry: evidence.EntryAlertAcked},
 		{route: "POST /v1/admin/alerts/{id}/resolve", as: "ben", path: "/v1/admin/alerts/ALERT/resolve", body: m{"resolution": "it was a test"}, status: 200, entry: evidence.EntryAlertResolved},
 
 		{route: "POST /v1/admin/config", as: "root.admin", body: m{"file": "another", "reason": "why"}, status: 200, entry: evidence.EntryConfigApplied},
@@ -257,7 +260,7 @@ func TestEveryAdminCallIsAnEntry(t *testing.T) {
 		fill := func(text string) string {
 			for name, id := range r.ids {
 				if strings.ToUpper(name) == name {
-					text = strings.ReplaceAll(text, "/"+name+"/", "/"+id+"/")
+					text = strings.TrimSuffix(strings.ReplaceAll(text+"/", "/"+name+"/", "/"+id+"/"), "/")
 				}
 			}
 			return text

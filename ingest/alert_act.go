@@ -53,13 +53,12 @@ func (s *Server) actOnAlert(a *adminCall, typ string, check func(AlertRecord) *P
 	if p := check(r); p != nil {
 		return nil, p
 	}
-	before := viewOf(r).State
 	data := map[string]string{"id": r.ID}
 	if resolving {
 		data["resolution"] = in.Resolution
 	}
 	if p := a.done(typ, evidence.AuditEntry{
-		Tenant: r.Tenant, Target: r.ID, Reason: in.Note, Ticket: in.Ticket, Before: raw(map[string]string{"state": before}), Data: raw(data),
+		Tenant: r.Tenant, Target: r.ID, Reason: in.Note, Ticket: in.Ticket, Data: raw(data),
 	}); p != nil {
 		return nil, p
 	}
@@ -93,6 +92,7 @@ func (s *Server) resendAlert(a *adminCall) (any, *Problem) {
 		}
 		if p := a.done(evidence.EntryAlertResend, evidence.AuditEntry{
 			Tenant: r.Tenant, Target: r.ID, Reason: in.Reason, Data: raw(deliveryData{ID: r.ID, To: d.To, Event: d.Event}),
+			Before: stateData(DeliveryUndelivered), After: stateData(DeliveryWaiting),
 		}); p != nil {
 			return nil, p
 		}

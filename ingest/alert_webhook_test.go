@@ -458,6 +458,42 @@ func TestWhatCannotBeToldIsGivenUpAndSentAgain(t *testing.T) {
 	r.sameAsFold()
 }
 
+// untold makes an alert that could not be told, to a receiver that then never
+// answers.
+func (r *rig) untold() string {
+	r.t.Helper()
+	v := newReceiver(r.t.(*testing.T), 12)
+	v.answer = func(n int, w http.ResponseWriter, req *http.Request) {
+		if n == 1 {
+			w.WriteHeader(http.StatusGone)
+			return
+		}
+		select {
+		case <-req.Context().Done():
+		case <-r.t.Context().Done():
+		}
+	}
+	r.tellBy(func(p *AlertPolicy) { p.Webhooks = []WebhookPolicy{v.policy("pager")} })
+	id := r.raise(AlertLetterQuota, "nord", "x")
+	r.told(id)
+	return id
+}
+
+// tellBy changes the policy of the running ingest.
+func (r *rig) tellBy(change func(*AlertPolicy)) {
+	r.t.Helper()
+	cfg := *r.s.cfg()
+	cfg.Alerts.Webhooks = slices.Clone(cfg.Alerts.Webhooks)
+	change(&cfg.Alerts)
+	next, err := r.s.prepare(cfg)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if _, err := r.s.enforce(next, evidence.AuditEntry{Reason: "test"}); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
 // TestAReceiverThatIsGoneIsNotAskedAgain: 410 says that it wants nothing more.
 func TestAReceiverThatIsGoneIsNotAskedAgain(t *testing.T) {
 	v := newReceiver(t, 4)
@@ -600,21 +636,8 @@ func TestTargetsWantWhatTheyName(t *testing.T) {
 		t.Errorf("a canary: %v", got)
 	}
 	early := r.raise(AlertDeviceSilent, "nord", "early")
-	enforce := func(change func(*AlertPolicy)) {
-		t.Helper()
-		cfg := *r.s.cfg()
-		cfg.Alerts.Webhooks = slices.Clone(cfg.Alerts.Webhooks)
-		change(&cfg.Alerts)
-		next, err := r.s.prepare(cfg)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := r.s.enforce(next, evidence.AuditEntry{Reason: "test"}); err != nil {
-			t.Fatal(err)
-		}
-	}
 	more := newReceiver(t, 9)
-	enforce(func(p *AlertPolicy) {
+	r.tellBy(func(p *AlertPolicy) {
 		p.Canaries = true
 		p.Webhooks[0].Kinds, p.Webhooks[0].Events = nil, nil
 		p.Webhooks = append(p.Webhooks, more.policy("more"))
@@ -625,7 +648,7 @@ func TestTargetsWantWhatTheyName(t *testing.T) {
 	if got := r.told(early); len(got) != 0 {
 		t.Errorf("raised before anybody wanted it: %v", got)
 	}
-	enforce(func(p *AlertPolicy) { p.Webhooks = p.Webhooks[1:] })
+	r.tellBy(func(p *AlertPolicy) { p.Webhooks = p.Webhooks[1:] })
 	if got := resolved(AlertDeviceSilent, "nord"); !slices.Equal(got, []string{"raised>more:delivered", "resolved>more:delivered"}) {
 		t.Errorf("%v", got)
 	}
