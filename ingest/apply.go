@@ -15,7 +15,8 @@ import (
 // are never changed: another configuration is another settings.
 type settings struct {
 	Config
-	rules *rules
+	rules     *rules
+	externals *externals
 }
 
 // cfg is the configuration in force. What looks at more than one value of it
@@ -84,7 +85,11 @@ func (s *Server) prepare(cfg Config) (*settings, error) {
 	if err := checkAlertTargets(cfg.Alerts); err != nil {
 		return nil, err
 	}
-	return &settings{cfg, rules}, nil
+	outside, err := loadExternals(cfg.ExternalCAs, s.now())
+	if err != nil {
+		return nil, err
+	}
+	return &settings{cfg, rules, outside}, nil
 }
 
 // enforce makes next the settings in force, as a version in the log where they

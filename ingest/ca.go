@@ -11,10 +11,12 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/big"
 	"net"
 	"net/url"
@@ -22,20 +24,27 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"trustpack/internal/durable"
 )
 
-// authority is the built-in CA. Its root, ECDSA P-256, signs the server's,
-// the operators' and the devices' certificates. Files: ca/root.{crt,key} and
-// ca/server.{crt,key} in the ingest's directory, keys readable by the owner
+// authority is the built-in CA. Its issuer, ECDSA P-256, signs the server's,
+// the operators' and the devices' certificates: the root itself, as Init makes
+// it, or, once that was taken offline, an issuing CA below it. Files:
+// ca/root.{crt,key} and ca/server.{crt,key} in the ingest's directory, and
+// ca/issuing.{crt,key} in the place of root.key; keys readable by the owner
 // alone.
 type authority struct {
-	dir  string
-	root *x509.Certificate
-	key  crypto.Signer
-	pool *x509.CertPool
+	dir     string
+	root    *x509.Certificate
+	issuer  *x509.Certificate
+	key     crypto.Signer   // the issuer's
+	pool    *x509.CertPool  // the root
+	between *x509.CertPool  // the issuer, where it is not the root
+	hints   *x509.CertPool  // both
+	points  func() []string // where the list of revoked certificates is; nil where that has no address
 }
 
 const clockSlack = time.Hour // how far back a certificate's validity begins, for clocks that lag
@@ -59,8 +68,9 @@ func createAuthority(dir, org string, now time.Time) (*authority, error) {
 	template := &x509.Certificate{
 		SerialNumber: serial, Subject: pkix.Name{CommonName: org + " telemetry root", Organization: []string{org}},
 		NotBefore: now.Add(-clockSlack).UTC(), NotAfter: now.AddDate(10, 0, 0).UTC(),
-		IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true,
-		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign | x509.KeyUsageDigitalSignature,
+		IsCA: true, BasicConstraintsValid: true, MaxPathLen: 1, // one issuing CA below it, see TakeRootOffline
+		KeyUsage:     x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+		SubjectKeyId: keyID(key.Public()),
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
@@ -76,26 +86,55 @@ func createAuthority(dir, org string, now time.Time) (*authority, error) {
 }
 
 func openAuthority(dir string) (*authority, error) {
-	root, err := readCertificate(filepath.Join(dir, "root.crt"))
-	if err != nil {
+	a := &authority{dir: dir, pool: x509.NewCertPool(), between: x509.NewCertPool()}
+	var err error
+	if a.root, err = readCertificate(filepath.Join(dir, "root.crt")); err != nil {
 		return nil, err
 	}
-	key, err := readKey(filepath.Join(dir, "root.key"))
-	if err != nil {
+	a.pool.AddCert(a.root)
+	a.hints = a.pool.Clone()
+	a.issuer = a.root
+	certFile, keyFile := filepath.Join(dir, "root.crt"), filepath.Join(dir, "root.key")
+	if _, err := os.Stat(filepath.Join(dir, "issuing.crt")); err == nil {
+		certFile, keyFile = filepath.Join(dir, "issuing.crt"), filepath.Join(dir, "issuing.key")
+		if a.issuer, err = readCertificate(certFile); err != nil {
+			return nil, err
+		}
+		if err := a.issuer.CheckSignatureFrom(a.root); err != nil {
+			return nil, fmt.Errorf("%s was not signed by %s: restore the files from one copy", certFile, filepath.Join(dir, "root.crt"))
+		}
+		a.between.AddCert(a.issuer)
+		a.hints.AddCert(a.issuer)
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("reading certificate: %w", err)
+	}
+	if a.key, err = readKey(keyFile); err != nil {
 		return nil, err
 	}
-	if pub, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool }); !ok || !pub.Equal(root.PublicKey) {
-		return nil, fmt.Errorf("%s does not belong to %s: restore the two files from one copy", filepath.Join(dir, "root.key"), filepath.Join(dir, "root.crt"))
+	if !belongs(a.key, a.issuer) {
+		return nil, fmt.Errorf("%s does not belong to %s: restore the two files from one copy", keyFile, certFile)
 	}
-	pool := x509.NewCertPool()
-	pool.AddCert(root)
-	return &authority{dir, root, key, pool}, nil
+	return a, nil
+}
+
+// belongs reports whether key is that of cert.
+func belongs(key crypto.Signer, cert *x509.Certificate) bool {
+	pub, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool })
+	return ok && pub.Equal(cert.PublicKey)
+}
+
+// chain is what a client needs between a certificate and the root.
+func (a *authority) chain() [][]byte {
+	if a.issuer == a.root {
+		return nil
+	}
+	return [][]byte{a.issuer.Raw}
 }
 
 // rootPEM is the root certificate, for those who must trust the server.
 func (a *authority) rootPEM() []byte { return certPEM(a.root.Raw) }
 
-// issue signs a certificate over pub. It never outlives the root.
+// issue signs a certificate over pub. It never outlives its issuer.
 func (a *authority) issue(template *x509.Certificate, pub crypto.PublicKey, now time.Time, life time.Duration) (*x509.Certificate, error) {
 	serial, err := newSerial()
 	if err != nil {
@@ -104,15 +143,19 @@ func (a *authority) issue(template *x509.Certificate, pub crypto.PublicKey, now 
 	template.SerialNumber = serial
 	template.NotBefore = now.Add(-clockSlack).UTC().Truncate(time.Second)
 	template.NotAfter = now.Add(life).UTC().Truncate(time.Second)
-	if template.NotAfter.After(a.root.NotAfter) {
-		template.NotAfter = a.root.NotAfter
+	if template.NotAfter.After(a.issuer.NotAfter) {
+		template.NotAfter = a.issuer.NotAfter
 	}
 	if !template.NotAfter.After(now) {
-		return nil, fmt.Errorf("issuing a certificate: the root expired on %s", a.root.NotAfter.Format(time.DateOnly))
+		return nil, fmt.Errorf("issuing a certificate: %s expired on %s", a.issuer.Subject.CommonName, a.issuer.NotAfter.Format(time.DateOnly))
 	}
 	template.BasicConstraintsValid = true
 	template.KeyUsage = x509.KeyUsageDigitalSignature
-	der, err := x509.CreateCertificate(rand.Reader, template, a.root, pub, a.key)
+	template.SubjectKeyId = keyID(pub)
+	if a.points != nil {
+		template.CRLDistributionPoints = a.points()
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, a.issuer, pub, a.key)
 	if err != nil {
 		return nil, fmt.Errorf("issuing a certificate: %w", err)
 	}
@@ -123,9 +166,14 @@ func (a *authority) issue(template *x509.Certificate, pub crypto.PublicKey, now 
 func (a *authority) device(tenant, device string, generation int, pub crypto.PublicKey, now time.Time, life time.Duration) (*x509.Certificate, error) {
 	return a.issue(&x509.Certificate{
 		Subject:     pkix.Name{CommonName: clipName(device), Organization: []string{tenant}},
-		URIs:        []*url.URL{{Scheme: "urn", Opaque: "trustpack:device:" + tenant + ":" + device + ":" + strconv.Itoa(generation)}},
+		URIs:        []*url.URL{{Scheme: "urn", Opaque: strings.TrimPrefix(deviceURN(deviceKey{deviceName{tenant, device}, generation}), "urn:")}},
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}, pub, now, life)
+}
+
+// deviceURN is the name in a device's certificate that no other one has.
+func deviceURN(k deviceKey) string {
+	return "urn:trustpack:device:" + k.tenant + ":" + k.id + ":" + strconv.Itoa(k.generation)
 }
 
 // operator issues the certificate of an operator.
@@ -146,8 +194,8 @@ func (a *authority) server(hosts []string, now time.Time, life time.Duration) (*
 		if err != nil {
 			return nil, err
 		}
-		if pub, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool }); ok && pub.Equal(cert.PublicKey) {
-			return &tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key, Leaf: cert}, nil
+		if belongs(key, cert) {
+			return a.serves(cert, key), nil
 		}
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -172,7 +220,12 @@ func (a *authority) server(hosts []string, now time.Time, life time.Duration) (*
 	if err := durable.WriteFile(certFile, certPEM(cert.Raw), 0o644); err != nil {
 		return nil, err
 	}
-	return &tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key, Leaf: cert}, nil
+	return a.serves(cert, key), nil
+}
+
+// serves is what a handshake shows of the server.
+func (a *authority) serves(cert *x509.Certificate, key crypto.Signer) *tls.Certificate {
+	return &tls.Certificate{Certificate: append([][]byte{cert.Raw}, a.chain()...), PrivateKey: key, Leaf: cert}
 }
 
 func (a *authority) stillServes(cert *x509.Certificate, hosts []string, now time.Time) bool {
@@ -181,12 +234,12 @@ func (a *authority) stillServes(cert *x509.Certificate, hosts []string, now time
 			return false
 		}
 	}
-	return cert.CheckSignatureFrom(a.root) == nil && !now.Before(cert.NotBefore) && cert.NotAfter.Sub(now) > cert.NotAfter.Sub(cert.NotBefore)/3
+	return cert.CheckSignatureFrom(a.issuer) == nil && !now.Before(cert.NotBefore) && cert.NotAfter.Sub(now) > cert.NotAfter.Sub(cert.NotBefore)/3
 }
 
 // verify checks that a client certificate is one of ours, at now.
 func (a *authority) verify(cert *x509.Certificate, now time.Time) error {
-	_, err := cert.Verify(x509.VerifyOptions{Roots: a.pool, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	_, err := cert.Verify(x509.VerifyOptions{Roots: a.pool, Intermediates: a.between, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
 	return err
 }
 
@@ -242,6 +295,24 @@ func newSerial() (*big.Int, error) {
 	}
 	b[0] = b[0]&0x7f | 0x40 // positive, and always 16 bytes
 	return new(big.Int).SetBytes(b), nil
+}
+
+// keyID is the identifier of a key: the first 160 bits of SHA-256 over it (RFC
+// 7093, section 2, method 1).
+func keyID(pub crypto.PublicKey) []byte {
+	der, err := x509.MarshalPKIXPublicKey(pub)
+	if err != nil {
+		return nil // the library makes one of its own, or refuses the key
+	}
+	var info struct {
+		Algorithm pkix.AlgorithmIdentifier
+		Key       asn1.BitString
+	}
+	if _, err := asn1.Unmarshal(der, &info); err != nil {
+		return nil
+	}
+	sum := sha256.Sum256(info.Key.Bytes)
+	return sum[:20]
 }
 
 // clipName keeps a common name within its 64 characters (RFC 5280, ub-common-name).

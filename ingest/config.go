@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"net"
@@ -30,6 +31,8 @@ type Config struct {
 	Support      SupportPolicy     `yaml:"support"`
 	BreakGlass   BreakGlassPolicy  `yaml:"break_glass"`
 	Alerts       AlertPolicy       `yaml:"alerts"`
+	EST          ESTPolicy         `yaml:"est"`
+	ExternalCAs  []ExternalCA      `yaml:"external_cas"`
 	Timeouts     Timeouts          `yaml:"timeouts"`
 	Ledger       LedgerPolicy      `yaml:"ledger"`
 }
@@ -152,6 +155,7 @@ func DefaultConfig() Config {
 		Rotation: DefaultRotation(),
 		Support:  SupportPolicy{Max: 8 * time.Hour}, BreakGlass: BreakGlassPolicy{Max: time.Hour},
 		Alerts:   defaultAlertPolicy(),
+		EST:      DefaultEST(),
 		Timeouts: Timeouts{Header: 5 * time.Second, Body: 30 * time.Second, Idle: 2 * time.Minute, Answer: 30 * time.Second},
 		Ledger:   LedgerPolicy{StartWait: 10 * time.Second, Interval: time.Second},
 	}
@@ -212,6 +216,9 @@ func (c Config) Validate() error {
 	}
 	if err := c.Alerts.validate(); err != nil {
 		return fmt.Errorf("ingest.alerts.%w", err)
+	}
+	if err := errors.Join(c.EST.validate(), validateExternals(c.ExternalCAs)); err != nil {
+		return err
 	}
 	if err := c.Ledger.validate(); err != nil {
 		return fmt.Errorf("ingest.ledger.%w", err)

@@ -90,17 +90,33 @@ func (s *Server) issue(w http.ResponseWriter, r *http.Request, id string) (any, 
 	}
 	s.decide.Lock()
 	defer s.decide.Unlock()
-	d := s.st.device(in.Tenant, in.Device)
+	d, p := s.byCode(in.Tenant, in.Device, in.Code)
+	if p != nil {
+		return nil, p
+	}
+	return s.issueTo(d, want, id, "")
+}
+
+// byCode finds the device that may enrol with the code. The caller holds
+// s.decide.
+func (s *Server) byCode(tenant, id, code string) (*device, *Problem) {
+	d := s.st.device(tenant, id)
 	hash := ""
 	if d != nil {
 		hash = d.codeHash
 	}
-	got := evidence.SHA256Hex([]byte(in.Code))
+	got := evidence.SHA256Hex([]byte(code))
 	same := subtle.ConstantTimeCompare([]byte(got), []byte(hash)) == 1
 	if d == nil || hash == "" || !same || !d.enrols() || !s.now().Before(d.codeUntil) {
 		// One answer for all of these: nobody learns which devices there are.
-		return nil, named(problem(CodeEnrolBadCode, ""), in.Tenant, in.Device)
+		return nil, named(problem(CodeEnrolBadCode, ""), tenant, id)
 	}
+	return d, nil
+}
+
+// issueTo gives an approved device the credential. The caller holds s.decide
+// and has made sure who asks, which how says where it was not by code.
+func (s *Server) issueTo(d *device, want wanted, id, how string) (any, *Problem) {
 	d.flow.Lock()
 	defer d.flow.Unlock()
 	if d.record.State != evidence.DeviceApproved {
@@ -108,14 +124,14 @@ func (s *Server) issue(w http.ResponseWriter, r *http.Request, id string) (any, 
 	}
 	fresh, answer, p := s.newCredential(d, want)
 	if p != nil {
-		return nil, named(p, in.Tenant, in.Device)
+		return nil, named(p, d.key.tenant, d.key.id)
 	}
 	entry := evidence.EntryDeviceIssued
 	if want.method == MethodToken {
 		entry = evidence.EntryTokenIssued
 	}
 	_, err := s.record(s.entry(entry, evidence.AuditEntry{
-		Tenant: d.key.tenant, Device: d.key.id, Generation: d.key.generation, RequestID: id, Result: "done",
+		Tenant: d.key.tenant, Device: d.key.id, Generation: d.key.generation, RequestID: id, Result: "done", Reason: how,
 		Data: raw(fresh),
 	}))
 	if err != nil {

@@ -90,7 +90,7 @@ func FuzzConfig(f *testing.F) {
 		if strictyaml.Decode("x.yaml", data, &c) != nil || c.Validate() != nil {
 			return
 		}
-		set := &settings{c, &rules{}}
+		set := &settings{c, &rules{}, &externals{}}
 		if _, err := json.Marshal(set.effective()); err != nil {
 			t.Fatalf("a configuration that was taken cannot be logged: %v", err)
 		}

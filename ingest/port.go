@@ -33,7 +33,7 @@ type port struct {
 
 func newPort(s *Server, ln net.Listener) *port {
 	return &port{
-		s: s, ln: tracked{ln, s, "public"}, tls: s.sessions.config(s), hots: map[*hot]struct{}{}, none: make(chan struct{}),
+		s: s, ln: tracked{ln, s, "public"}, tls: s.sessions.config(s, "public"), hots: map[*hot]struct{}{}, none: make(chan struct{}),
 		handed: &handed{addr: ln.Addr(), conns: make(chan net.Conn), closed: make(chan struct{})},
 	}
 }

@@ -53,6 +53,10 @@ const (
 	CodeApprovalSelf       Code = "approval.self"
 	CodeEnrolBadCode       Code = "enrol.bad-code"
 	CodeEnrolBadCSR        Code = "enrol.bad-csr"
+	CodeESTLinking         Code = "est.linking"
+	CodeESTPending         Code = "est.pending"
+	CodeESTNotRequested    Code = "est.not-requested"
+	CodeCRLExpired         Code = "auth.crl-expired"
 	CodeDurabilityLost     Code = "durability.lost"
 	CodeLedgerRollback     Code = "ledger.rollback"
 	CodeDraining           Code = "draining"
@@ -88,6 +92,10 @@ func Problems() []ProblemInfo {
 		{CodeEnrolBadCode, 403, "request", "The enrolment code is wrong, used or expired, or no such device waits for enrolment."},
 		{CodeTokenNotAllowed, 403, "request", "The policy lets the device have no token; it enrols and renews with a certificate."},
 		{CodeEnrolBadCSR, 422, "request", "The certificate request cannot be used: bad signature, or a key weaker than P-256, Ed25519 or RSA 3072."},
+		{CodeESTLinking, 400, "request", "The certificate request is not linked to the TLS connection that brings it (RFC 7030, section 3.5)."},
+		{CodeESTNotRequested, 403, "request", "Nobody requested the device that the bootstrap certificate names, and it may not ask for itself."},
+		{CodeESTPending, 429, "request", "As many devices of this manufacturer's CA wait for approval as may."},
+		{CodeCRLExpired, 401, "request", "The list of revoked certificates of the CA that issued the certificate is past its next update."},
 		{CodeInvalid, 422, "request", "The request is well formed but a value in it cannot stand."},
 		{CodeConflict, 409, "request", "What is asked does not fit the present state."},
 		{CodeNotFound, 404, "request", "There is no such thing."},

@@ -20,6 +20,7 @@ func (s *Server) publicHandler() http.Handler {
 	mux.HandleFunc("/v1/stream", s.stream)
 	mux.HandleFunc("/v1/enroll", s.enroll)
 	mux.HandleFunc("/v1/renew", s.renew)
+	mux.HandleFunc(estPrefix, s.est)
 	mux.HandleFunc("/status/{tenant}", s.publicStatus)
 	mux.HandleFunc("/v1/status/{tenant}", s.publicStatus)
 	mux.HandleFunc("/healthz", s.healthz)
@@ -236,12 +237,23 @@ func (s *Server) identifyCertificate(c *call) *Problem {
 	}
 	d := c.sess.device.Load()
 	if d == nil {
-		if d, _ = s.st.byFingerprint(c.sess.fingerprint); d == nil {
+		if d, _ = s.st.byFingerprint(c.sess.fingerprint); d == nil && c.sess.external != nil {
+			var p *Problem
+			if d, p = s.adopt(c, c.sess.external); p != nil {
+				return p
+			}
+		}
+		if d == nil {
 			return problem(CodeUnknownCredential, "")
 		}
 		c.sess.device.Store(d)
 	}
 	c.d, c.print = d, c.sess.fingerprint
+	if e := c.sess.external; e != nil {
+		if p := s.vouched(e); p != nil {
+			return p
+		}
+	}
 	s.st.mu.RLock()
 	state := d.record.State
 	c.t = s.st.tenants[d.key.tenant]

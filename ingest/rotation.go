@@ -71,6 +71,12 @@ func (s *Server) renewal(c *call, w http.ResponseWriter, r *http.Request) (any, 
 	if p != nil {
 		return nil, p
 	}
+	return s.renewFor(c, want)
+}
+
+// renewFor gives the device that identify found what it wants beside the
+// credential that it shows.
+func (s *Server) renewFor(c *call, want wanted) (any, *Problem) {
 	if err := s.durable(); err != nil {
 		return nil, lostProblem(err)
 	}

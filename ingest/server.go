@@ -143,7 +143,11 @@ func (s *Server) open() (err error) {
 	if err := checkAlertTargets(s.o.Config.Alerts); err != nil {
 		return err
 	}
-	s.set.Store(&settings{s.o.Config, rules})
+	outside, err := loadExternals(s.o.Config.ExternalCAs, s.now())
+	if err != nil {
+		return err
+	}
+	s.set.Store(&settings{s.o.Config, rules, outside})
 	if s.run, err = newRunID(); err != nil {
 		return err
 	}

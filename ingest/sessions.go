@@ -37,6 +37,7 @@ type session struct {
 	fingerprint string
 	notAfter    time.Time
 	notBefore   time.Time
+	external    *external // where a declared external CA signed it
 	proof       sync.Once
 	excess      bool // over the device's limit of connections; set by prove
 
@@ -227,11 +228,11 @@ const minTLS = tls.VersionTLS12
 
 // listener puts TLS over sessions.
 func (ss *sessions) listener(s *Server, ln net.Listener, name string) net.Listener {
-	return tls.NewListener(tracked{ln, s, name}, ss.config(s))
+	return tls.NewListener(tracked{ln, s, name}, ss.config(s, name))
 }
 
 // config is how either port speaks TLS over sessions.
-func (ss *sessions) config(s *Server) *tls.Config {
+func (ss *sessions) config(s *Server, name string) *tls.Config {
 	base := &tls.Config{
 		MinVersion:   minTLS,
 		CipherSuites: cipherSuites(),
@@ -242,7 +243,7 @@ func (ss *sessions) config(s *Server) *tls.Config {
 		// Asked for and checked in VerifyConnection, so that a certificate of
 		// somebody else's CA is recorded before the handshake is refused.
 		ClientAuth: tls.RequestClientCert,
-		ClientCAs:  s.ca.pool,
+		ClientCAs:  s.clientCAs(name),
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			return s.certificate.Load(), nil
 		},
@@ -258,6 +259,7 @@ func (ss *sessions) config(s *Server) *tls.Config {
 		own := base.Clone()
 		own.GetConfigForClient = nil
 		own.VerifyConnection = c.verify
+		own.ClientCAs = s.clientCAs(c.listener)
 		return own, nil
 	}
 	return base
@@ -296,7 +298,14 @@ func (c *session) verify(state tls.ConnectionState) error {
 	}
 	cert := state.PeerCertificates[0]
 	fp := fingerprintOf(cert.Raw)
-	if err := c.s.ca.verify(cert, c.s.now()); err != nil {
+	err := c.s.ca.verify(cert, c.s.now())
+	if err != nil && c.listener == "public" {
+		// Whose device it is, and whether it may do anything, each request asks.
+		if c.external, _ = c.s.set.Load().externals.verify(cert, state.PeerCertificates[1:], c.s.now()); c.external != nil {
+			err = nil
+		}
+	}
+	if err != nil {
 		r := refused{code: CodeUnknownCredential, fingerprint: fp, source: c.source, path: c.listener, detail: reasonOf(err)}
 		var invalid x509.CertificateInvalidError
 		if errors.As(err, &invalid) && invalid.Reason == x509.Expired {

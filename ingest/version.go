@@ -57,6 +57,7 @@ func (set *settings) effective() map[string]any {
 		"tokens":   map[string]any{"operator_max": durationText(c.Tokens.OperatorMax), "device_max": durationText(c.Tokens.DeviceMax), "allowed": c.Tokens.Allowed.effective()},
 		"rotation": map[string]any{"due_before": durationText(c.Rotation.DueBefore), "overlap": durationText(c.Rotation.Overlap)},
 		"alerts":   c.Alerts.effective(),
+		"est":      c.EST.effective(), "external_cas": set.externals.effective(),
 		"ledger":   c.Ledger.effective(),
 		"timeouts": map[string]any{"header": durationText(c.Timeouts.Header), "body": durationText(c.Timeouts.Body), "idle": durationText(c.Timeouts.Idle), "answer": durationText(c.Timeouts.Answer)},
 	}

@@ -79,6 +79,10 @@ func (a *app) parseConfig(name string, data []byte) (cfg *Config, err error) {
 	cfg.Ingest.Schemas = cfg.path(cfg.Ingest.Schemas)
 	cfg.Ingest.Alerts.Resolve(cfg.path)
 	cfg.Ingest.Ledger.CheckpointCopy = cfg.path(cfg.Ingest.Ledger.CheckpointCopy)
+	for i := range cfg.Ingest.ExternalCAs {
+		x := &cfg.Ingest.ExternalCAs[i]
+		x.File, x.CRL = cfg.path(x.File), cfg.path(x.CRL)
+	}
 	return cfg, nil
 }
 
