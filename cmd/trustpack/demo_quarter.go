@@ -35,7 +35,9 @@ type quarter struct {
 	operators map[string]*ingest.AdminClient
 	codes     map[string]string // enrolment codes by device
 	devices   map[string]*ingest.DeviceClient
-	exports   map[string]string // IDs by ticket
+	exports   map[string]string               // IDs by ticket
+	grants    map[string]string               // IDs by ticket
+	replaced  map[string]*ingest.DeviceClient // those of devices that have renewed
 	sent      int
 }
 
@@ -64,13 +66,15 @@ func (q *quarter) run(ctx context.Context, p evidence.Period) error {
 	timeline := q.fleet.Timeline()
 	q.base, q.since = timeline[0].At.Add(-time.Hour), time.Now()
 	q.operators, q.codes, q.devices = map[string]*ingest.AdminClient{}, map[string]string{}, map[string]*ingest.DeviceClient{}
-	q.exports = map[string]string{}
+	q.exports, q.grants, q.replaced = map[string]string{}, map[string]string{}, map[string]*ingest.DeviceClient{}
 	if err := q.start(ctx); err != nil {
 		return err
 	}
 	err := q.walk(ctx, p, timeline)
-	for _, c := range q.devices {
-		c.Close()
+	for _, clients := range []map[string]*ingest.DeviceClient{q.devices, q.replaced} {
+		for _, c := range clients {
+			c.Close()
+		}
 	}
 	if err == nil {
 		err = q.finish(ctx, p)
@@ -335,8 +339,13 @@ func (q *quarter) operator(name string) (*ingest.AdminClient, error) {
 // step does what an operator or a device does at one time.
 func (q *quarter) step(ctx context.Context, s metering.Step) error {
 	device := s.Tenant + "/" + s.Device
-	if s.Kind == metering.EnrolDevice {
+	switch s.Kind {
+	case metering.EnrolDevice:
 		return q.enrol(ctx, s.Tenant, s.Device)
+	case metering.RenewDevice:
+		return q.renew(ctx, s.Tenant, s.Device)
+	case metering.ShowOldKey:
+		return q.showOldKey(ctx, s.Tenant, s.Device)
 	}
 	c, err := q.operator(s.Actor)
 	if err != nil {
@@ -353,6 +362,8 @@ func (q *quarter) step(ctx context.Context, s metering.Step) error {
 		return writePair(filepath.Join(q.cfg.ingestDir(), "operators", s.Name), pair)
 	case metering.RemoveOperator:
 		return c.RemoveOperator(ctx, s.Name, s.Reason)
+	case metering.RequestGrant, metering.ApproveGrant, metering.UseGrant, metering.MissGrant:
+		return q.support(ctx, c, s)
 	case metering.RequestExport, metering.ApproveExport, metering.FetchExport:
 		return q.export(ctx, c, s)
 	case metering.RequestDevice:

@@ -200,7 +200,7 @@ func (r *run) deviceStates() map[string][]stateSpan {
 		}
 		key := deviceKey(e.Tenant, e.Device, e.Generation)
 		switch e.Type {
-		case evidence.EntryRevoked, evidence.EntryQuarantined:
+		case evidence.EntryRevoked, evidence.EntryQuarantined, entryRetired, entryTransferred:
 			out[key] = append(out[key], stateSpan{e.Time, true})
 		case evidence.EntryReleased:
 			out[key] = append(out[key], stateSpan{e.Time, false})

@@ -20,8 +20,8 @@ type binding struct {
 // the registry has them now, and as the control log made them. Of each
 // credential, every tenant is named to whose devices the log ever gave it.
 func (r *run) bindings() part {
-	given := []string{evidence.EntryDeviceIssued, "device.token-issued", "device.rotated"}
-	ends := map[string]string{evidence.EntryRevoked: "revoked", "device.retired": "retired", "device.transferred": "transferred"}
+	given := []string{evidence.EntryDeviceIssued, evidence.EntryTokenIssued, evidence.EntryDeviceRotated}
+	ends := map[string]string{evidence.EntryRevoked: "revoked", entryRetired: "retired", entryTransferred: "transferred"}
 	p, entries := r.fromControl(KindBindings, func(e entry) bool {
 		_, end := ends[e.Type]
 		return e.Result != "refused" && (e.Type == evidence.EntryDeviceRequested || end || slices.Contains(given, e.Type))
@@ -57,6 +57,14 @@ func (r *run) bindings() part {
 			}
 		case made[key] != nil:
 			made[key].ended, made[key].why = e.Time, ends[e.Type]
+		}
+		if e.Type == entryTransferred {
+			var t transferred
+			if err := e.data(&t); err != nil {
+				p.gap("a transfer", err)
+				continue
+			}
+			made[deviceKey(t.ToTenant, e.Device, t.Generation)] = &binding{tenant: t.ToTenant, site: t.Site, made: e}
 		}
 	}
 	for _, d := range r.devs {

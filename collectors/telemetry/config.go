@@ -79,7 +79,7 @@ func (r *run) adminActions() part {
 		p.add(e.id(), map[string]any{
 			"type": e.Type, "actor": e.actorName(), "role": e.actorRole(), "target": target(e),
 			"tenant": e.Tenant, "device": e.Device, "reason": e.Reason, "ticket": e.Ticket,
-			"result": e.Result, "request_id": e.RequestID, "time": ts(e.Time),
+			"result": e.Result, "request_id": e.RequestID, "grant": e.Grant, "time": ts(e.Time),
 		})
 	}
 	return p

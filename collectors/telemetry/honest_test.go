@@ -36,7 +36,7 @@ func TestEventsAfterARevocationAreCountedForEveryTenant(t *testing.T) {
 func TestWhatAKindLeansOnIsAGapWhereItFails(t *testing.T) {
 	for path, kinds := range map[string][]evidence.Kind{
 		"/v1/admin/config":  {KindConfig, KindProvisioning, KindSilences, KindExportPermissions, KindExportSpikes},
-		"/v1/admin/devices": {KindDevices, KindSilences, KindBindings, KindLayout, KindStatusPages},
+		"/v1/admin/devices": {KindDevices, KindSilences, KindBindings, KindTransfers, KindLayout, KindStatusPages},
 		"/v1/admin/logs":    fromControlLog,
 	} {
 		t.Run(path, func(t *testing.T) {
@@ -55,7 +55,7 @@ func TestALogThatIsNotListedIsAGap(t *testing.T) {
 	s.hide = "nord"
 	s.dead = nil
 	incomplete(t, collectFrom(t, s, Config{}), "lists no log of that name",
-		KindRevocations, KindSilences, KindBooks, KindDeadLetters, KindPayloadDays, KindCheckpoints, KindLayout)
+		KindRevocations, KindSilences, KindBooks, KindDeadLetters, KindPayloadDays, KindCheckpoints, KindLayout, KindTransfers)
 	s.hide = "control"
 	for _, k := range append([]evidence.Kind{KindCheckpoints}, fromControlLog...) {
 		if e := collectFrom(t, s, Config{})[k]; e.Completeness.State != evidence.Incomplete {

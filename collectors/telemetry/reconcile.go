@@ -21,13 +21,21 @@ func (r *run) reconcileDevices(p *part) {
 		listed[deviceKey(d.Tenant, d.ID, d.Generation)] = true
 	}
 	for _, e := range r.control {
-		if e.Type != evidence.EntryDeviceRequested || e.Result == "refused" {
+		if e.Type != evidence.EntryDeviceRequested && e.Type != entryTransferred || e.Result == "refused" {
 			continue
 		}
 		key := deviceKey(e.Tenant, e.Device, e.Generation)
+		if e.Type == entryTransferred { // it makes the device at its new tenant
+			var t transferred
+			if err := e.data(&t); err != nil {
+				p.gap("a transfer", err)
+				continue
+			}
+			key = deviceKey(t.ToTenant, e.Device, t.Generation)
+		}
 		requested[key] = true
 		if !listed[key] && !e.Time.After(r.at) { // what came while this ran may be missing
-			p.gap(key, fmt.Errorf("control entry %d requests it and the registry that the ingest lists lacks it", e.index))
+			p.gap(key, fmt.Errorf("control entry %d makes it and the registry that the ingest lists lacks it", e.index))
 		}
 	}
 	for _, d := range r.devs {

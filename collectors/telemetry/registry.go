@@ -49,7 +49,7 @@ func (r *run) devices() part {
 			prints = append(prints, c.Fingerprint)
 			credentials = append(credentials, map[string]any{
 				"fingerprint": c.Fingerprint, "method": c.Method, "key_type": c.KeyType,
-				"not_before": ts(c.NotBefore), "not_after": ts(c.NotAfter),
+				"not_before": ts(c.NotBefore), "not_after": ts(c.NotAfter), "ends": ts(c.Ends), "retired": c.Retired,
 			})
 			for _, other := range holders[c.Fingerprint] {
 				if other != key {
@@ -62,6 +62,7 @@ func (r *run) devices() part {
 			"tenant": d.Tenant, "device": d.ID, "generation": d.Generation, "type": d.Type, "site": d.Site, "fleet": d.Fleet,
 			"state": string(d.State), "firmware": d.Firmware, "fingerprints": list(prints), "credentials": list(credentials),
 			"sources": list(sources[key]), "last_seen": ts(d.LastSeen), "accepted": d.Accepted, "shared_with": list(shared),
+			"as_of": ts(r.at),
 		})
 	}
 	return p
@@ -98,14 +99,50 @@ func (r *run) provisioning() part {
 		device                       evidence.Device
 	}
 	types := []string{
-		evidence.EntryDeviceRequested, evidence.EntryDeviceApproved, evidence.EntryDeviceIssued, evidence.EntryDeviceActivated,
-		evidence.EntryQuarantined, evidence.EntryReleased, evidence.EntryRevoked,
+		evidence.EntryDeviceRequested, evidence.EntryDeviceApproved, evidence.EntryDeviceIssued, evidence.EntryTokenIssued, evidence.EntryDeviceActivated,
+		evidence.EntryQuarantined, evidence.EntryReleased, evidence.EntryRevoked, entryRetired, entryRequestExpired, entryDeclined,
+		entryTransferAsked, entryTransferConsent, entryTransferred,
 	}
 	p, entries := r.fromControl(KindProvisioning, func(e entry) bool { return r.upToEnd(types...)(e) && e.Result != "refused" })
 	p.needs(r.configReply, "configuration (which fleets are critical)")
 	records := map[string]*record{}
+	approval := func(e entry) map[string]any {
+		return map[string]any{
+			"actor": e.actorName(), "role": e.actorRole(), "time": ts(e.Time), "held_role": r.heldRole(e.actorName(), "approver", e),
+		}
+	}
+	moves := map[string]*record{} // that wait, by the device's key
 	for _, e := range entries {
 		key := deviceKey(e.Tenant, e.Device, e.Generation)
+		// A transfer is asked for and approved at the old binding, and is the
+		// request and the approval of the new one.
+		switch e.Type {
+		case entryTransferAsked:
+			moves[key] = &record{requested: e, has: true}
+			continue
+		case entryTransferConsent:
+			if m := moves[key]; m != nil {
+				m.approvals = append(m.approvals, approval(e))
+			}
+			continue
+		case entryTransferred:
+			var t transferred
+			if err := e.data(&t); err != nil {
+				p.gap("a transfer", err)
+				continue
+			}
+			if old := records[key]; old != nil {
+				old.state = evidence.DeviceRetired
+			}
+			rec := cmp.Or(moves[key], &record{})
+			delete(moves, key)
+			rec.requested.Tenant, rec.requested.Generation = t.ToTenant, t.Generation
+			rec.approvals, rec.state = append(rec.approvals, approval(e)), evidence.DeviceApproved
+			rec.device = evidence.Device{Type: t.Type, Fleet: t.Fleet}
+			rec.critical = slices.Contains(r.settingsAt(e.Time).Approvals.CriticalFleets, t.Fleet)
+			records[deviceKey(t.ToTenant, e.Device, t.Generation)] = rec
+			continue
+		}
 		rec := records[key]
 		if rec == nil {
 			rec = &record{}
@@ -117,7 +154,7 @@ func (r *run) provisioning() part {
 			}
 		}
 		switch e.Type {
-		case evidence.EntryDeviceRequested, evidence.EntryDeviceApproved, evidence.EntryDeviceIssued:
+		case evidence.EntryDeviceRequested, evidence.EntryDeviceApproved, evidence.EntryDeviceIssued, evidence.EntryTokenIssued:
 			// A fleet that was critical at any step stays so for this device.
 			rec.critical = rec.critical || slices.Contains(r.settingsAt(e.Time).Approvals.CriticalFleets, rec.device.Fleet)
 		}
@@ -125,9 +162,7 @@ func (r *run) provisioning() part {
 		case evidence.EntryDeviceRequested:
 			rec.requested, rec.has, rec.state = e, true, evidence.DeviceRequested
 		case evidence.EntryDeviceApproved:
-			rec.approvals = append(rec.approvals, map[string]any{
-				"actor": e.actorName(), "role": e.actorRole(), "time": ts(e.Time), "held_role": r.heldRole(e.actorName(), "approver", e),
-			})
+			rec.approvals = append(rec.approvals, approval(e))
 			var a struct {
 				Code string `json:"enrolment_code_sha256"` // stands in the last approval that is needed
 			}
@@ -136,8 +171,10 @@ func (r *run) provisioning() part {
 			} else if a.Code != "" {
 				rec.state = evidence.DeviceApproved
 			}
-		case evidence.EntryDeviceIssued:
-			rec.issued, rec.state = e, evidence.DeviceIssued
+		case evidence.EntryDeviceIssued, evidence.EntryTokenIssued:
+			if rec.issued.Type == "" { // what follows is no provisioning
+				rec.issued, rec.state = e, evidence.DeviceIssued
+			}
 		case evidence.EntryDeviceActivated:
 			rec.activated, rec.state = e, evidence.DeviceActive
 		case evidence.EntryQuarantined:
@@ -146,6 +183,12 @@ func (r *run) provisioning() part {
 			rec.state = evidence.DeviceActive
 		case evidence.EntryRevoked:
 			rec.state = evidence.DeviceRevoked
+		case entryRetired:
+			rec.state = evidence.DeviceRetired
+		case entryRequestExpired:
+			rec.state = "expired"
+		case entryDeclined:
+			rec.state = "declined"
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(records)) {
@@ -193,11 +236,12 @@ func (r *run) heldRole(name, role string, at entry) bool {
 	return held
 }
 
-// decidedDevices are the generations that were ever revoked or quarantined.
+// decidedDevices are the generations that were ever revoked, quarantined or
+// moved to another tenant.
 func (r *run) decidedDevices() map[string]bool {
 	out := map[string]bool{}
 	for _, e := range r.control {
-		if e.Type == evidence.EntryRevoked || e.Type == evidence.EntryQuarantined {
+		if e.Type == evidence.EntryRevoked || e.Type == evidence.EntryQuarantined || e.Type == entryTransferred {
 			out[deviceKey(e.Tenant, e.Device, e.Generation)] = true
 		}
 	}

@@ -435,7 +435,7 @@ func incomplete(t *testing.T, got map[evidence.Kind]evidence.Evidence, want stri
 var fromControlLog = []evidence.Kind{
 	KindConfigChanges, KindDevices, KindOperators, KindProvisioning, KindRevocations, KindRefusals, KindAlerts, KindSilences,
 	KindGaps, KindExports, KindPurges, KindPayloadDays, KindDrills, KindCheckpoints, KindBooks, KindAdminActions, KindDeadLetters, KindClock,
-	KindBindings, KindRoleChanges, KindLayout, KindStatusPages, KindExportPermissions, KindExportFiles, KindExportSpikes,
+	KindBindings, KindTransfers, KindRotations, KindSupportGrants, KindBreakGlass, KindRoleChanges, KindLayout, KindStatusPages, KindExportPermissions, KindExportFiles, KindExportSpikes,
 }
 
 func TestServedEntriesThatAreNotTheSignedOnes(t *testing.T) {
@@ -457,7 +457,7 @@ func TestTenantLogCutOff(t *testing.T) {
 		}
 		return body
 	}
-	incomplete(t, collectFrom(t, s, Config{}), "ends inside entry", KindRevocations, KindSilences, KindBooks, KindDeadLetters, KindPayloadDays, KindCheckpoints, KindLayout)
+	incomplete(t, collectFrom(t, s, Config{}), "ends inside entry", KindRevocations, KindSilences, KindBooks, KindDeadLetters, KindPayloadDays, KindCheckpoints, KindLayout, KindTransfers)
 }
 
 func TestAnotherKeyIsPinned(t *testing.T) {

@@ -42,6 +42,7 @@ type Fleet struct {
 	Setup        time.Time         `yaml:"setup"` // when the registry was filled
 	Devices      []Device          `yaml:"devices"`
 	Exports      []Export          `yaml:"exports"`
+	Grants       []Grant           `yaml:"grants"`
 }
 
 // Tenant is a customer of the vendor.
@@ -60,6 +61,18 @@ type Operator struct {
 	Added   time.Time `yaml:"added"`
 	Reason  string    `yaml:"reason"` // for the last of the two
 	Removed time.Time `yaml:"removed"`
+}
+
+// Grant is leave for support to look at a customer's devices. They are read
+// once under it, and once more in vain when it is over.
+type Grant struct {
+	At       time.Time     `yaml:"at"`
+	By       string        `yaml:"by"`
+	Approver string        `yaml:"approver"`
+	Tenant   string        `yaml:"tenant"`
+	For      time.Duration `yaml:"for"`
+	Reason   string        `yaml:"reason"`
+	Ticket   string        `yaml:"ticket"`
 }
 
 // Export is a file of a customer's events that somebody takes out. Approver is
@@ -121,6 +134,7 @@ type Device struct {
 	Added   time.Time `yaml:"added"`
 	Pending bool      `yaml:"pending"`
 	Reason  string    `yaml:"reason"`
+	Renewed time.Time `yaml:"renewed"` // its certificate; zero where that stays
 	Trouble []Trouble `yaml:"trouble"`
 }
 
@@ -195,6 +209,13 @@ func (f *Fleet) check() error {
 		for _, name := range []string{x.By, x.Approver} {
 			if name != "" && !slices.ContainsFunc(f.Operators, func(o Operator) bool { return o.Name == name }) {
 				return fmt.Errorf("export %s: unknown operator %q", x.Ticket, name)
+			}
+		}
+	}
+	for _, g := range f.Grants {
+		for _, name := range []string{g.By, g.Approver} {
+			if !slices.ContainsFunc(f.Operators, func(o Operator) bool { return o.Name == name }) {
+				return fmt.Errorf("grant %s: unknown operator %q", g.Ticket, name)
 			}
 		}
 	}

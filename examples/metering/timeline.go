@@ -25,6 +25,12 @@ const (
 	RequestExport    StepKind = "request-export"    // Export
 	ApproveExport    StepKind = "approve-export"    // Export
 	FetchExport      StepKind = "fetch-export"      // Export
+	RequestGrant     StepKind = "request-grant"     // Tenant, Grant, Reason, Ticket
+	ApproveGrant     StepKind = "approve-grant"     // Grant, Ticket
+	UseGrant         StepKind = "use-grant"         // Tenant: its devices are read
+	MissGrant        StepKind = "miss-grant"        // Tenant: the same, and it must be refused
+	RenewDevice      StepKind = "renew-device"      // Tenant, Device; done by the device
+	ShowOldKey       StepKind = "show-old-key"      // Tenant, Device; the credential before, which must be refused
 	SendUpload       StepKind = "upload"            // Upload; done by the device
 )
 
@@ -45,13 +51,14 @@ type Step struct {
 	Alert  string // kind of the alert, "device.silent"
 	Upload *Upload
 	Export *Export
+	Grant  *Grant
 }
 
 // Timeline is everything that operators and devices do from the filling of
 // the registry to the end of the quarter, in order of time. Steps of the same
 // time that are uploads are of different devices and may be sent at once.
 func (f *Fleet) Timeline() []Step {
-	steps := slices.Concat(f.founding(), f.exporting())
+	steps := slices.Concat(f.founding(), f.exporting(), f.supporting())
 	for i, d := range f.Devices {
 		steps = append(steps, f.provisioning(d, i)...)
 		steps = append(steps, f.handling(d)...)
@@ -122,11 +129,28 @@ func (f *Fleet) exporting() []Step {
 	return steps
 }
 
+// supporting is the way of each grant from its request to the moment when it
+// opens nothing any more.
+func (f *Fleet) supporting() []Step {
+	var steps []Step
+	for _, g := range f.Grants {
+		add := func(after time.Duration, kind StepKind, actor string) {
+			steps = append(steps, Step{At: g.At.Add(after), Kind: kind, Actor: actor, Tenant: g.Tenant, Reason: g.Reason, Ticket: g.Ticket, Grant: &g})
+		}
+		add(0, RequestGrant, g.By)
+		add(20*time.Minute, ApproveGrant, g.Approver)
+		add(35*time.Minute, UseGrant, g.By)
+		add(25*time.Minute+g.For, MissGrant, g.By)
+	}
+	return steps
+}
+
 // Delays from the request of a device to what follows.
 const (
 	firstApproval  = 95 * time.Minute
 	secondApproval = 130 * time.Minute
 	enrolment      = 3 * time.Hour
+	oldKey         = 30 * time.Hour // from the renewal; a day after it the old one ends
 )
 
 // provisioning is the way of a device into the registry. The devices that were
@@ -150,7 +174,15 @@ func (f *Fleet) provisioning(d Device, i int) []Step {
 	if f.critical(d.Fleet) {
 		steps = append(steps, step(secondApproval, ApproveDevice, approvers[1]))
 	}
-	return append(steps, step(enrolment, EnrolDevice, ""))
+	steps = append(steps, step(enrolment, EnrolDevice, ""))
+	if d.Renewed.IsZero() {
+		return steps
+	}
+	renew := step(0, RenewDevice, "")
+	renew.At = d.Renewed
+	old := renew
+	old.Kind, old.At = ShowOldKey, d.Renewed.Add(oldKey)
+	return append(steps, renew, old)
 }
 
 // handling is what operators do about a device's trouble.
