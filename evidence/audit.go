@@ -102,6 +102,9 @@ const (
 // customers.
 const CanaryPrefix = "canary-"
 
+// CanarySilence is the type of a canary device that falls silent on purpose.
+const CanarySilence = "canary-silence"
+
 // Tenant is a customer whose devices report; its log is its own.
 type Tenant struct {
 	ID   string `json:"id"` // [a-z0-9][a-z0-9-]{0,62}

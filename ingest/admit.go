@@ -155,6 +155,10 @@ func (b *batch) judgeLine(i int) error {
 	if code == "" {
 		code, detail, flags = b.set.Time.judge(e.at, b.from.received)
 	}
+	if code != "" && off(guardLetters) {
+		b.refuse(i, code, detail)
+		return nil
+	}
 	if code != "" {
 		if !b.t.reserve(b.set.DeadLetters.PerTenant) {
 			b.refuse(i, CodeLetterQuota, quotaDetail(code, b.set.DeadLetters.PerTenant))
@@ -219,6 +223,8 @@ func (b *batch) known(i int, e *event) (done bool, err error) {
 			return true, nil
 		case err != nil:
 			return true, err
+		case same && off(guardDuplicates), !same && off(guardConflicts):
+			return false, nil
 		case same:
 			b.duplicate(i, &index)
 			return true, nil
@@ -227,7 +233,7 @@ func (b *batch) known(i int, e *event) (done bool, err error) {
 		return true, nil
 	}
 	switch {
-	case e.fault != "":
+	case e.fault != "", verdict == seqStale && off(guardStale):
 		return false, nil
 	case verdict == seqStale:
 		b.refuse(i, CodeReplayStale, "seq "+itoa(e.seq)+" lies before the replay window")
@@ -295,9 +301,9 @@ func (b *batch) sameStored(index int64, e *event) (bool, error) {
 func (p TimePolicy) judge(at, received time.Time) (code Code, detail string, flags []string) {
 	ahead := at.Sub(received) // saturates at 292 years, either way
 	switch {
-	case ahead > p.Future:
+	case ahead > p.Future && !off(guardFuture):
 		return CodeTimeFuture, fmt.Sprintf("%v ahead of the ingest; the limit is %v", ahead.Round(time.Second), p.Future), nil
-	case ahead < -p.Past:
+	case ahead < -p.Past && !off(guardPast):
 		return CodeTimeTooOld, fmt.Sprintf("%v behind the ingest; the limit is %v", received.Sub(at).Round(time.Second), p.Past), nil
 	case ahead > p.Flag:
 		return "", "", flagAhead

@@ -26,6 +26,9 @@ type httpBody struct {
 
 func (h *httpBody) text(s *Server, c *call) (string, *Problem) {
 	limit := c.set.Limits.BodyBytes
+	if off(guardBodySize) {
+		limit = 1 << 40
+	}
 	if h.r.ContentLength > limit {
 		return "", problem(CodeBodyTooLarge, fmt.Sprintf("%d bytes; the limit is %d", h.r.ContentLength, limit))
 	}
@@ -35,7 +38,10 @@ func (h *httpBody) text(s *Server, c *call) (string, *Problem) {
 // unpack reads src, of about size bytes where that is known, and undoes its
 // coding.
 func (s *Server) unpack(c *call, src io.Reader, size int64) (string, *Problem) {
-	limits := &c.set.Limits
+	limits := c.set.Limits
+	if off(guardUnpackedSize) {
+		limits.DecompressedBytes = 1 << 40
+	}
 	switch c.coding {
 	case "gzip":
 		z, err := gzip.NewReader(src)

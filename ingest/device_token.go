@@ -39,8 +39,9 @@ func (t TokenFleets) allows(d *evidence.Device) bool {
 
 // wanted is the kind of credential that is asked for.
 type wanted struct {
-	method string
-	csr    *x509.CertificateRequest // of a certificate
+	method  string
+	csr     *x509.CertificateRequest // of a certificate
+	seconds int64                    // how long it shall live at most; 0: as long as it may
 }
 
 // wantedOf reads what an enrolment or a renewal asks for: without a method, a
@@ -52,7 +53,7 @@ func wantedOf(method, csr string) (wanted, *Problem) {
 		if err != nil {
 			return wanted{}, problem(CodeEnrolBadCSR, err.Error())
 		}
-		return wanted{MethodCertificate, request}, nil
+		return wanted{method: MethodCertificate, csr: request}, nil
 	case MethodToken:
 		if csr != "" {
 			return wanted{}, problem(CodeInvalid, "csr: a token takes none")
@@ -66,15 +67,15 @@ func wantedOf(method, csr string) (wanted, *Problem) {
 // is told, once. The caller holds the device's flow.
 func (s *Server) newCredential(d *device, w wanted) (c evidence.Credential, answer map[string]any, p *Problem) {
 	if w.method == MethodToken {
-		return s.newDeviceToken(d)
+		return s.newDeviceToken(d, w)
 	}
-	return s.newCertificate(d, w.csr)
+	return s.newCertificate(d, w.csr, shorter(w.seconds, s.cfg().Certificates.Device))
 }
 
 // newDeviceToken makes a token, good from now until tokens.device_max. Of it
 // the log and the registry hold the SHA-256 alone: 256 random bits need no
 // salt and no slow hash.
-func (s *Server) newDeviceToken(d *device) (c evidence.Credential, answer map[string]any, p *Problem) {
+func (s *Server) newDeviceToken(d *device, w wanted) (c evidence.Credential, answer map[string]any, p *Problem) {
 	if !s.cfg().Tokens.Allowed.allows(&d.record) {
 		return c, nil, problem(CodeTokenNotAllowed, "")
 	}
@@ -84,7 +85,7 @@ func (s *Server) newDeviceToken(d *device) (c evidence.Credential, answer map[st
 	}
 	token, now := deviceTokenBegins+base64.RawURLEncoding.EncodeToString(b), s.now()
 	c = evidence.Credential{
-		Fingerprint: tokenPrint(token), Method: MethodToken, KeyType: tokenKeyType, NotBefore: now, NotAfter: now.Add(s.cfg().Tokens.DeviceMax),
+		Fingerprint: tokenPrint(token), Method: MethodToken, KeyType: tokenKeyType, NotBefore: now, NotAfter: now.Add(shorter(w.seconds, s.cfg().Tokens.DeviceMax)),
 	}
 	return c, map[string]any{"token": token, "not_before": c.NotBefore, "not_after": c.NotAfter}, nil
 }

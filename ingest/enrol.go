@@ -80,11 +80,17 @@ func (s *Server) issue(w http.ResponseWriter, r *http.Request, id string) (any, 
 		Code   string `json:"code"`
 		Method string `json:"method"` // "x509", which it is where left out, or "token"
 		CSR    string `json:"csr"`
+		// LifetimeS is how many seconds the credential shall live, where that
+		// is shorter than what the ingest gives.
+		LifetimeS int64 `json:"lifetime_s"`
 	}
 	if p := decodeJSON(w, r, &in); p != nil {
 		return nil, p
 	}
 	want, p := wantedOf(in.Method, in.CSR)
+	if want.seconds = in.LifetimeS; p == nil && in.LifetimeS < 0 {
+		p = problem(CodeInvalid, "lifetime_s: want a number of seconds above 0")
+	}
 	if p != nil {
 		return nil, named(p, in.Tenant, in.Device)
 	}
@@ -148,6 +154,14 @@ func (d *device) enrols() bool {
 		return true
 	}
 	return false
+}
+
+// shorter is life, or so many seconds where those are fewer and more than 0.
+func shorter(seconds int64, life time.Duration) time.Duration {
+	if seconds <= 0 || seconds >= int64(life/time.Second) {
+		return life
+	}
+	return time.Duration(seconds) * time.Second
 }
 
 // named adds to a refusal what the caller claimed to be, where that has the

@@ -230,7 +230,7 @@ func (s *Server) estAuthenticate(r *http.Request, c *call, operation string) (*e
 		} else if p := request.names(d.key.deviceName, deviceURN(d.key)); p != nil {
 			return nil, p
 		}
-		return certificateOf(s.renewFor(c, wanted{MethodCertificate, request.CertificateRequest}))
+		return certificateOf(s.renewFor(c, wanted{method: MethodCertificate, csr: request.CertificateRequest}))
 	}}, nil
 }
 
@@ -258,7 +258,7 @@ func (s *Server) estByCode(c *call, user, code string) (*estAsk, *Problem) {
 		if p := request.names(name, deviceURN(d.key)); p != nil {
 			return nil, p
 		}
-		return certificateOf(s.issueTo(d, wanted{MethodCertificate, request.CertificateRequest}, c.id(), ""))
+		return certificateOf(s.issueTo(d, wanted{method: MethodCertificate, csr: request.CertificateRequest}, c.id(), ""))
 	}}, nil
 }
 
@@ -322,7 +322,7 @@ func (s *Server) estBootstrap(c *call, e *external, name deviceName, request *es
 	case d.record.State == evidence.DeviceRequested:
 		return nil, nil
 	case d.record.State == evidence.DeviceApproved && s.now().Before(d.codeUntil):
-		return certificateOf(s.issueTo(d, wanted{MethodCertificate, request.CertificateRequest}, c.id(), "bootstrap certificate "+c.sess.fingerprint+" of the external CA "+e.ca.Name))
+		return certificateOf(s.issueTo(d, wanted{method: MethodCertificate, csr: request.CertificateRequest}, c.id(), "bootstrap certificate "+c.sess.fingerprint+" of the external CA "+e.ca.Name))
 	case d.record.State == evidence.DeviceApproved:
 		return nil, problem(CodeConflict, "the approval is past its time")
 	case d.record.State == evidence.DeviceIssued || d.record.State == evidence.DeviceActive:

@@ -149,7 +149,7 @@ func (e *event) member(s *scanner, have *int) error {
 	if bit == 0 {
 		return s.errorf("a key that no event has")
 	}
-	if *have&bit != 0 {
+	if *have&bit != 0 && !off(guardDuplicateKeys) {
 		return s.errorf("key %q stands twice", key)
 	}
 	*have |= bit
@@ -159,9 +159,17 @@ func (e *event) member(s *scanner, have *int) error {
 func (e *event) field(s *scanner, bit int, key string) (err error) {
 	switch bit {
 	case fieldSeq:
+		if off(guardNumbers) {
+			e.seq, e.hasSeq = s.anyInteger(), true
+			return nil
+		}
 		e.seq, err = s.integer(key)
 		e.hasSeq = err == nil
 	case fieldBoot:
+		if off(guardNumbers) {
+			e.boot = s.anyInteger()
+			return nil
+		}
 		e.boot, err = s.integer(key)
 	case fieldTime:
 		if e.time, err = s.fieldText(key, 64); err == nil && e.at.UnmarshalText([]byte(e.time)) != nil {

@@ -221,7 +221,7 @@ func (s *Server) enterExport(a *adminCall, id string, rows, size int64, digest [
 	}); p != nil {
 		return p
 	}
-	if err := s.exportSpike(); err != nil {
+	if err := s.exportSpike(x.Tenant); err != nil {
 		return s.failure(err)
 	}
 	return nil

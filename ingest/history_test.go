@@ -257,7 +257,7 @@ func (h *history) rotate(d *device, at []string) {
 	defer h.s.decide.Unlock()
 	d.flow.Lock()
 	defer d.flow.Unlock()
-	if p, ok := problemOf(h.s.rotate(rotation{d, used, "x"}, wanted{MethodCertificate, request})); !ok {
+	if p, ok := problemOf(h.s.rotate(rotation{d, used, "x"}, wanted{method: MethodCertificate, csr: request})); !ok {
 		h.t.Fatal(p)
 	}
 }

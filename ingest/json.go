@@ -155,6 +155,9 @@ func (s *scanner) more(end byte) (bool, error) {
 	case s.at(end):
 		s.leave()
 		return false, nil
+	case off(guardUnfinished) && s.i == len(s.b):
+		s.depth--
+		return false, nil
 	}
 	return false, s.errorf("expected ',' or %q", end)
 }
@@ -382,7 +385,7 @@ func (s *scanner) str() error {
 		switch c := s.b[i]; {
 		case c == '"':
 			s.i = i + 1
-			if !ascii && !utf8.ValidString(s.b[from:i]) {
+			if !ascii && !utf8.ValidString(s.b[from:i]) && !off(guardUTF8) {
 				s.i = from
 				return s.errorf("bad UTF-8")
 			}

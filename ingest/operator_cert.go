@@ -10,6 +10,9 @@ func (s *Server) operatorByCertificate(c *call, a *adminCall) *Problem {
 	now := s.now()
 	switch {
 	case d != nil:
+		if s.deviceAsOperator(a, d); a.op != nil {
+			return nil
+		}
 		c.d = d // a device has no business here
 		return problem(CodeForbidden, "a device's certificate opens nothing here")
 	case op == nil:

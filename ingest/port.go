@@ -110,7 +110,7 @@ func (p *port) run(h *hot) {
 			_ = h.conn.Close() // the client may have closed it before
 		}
 	}()
-	if !h.shake() {
+	if handedOn = p.takePlain(h); handedOn || !h.shake() {
 		return
 	}
 	if h.conn.ConnectionState().NegotiatedProtocol == "h2" {

@@ -177,9 +177,9 @@ func (s *Server) rotate(x rotation, want wanted) (any, *Problem) {
 	return answer, nil
 }
 
-// newCertificate certifies a device's key. answer is what the device is told.
-func (s *Server) newCertificate(d *device, csr *x509.CertificateRequest) (c evidence.Credential, answer map[string]any, p *Problem) {
-	cert, err := s.ca.device(d.key.tenant, d.key.id, d.key.generation, csr.PublicKey, s.now(), s.cfg().Certificates.Device)
+// newCertificate certifies a device's key for life. answer is what the device is told.
+func (s *Server) newCertificate(d *device, csr *x509.CertificateRequest, life time.Duration) (c evidence.Credential, answer map[string]any, p *Problem) {
+	cert, err := s.ca.device(d.key.tenant, d.key.id, d.key.generation, csr.PublicKey, s.now(), life)
 	if err != nil {
 		return c, nil, s.failure(err)
 	}

@@ -154,7 +154,7 @@ func (s *Server) httpServer(h http.Handler) *http.Server {
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			if t, ok := c.(interface{ NetConn() net.Conn }); ok {
-				if sess, ok := t.NetConn().(*session); ok {
+				if sess, ok := sessionBelow(t.NetConn()); ok {
 					return context.WithValue(ctx, sessionKey{}, sess)
 				}
 			}

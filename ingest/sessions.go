@@ -248,8 +248,9 @@ func (ss *sessions) config(s *Server, name string) *tls.Config {
 			return s.certificate.Load(), nil
 		},
 	}
+	weakenTLS(s, base)
 	base.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-		c, ok := hello.Conn.(*session)
+		c, ok := sessionBelow(hello.Conn)
 		if !ok {
 			return nil, errors.New("connection is not one that the ingest accepted")
 		}
@@ -294,18 +295,19 @@ func (c *session) greet(hello *tls.ClientHelloInfo) error {
 // that may do nothing any more passes, to be told so with a proper answer.
 func (c *session) verify(state tls.ConnectionState) error {
 	if len(state.PeerCertificates) == 0 {
+		c.weakenProof(nil)
 		return nil
 	}
 	cert := state.PeerCertificates[0]
 	fp := fingerprintOf(cert.Raw)
-	err := c.s.ca.verify(cert, c.s.now())
+	err := c.s.ca.verify(cert, c.proofTime(cert, c.s.now()))
 	if err != nil && c.listener == "public" {
 		// Whose device it is, and whether it may do anything, each request asks.
 		if c.external, _ = c.s.set.Load().externals.verify(cert, state.PeerCertificates[1:], c.s.now()); c.external != nil {
 			err = nil
 		}
 	}
-	if err != nil {
+	if err != nil && !off(guardChain) {
 		r := refused{code: CodeUnknownCredential, fingerprint: fp, source: c.source, path: c.listener, detail: reasonOf(err)}
 		var invalid x509.CertificateInvalidError
 		if errors.As(err, &invalid) && invalid.Reason == x509.Expired {
@@ -321,6 +323,7 @@ func (c *session) verify(state tls.ConnectionState) error {
 	}
 	c.notBefore, c.notAfter = cert.NotBefore, cert.NotAfter
 	c.fingerprint = fp
+	c.weakenProof(cert)
 	c.s.sessions.bind(c, fp)
 	return nil
 }

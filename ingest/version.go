@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -45,7 +46,7 @@ func (set *settings) effective() map[string]any {
 		"dead_letters": c.DeadLetters,
 		"exports": map[string]any{
 			"unapproved_rows": c.Exports.UnapprovedRows, "max_rows": c.Exports.MaxRows, "per_day": c.Exports.PerDay,
-			"spike_rows": c.Exports.SpikeRows, "valid": durationText(c.Exports.Valid),
+			"spike_rows": c.Exports.SpikeRows, "canary_spike_rows": cmp.Or(c.Exports.CanarySpikeRows, c.Exports.SpikeRows), "valid": durationText(c.Exports.Valid),
 		},
 		"approvals": map[string]any{
 			"critical_fleets": append([]string{}, c.Approvals.CriticalFleets...), "critical": c.Approvals.Critical, "code_valid": durationText(c.Approvals.CodeValid),

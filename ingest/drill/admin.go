@@ -28,13 +28,9 @@ func (e *apiError) Error() string {
 // call makes one call to an API and decodes the answer into out, which may be
 // nil.
 func call(ctx context.Context, e endpoint, config *tls.Config, method, path string, in, out any) error {
-	q := request{method: method, path: path}
-	if in != nil {
-		body, err := json.Marshal(in)
-		if err != nil {
-			return fmt.Errorf("%s %s: %w", method, path, err)
-		}
-		q.body, q.header = body, http.Header{"Content-Type": {"application/json"}}
+	q, err := jsonRequest(method, path, in)
+	if err != nil {
+		return err
 	}
 	a := e.once(ctx, config, q)
 	switch {
@@ -60,6 +56,20 @@ func call(ctx context.Context, e endpoint, config *tls.Config, method, path stri
 		return fmt.Errorf("%s %s: reading the answer: %w", method, path, err)
 	}
 	return nil
+}
+
+// jsonRequest is a request with in as its body, if that is not nil.
+func jsonRequest(method, path string, in any) (request, error) {
+	q := request{method: method, path: path}
+	if in == nil {
+		return q, nil
+	}
+	body, err := json.Marshal(in)
+	if err != nil {
+		return q, fmt.Errorf("%s %s: %w", method, path, err)
+	}
+	q.body, q.header = body, http.Header{"Content-Type": {"application/json"}}
+	return q, nil
 }
 
 // by makes an admin call as one operator.
@@ -94,6 +104,21 @@ type config struct {
 		Device rate `json:"device"`
 		Tenant rate `json:"tenant"`
 	} `json:"rates"`
+	Replay struct {
+		Window int64 `json:"window"`
+	} `json:"replay"`
+	Time struct {
+		Future string `json:"future"`
+		Past   string `json:"past"`
+	} `json:"time"`
+	Heartbeat struct {
+		Missed int               `json:"missed"`
+		Types  map[string]string `json:"types"`
+	} `json:"heartbeat"`
+	Exports struct {
+		UnapprovedRows  int64 `json:"unapproved_rows"`
+		CanarySpikeRows int64 `json:"canary_spike_rows"`
+	} `json:"exports"`
 }
 
 type rate struct {

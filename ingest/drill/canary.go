@@ -1,14 +1,10 @@
 package drill
 
 import (
+	"cmp"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"net/http"
@@ -25,7 +21,11 @@ type canary struct {
 	tenant, device string
 	certificate    tls.Certificate
 	fingerprint    string
-	seq            int64 // last number used
+	kind, fleet    string        // empty: as the target says, and "canary"
+	life           time.Duration // of its certificate; 0: as long as the ingest gives
+	open           *connection   // one that was opened early, of the drill that uses it
+	seq            int64         // last number used
+	requested      bool
 	revoked        bool
 	err            error // why there is none
 }
@@ -35,10 +35,16 @@ type canary struct {
 // the device port, and heard once, so that an attack starts from a device in
 // good standing.
 func (r *run) canary(ctx context.Context, tenant, role string) (*canary, error) {
+	return r.canaryWith(ctx, tenant, role, func(*canary) {})
+}
+
+// canaryWith is canary of one that is made in some other way.
+func (r *run) canaryWith(ctx context.Context, tenant, role string, change func(*canary)) (*canary, error) {
 	key := tenant + "/" + role
 	c := r.canaries[key]
 	if c == nil {
-		c = &canary{tenant: tenant, device: r.id + "-" + role}
+		c = &canary{tenant: tenant, device: r.id + "-" + role, kind: r.t.DeviceType, fleet: "canary"}
+		change(c)
 		c.err = r.provision(ctx, c)
 		r.canaries[key] = c
 	}
@@ -52,7 +58,7 @@ func (r *run) provision(ctx context.Context, c *canary) error {
 	if err := r.tenant(ctx, c.tenant); err != nil {
 		return err
 	}
-	if err := r.request(ctx, c); err != nil {
+	if err := r.request(ctx, r.t.Requester, c); err != nil {
 		return err
 	}
 	var approved struct {
@@ -95,52 +101,36 @@ func (r *run) tenant(ctx context.Context, tenant string) error {
 	return nil
 }
 
-// request asks for the device.
-func (r *run) request(ctx context.Context, c *canary) error {
-	return r.by(ctx, r.t.Requester, "POST", "/v1/admin/devices", map[string]string{
-		"tenant": c.tenant, "device": c.device, "type": r.t.DeviceType, "site": "drill", "fleet": "canary",
-		"reason": "canary device of drill run " + r.id,
+// request asks for the device as an operator.
+func (r *run) request(ctx context.Context, as tls.Certificate, c *canary) error {
+	err := r.by(ctx, as, "POST", "/v1/admin/devices", map[string]string{
+		"tenant": c.tenant, "device": c.device, "type": cmp.Or(c.kind, r.t.DeviceType), "site": "drill", "fleet": cmp.Or(c.fleet, "canary"),
+		"reason": reasonOf(r.id),
 	}, nil)
+	c.requested = c.requested || err == nil
+	return err
 }
 
 // enrol makes a key and has it certified.
 func (r *run) enrol(ctx context.Context, c *canary, code string) error {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return err
-	}
-	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{
-		Subject: pkix.Name{CommonName: c.device, Organization: []string{c.tenant}},
-	}, key)
+	key, csr, err := newKey(pkix.Name{CommonName: c.device, Organization: []string{c.tenant}})
 	if err != nil {
 		return err
 	}
 	var issued struct {
 		Certificate string `json:"certificate"`
 	}
-	if err := call(ctx, r.public, r.public.with(), "POST", "/v1/enroll", map[string]string{
-		"tenant": c.tenant, "device": c.device, "code": code,
-		"csr": string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: csr})),
-	}, &issued); err != nil {
+	in := map[string]any{"tenant": c.tenant, "device": c.device, "code": code, "csr": csr}
+	if c.life > 0 {
+		in["lifetime_s"] = int(c.life.Seconds())
+	}
+	if err := call(ctx, r.public, r.public.with(), "POST", "/v1/enroll", in, &issued); err != nil {
 		return err
 	}
-	chain := tls.Certificate{PrivateKey: key}
-	for rest := []byte(issued.Certificate); ; {
-		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil {
-			break
-		}
-		if block.Type == "CERTIFICATE" {
-			chain.Certificate = append(chain.Certificate, block.Bytes)
-		}
+	if c.certificate, err = chainOf(issued.Certificate, key); err != nil {
+		return fmt.Errorf("POST /v1/enroll: %w", err)
 	}
-	if len(chain.Certificate) == 0 {
-		return errors.New("POST /v1/enroll: the answer holds no certificate")
-	}
-	if chain.Leaf, err = x509.ParseCertificate(chain.Certificate[0]); err != nil {
-		return fmt.Errorf("POST /v1/enroll: reading the certificate: %w", err)
-	}
-	c.certificate, c.fingerprint = chain, fingerprint(chain)
+	c.fingerprint = fingerprint(c.certificate)
 	return nil
 }
 
@@ -163,14 +153,15 @@ func (r *run) end(ctx context.Context) error {
 	var failed []error
 	made := false
 	for _, c := range r.canaries {
-		made = made || c.certificate.Certificate != nil
-		if c.revoked || c.certificate.Certificate == nil {
+		made = made || c.requested
+		if c.revoked || !c.requested {
 			continue
 		}
 		if err := r.act(ctx, c, "revoke", "drill finished"); err != nil {
 			failed = append(failed, fmt.Errorf("revoking canary device %s of %s after the drills: %w", c.device, c.tenant, err))
 		}
 	}
+	failed = append(failed, r.dismiss(ctx))
 	if made {
 		failed = append(failed, r.resolve(ctx))
 	}
@@ -179,30 +170,34 @@ func (r *run) end(ctx context.Context) error {
 
 // resolve closes the alerts about canaries of this run and nothing else.
 func (r *run) resolve(ctx context.Context) error {
-	var open struct {
-		Alerts []struct {
-			ID         string    `json:"id"`
-			Devices    []string  `json:"devices"`
-			ResolvedAt time.Time `json:"resolved_at"`
-		} `json:"alerts"`
-	}
-	if err := r.either(ctx, "GET", "/v1/admin/alerts", nil, &open); err != nil {
+	list, err := r.alerts(ctx)
+	if err != nil {
 		return fmt.Errorf("looking for alerts that the drills caused: %w", err)
 	}
 	foreign := func(device string) bool {
 		return !strings.HasPrefix(device, TenantA+"/"+r.id+"-") && !strings.HasPrefix(device, TenantB+"/"+r.id+"-")
 	}
-	for _, a := range open.Alerts {
-		if !a.ResolvedAt.IsZero() || len(a.Devices) == 0 || slices.ContainsFunc(a.Devices, foreign) {
+	for _, a := range list {
+		if !a.ResolvedAt.IsZero() || !r.own[a.ID] && (len(a.Devices) == 0 || slices.ContainsFunc(a.Devices, foreign)) {
 			continue
 		}
 		in := map[string]string{"resolution": "caused by drill run " + r.id + ", which is finished", "ticket": "DRILL-" + r.id}
-		if err := r.either(ctx, "POST", "/v1/admin/alerts/"+url.PathEscape(a.ID)+"/resolve", in, nil); err != nil {
+		err := r.either(ctx, "POST", "/v1/admin/alerts/"+url.PathEscape(a.ID)+"/resolve", in, nil)
+		var refused *apiError
+		if errors.As(err, &refused) && refused.answer.status == http.StatusConflict {
+			continue // resolved meanwhile, by the ingest itself
+		}
+		if err != nil {
 			return fmt.Errorf("resolving an alert that the drills caused: %w", err)
 		}
 	}
 	return nil
 }
+
+// reasonOf says in the registry what a canary is there for.
+func reasonOf(run string) string { return canaryReason + run }
+
+const canaryReason = "canary device of drill run "
 
 func fingerprint(c tls.Certificate) string {
 	return "sha256:" + evidence.SHA256Hex(c.Certificate[0])

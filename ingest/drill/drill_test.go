@@ -29,11 +29,25 @@ func attack(t *testing.T, f *fake, only ...string) map[string]evidence.DrillResu
 	return by
 }
 
+// beyondFake are the drills of what the fake has not got. TestEachGuardLeftOut
+// has them fail, with all others, against the ingest itself.
+var beyondFake = []string{
+	"AU-03.role-escalation", "PR-01.tenant-behind-content-type", "PR-01.tenant-in-stream", "PR-01.tenant-through-gateway",
+	"ST-02.status-of-another-tenant", "ST-02.export-by-device", "ST-02.dead-letters-by-device", "ST-02.log-by-device",
+	"TR-02.number-before-the-window", "PR-14.future-time", "PR-14.ancient-time", "TR-03.zstd-bomb",
+	"ST-06.export-over-limit", "ST-07.export-spike", "ID-02.expired-certificate", "AU-08.silent-device",
+}
+
+// known are the drills whose defences the fake has.
+func known() []drill {
+	return slices.DeleteFunc(all(), func(d drill) bool { return slices.Contains(beyondFake, d.id) })
+}
+
 func TestAnIngestWithEveryDefencePasses(t *testing.T) {
 	f := newFake(t, "")
-	results := attack(t, f)
-	if len(results) != len(all()) || len(results) < 27 {
-		t.Fatalf("%d results of %d drills", len(results), len(all()))
+	results := attack(t, f, rest("TR-04.flood")...)
+	if len(results) != len(known()) || len(results) < 27 {
+		t.Fatalf("%d results of %d drills", len(results), len(known()))
 	}
 	silent := []string{"TR-01.server-certificate", "TR-01.plain-http", "TR-01.tls-1.0", "TR-01.tls-1.1", "TR-01.weak-cipher"} // the fake logs no handshakes
 	for id, r := range results {
@@ -67,7 +81,7 @@ func TestAnIngestWithEveryDefencePasses(t *testing.T) {
 // rest is every drill; the flood, which takes its time, only where it is id.
 func rest(id string) []string {
 	var ids []string
-	for _, d := range all() {
+	for _, d := range known() {
 		if d.id == id || d.control != "TR-04" {
 			ids = append(ids, d.id)
 		}
@@ -77,7 +91,7 @@ func rest(id string) []string {
 
 // Each drill must fail, and no other, where its defence is missing.
 func TestEachDrillFailsWithoutItsDefence(t *testing.T) {
-	for _, d := range all() {
+	for _, d := range known() {
 		t.Run(d.id, func(t *testing.T) {
 			for id, r := range attack(t, newFake(t, d.id), rest(d.id)...) {
 				switch {
@@ -129,7 +143,7 @@ func TestRefusalInTheHandshake(t *testing.T) {
 // Whatever could not be looked at must not pass.
 func TestNothingPassesUnseen(t *testing.T) {
 	t.Run("logs hidden", func(t *testing.T) {
-		results := attack(t, newFake(t, "hides-logs"))
+		results := attack(t, newFake(t, "hides-logs"), rest("TR-04.flood")...)
 		for _, id := range []string{"ID-02.foreign-ca", "ID-05.revoked-device", "PR-01.tenant-in-path", "TR-02.replayed-batch", "TR-03.oversized-body", "TR-05.bad-utf8"} {
 			if r := results[id]; r.Verdict != NotAvailable || !strings.Contains(r.Got, "403") {
 				t.Errorf("%s: %s: %s", id, r.Verdict, r.Got)
@@ -150,7 +164,7 @@ func TestNothingPassesUnseen(t *testing.T) {
 		if err := l.Close(); err != nil {
 			t.Fatal(err)
 		}
-		results, err := Run(context.Background(), target, nil)
+		results, err := Run(context.Background(), target, rest("TR-04.flood"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -249,8 +263,8 @@ func TestEventsThatTheIngestDoesNotTake(t *testing.T) {
 
 func TestOnly(t *testing.T) {
 	results := attack(t, newFake(t, ""), "tr-02", "ID-02.no-certificate")
-	if len(results) != 3 {
-		t.Errorf("%d results, want the two of TR-02 and one more", len(results))
+	if len(results) != 4 {
+		t.Errorf("%d results, want the three of TR-02 and one more", len(results))
 	}
 }
 

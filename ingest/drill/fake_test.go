@@ -11,6 +11,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/binary"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -338,6 +339,15 @@ func (f *fake) adminPort(w http.ResponseWriter, r *http.Request) {
 		}
 	case path[2] == "alerts":
 		reply(w, 200, map[string]any{"alerts": []any{}})
+	case path[2] == "operators" && len(path) == 3:
+		f.employ(w, r)
+	case path[2] == "operators":
+		for fp, name := range f.people {
+			if name == path[3] {
+				delete(f.people, fp)
+			}
+		}
+		reply(w, 200, map[string]string{"removed": path[3]})
 	case path[2] == "drills":
 		reply(w, 200, map[string]any{"positions": []string{"control/7"}})
 	case path[2] == "tenants" && r.Method == "GET":
@@ -408,4 +418,23 @@ func (f *fake) devicesAPI(w http.ResponseWriter, r *http.Request, who string, pa
 		}
 		reply(w, 200, nil)
 	}
+}
+
+// employ adds an operator.
+func (f *fake) employ(w http.ResponseWriter, r *http.Request) {
+	var in struct{ Name, CSR string }
+	_ = json.NewDecoder(r.Body).Decode(&in)
+	block, _ := pem.Decode([]byte(in.CSR))
+	if block == nil {
+		reply(w, 422, map[string]string{"code": "enrol.bad-csr"})
+		return
+	}
+	csr, err := x509.ParseCertificateRequest(block.Bytes)
+	if err != nil {
+		reply(w, 422, map[string]string{"code": "enrol.bad-csr"})
+		return
+	}
+	der := f.certify(in.Name, "", csr.PublicKey, nil)
+	f.people["sha256:"+evidence.SHA256Hex(der)] = in.Name
+	reply(w, 201, map[string]string{"certificate": string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))})
 }

@@ -15,6 +15,7 @@ type drill struct {
 	what     string
 	expected string
 	attack   func(context.Context, *run) outcome
+	prepare  func(context.Context, *run) // before the first drill, for what then needs time; may be nil
 }
 
 // all is the list of drills in the order in which they run. The flood is
@@ -31,21 +32,37 @@ func all() []drill {
 			foreignCA(),
 			selfSigned(),
 			selfApproval(),
+			escalation(),
 			revoked(),
 			quarantined(),
 			tenantInPath(),
 			tenantInHeader(),
 			tenantInPayload(),
+			behindContentType(),
+			tenantInStream(),
+			throughGateway(),
+		},
+		reading(),
+		[]drill{
 			replayedBatch(),
 			replayConflict(),
+			oldNumber(),
+		},
+		wrongTime(),
+		[]drill{
 			oversizedBody(),
 			tooManyLines(),
 			tooDeep(),
-			decompressionBomb(),
+			decompressionBomb("gzip"),
+			decompressionBomb("zstd"),
 		},
 		malformed(),
 		[]drill{
 			wrongContentType(),
+			unapproved(),
+			spike(),
+			expired(),
+			silentDevice(),
 			flood(),
 		},
 	)

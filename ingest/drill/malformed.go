@@ -18,8 +18,8 @@ func malformed() []drill {
 		name, what string
 		spoil      func(line []byte) []byte
 	}{
-		{"truncated-json", "an event cut off in the middle", func(line []byte) []byte {
-			return append(slices.Clone(line[:len(line)/2]), '\n')
+		{"truncated-json", "an event cut off before its last brace, which a reader that mends what it reads would take", func(line []byte) []byte {
+			return append(slices.Clone(line[:len(line)-2]), '\n')
 		}},
 		{"bad-utf8", "an event with bytes that are not UTF-8", replace(`"type":`, "\"fw\":\"\xff\xc3(\",\"type\":")},
 		{"duplicate-keys", "an event that says its type twice", replace(`"type":`, `"type":"other","type":`)},

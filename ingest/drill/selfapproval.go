@@ -2,34 +2,37 @@ package drill
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"strings"
 
 	"trustpack/evidence"
 )
 
-// selfApproval has the requester of a canary device approve it as well.
+// selfApproval has the requester of a canary device approve it as well. It is
+// a canary operator who holds both roles, so that nothing but the rule itself
+// stands in the way.
 func selfApproval() drill {
 	return drill{
 		id: "ID-04.self-approval", control: "ID-04",
-		what:     "a device approved by the operator who requested it",
-		expected: "403; the device stays requested",
+		what:     "a device approved by the operator who requested it, who holds the roles for both",
+		expected: "403 approval.self; the device stays requested",
 		attack: func(ctx context.Context, r *run) outcome {
 			c := &canary{tenant: TenantA, device: r.id + "-selfapproved"}
 			sent := "POST " + c.path("approve") + " by its own requester"
+			o, err := r.operator(ctx, "both", "provisioner", "approver")
+			if err != nil {
+				return unable(sent, err)
+			}
 			if err := r.tenant(ctx, c.tenant); err != nil {
 				return unable(sent, err)
 			}
-			if err := r.request(ctx, c); err != nil {
+			if err := r.request(ctx, o.certificate, c); err != nil {
 				return unable(sent, err)
 			}
-			config := r.admin.with(r.t.Requester)
-			a := r.admin.once(ctx, config, request{method: "POST", path: c.path("approve")})
-			o := outcome{sent: sent, got: a.verbose(), latency: a.latency, verdict: NotAvailable}
-			if a.status != 0 && a.status < 500 {
-				o.verdict = judged(a.status == 403)
-			}
-			o.traces = []trace{{log: controlLog, ours: true, match: func(rec record) bool {
+			a := r.actAs(ctx, o.certificate, "POST", c.path("approve"), nil)
+			out := outcome{sent: sent, got: a.verbose(), latency: a.latency, verdict: a.refusal(403, "approval.self")}
+			out.traces = []trace{{log: controlLog, ours: true, match: func(rec record) bool {
 				return rec.audit.Type == evidence.EntryAdminRefused &&
 					(rec.audit.Device == c.device || strings.Contains(string(rec.audit.Data), c.device))
 			}}}
@@ -39,7 +42,17 @@ func selfApproval() drill {
 					return unable(sent, err)
 				}
 			}
-			return o
+			return out
 		},
 	}
+}
+
+// actAs makes one call of the admin API with the credential, to see what it
+// answers.
+func (r *run) actAs(ctx context.Context, as tls.Certificate, method, path string, in any) answer {
+	q, err := jsonRequest(method, path, in)
+	if err != nil {
+		return answer{err: err}
+	}
+	return r.admin.once(ctx, r.admin.with(as), q)
 }

@@ -53,6 +53,9 @@ type Target struct {
 	// ingest counts for a second before it writes one; 2.5 s where it is zero.
 	// It waits only where such an entry is missing.
 	Settle time.Duration
+	// Wait lets time pass on the ingest's clock where that is not the system's;
+	// nil: time passes by itself, or else what needs it is not-available.
+	Wait func(context.Context, time.Duration) error
 	// Progress is told the ID of each drill before it starts; may be nil.
 	Progress func(id string)
 }
@@ -108,6 +111,11 @@ func Run(ctx context.Context, t Target, only []string) ([]evidence.DrillResult, 
 		return nil, fmt.Errorf("preparing drills: %w", err)
 	}
 	r.begin(ctx)
+	for _, d := range chosen {
+		if d.prepare != nil && ctx.Err() == nil {
+			d.prepare(ctx, r)
+		}
+	}
 	outcomes := make([]outcome, len(chosen))
 	started := make([]time.Time, len(chosen))
 	for i, d := range chosen {
@@ -158,16 +166,18 @@ func Post(ctx context.Context, t Target, results []evidence.DrillResult) ([]stri
 
 // run is one pass over the drills.
 type run struct {
-	t        Target
-	id       string // marks the canaries and their revocation
-	public   endpoint
-	admin    endpoint
-	canaries map[string]*canary
-	tenants  map[string]bool  // canary tenants known to exist
-	since    map[string]int64 // sizes of the logs before the first attack
-	sizes    map[string]int64 // and when they were last looked at
-	blind    error            // why the logs cannot be read; nil where they can
-	config   config
+	t         Target
+	id        string // marks the canaries and their revocation
+	public    endpoint
+	admin     endpoint
+	canaries  map[string]*canary
+	own       map[string]bool // IDs of alerts that this run caused
+	operators map[string]*canaryOperator
+	tenants   map[string]bool  // canary tenants known to exist
+	since     map[string]int64 // sizes of the logs before the first attack
+	sizes     map[string]int64 // and when they were last looked at
+	blind     error            // why the logs cannot be read; nil where they can
+	config    config
 }
 
 func newRun(t Target) (*run, error) {
@@ -177,7 +187,7 @@ func newRun(t Target) (*run, error) {
 	}
 	r := &run{
 		t: t, id: t.Now().UTC().Format("20060102-150405") + "-" + hex.EncodeToString(random[:]),
-		canaries: map[string]*canary{}, tenants: map[string]bool{}, since: map[string]int64{}, sizes: map[string]int64{},
+		canaries: map[string]*canary{}, own: map[string]bool{}, operators: map[string]*canaryOperator{}, tenants: map[string]bool{}, since: map[string]int64{}, sizes: map[string]int64{},
 	}
 	var err error
 	if r.public, err = endpointOf(t, t.PublicURL); err != nil {

@@ -39,9 +39,6 @@ func (r *run) crossing(ctx context.Context, way, sent string, make func(*canary)
 		stored: []stored{{TenantA, c.device, c.seq, 0}, {TenantB, c.device, c.seq, 0}},
 	}
 	o.recorded = true
-	t := caused("tenant.mismatch", c)
-	o.traces = []trace{{log: t.log, ours: true, match: func(rec record) bool {
-		return t.match(rec) && rec.refusal.ClaimedTenant == TenantB && rec.audit.Tenant == TenantA
-	}}}
+	o.traces = []trace{crossed(c)}
 	return o
 }
