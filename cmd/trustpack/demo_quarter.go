@@ -257,6 +257,10 @@ func (q *quarter) drill(ctx context.Context) error {
 	}
 	// The ingest's duties, which write what was counted, go on meanwhile.
 	target.Settle = 200 * time.Millisecond
+	target.Wait = func(_ context.Context, d time.Duration) error {
+		q.jump(q.now().Add(d))
+		return nil
+	}
 	ticking, stop := context.WithCancel(ctx)
 	group, ticking := errgroup.WithContext(ticking)
 	group.Go(func() error {

@@ -256,20 +256,17 @@ func (a *app) printDrills(results []evidence.DrillResult, asJSON bool) error {
 
 // drillVerdict is 0 only where every drill that was asked for passed.
 func drillVerdict(results []evidence.DrillResult) error {
-	verdict := func(v string) int {
-		n := 0
-		for _, r := range results {
-			if r.Verdict == v {
-				n++
-			}
-		}
-		return n
+	of := map[string][]string{}
+	for _, r := range results {
+		of[r.Verdict] = append(of[r.Verdict], r.ID)
 	}
-	switch passed, failed := verdict(drill.Passed), verdict(drill.Failed); {
-	case failed > 0:
-		return &exitError{code: exitWrong, err: fmt.Errorf("%d of %d drills failed", failed, len(results))}
+	passed, failed := len(of[drill.Passed]), of[drill.Failed]
+	switch {
+	case len(failed) > 0:
+		return &exitError{code: exitWrong, err: fmt.Errorf("%d of %d drills failed: %s", len(failed), len(results), strings.Join(failed, ", "))}
 	case passed < len(results) || len(results) == 0:
-		return &exitError{code: exitInconclusive, err: fmt.Errorf("%d of %d drills could not be made", len(results)-passed, len(results))}
+		return &exitError{code: exitInconclusive, err: fmt.Errorf("%d of %d drills could not be made: %s",
+			len(results)-passed, len(results), strings.Join(of[drill.NotAvailable], ", "))}
 	}
 	return nil
 }

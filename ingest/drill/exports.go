@@ -14,9 +14,10 @@ import (
 )
 
 const (
-	exportMost = 10_000 // events that a drill stores so that there is something to export
-	leaveMost  = 50_000 // rows that a drill lets leave at most, of canaries' events
-	askMost    = 15     // exports that a drill asks for
+	exportMost    = 10_000 // events that a drill stores so that there is something to export
+	leaveMost     = 50_000 // rows that a drill lets leave at most, of canaries' events
+	askMost       = 19     // exports that a drill asks for
+	exportDevices = 8      // canaries that send what is exported
 )
 
 // export is what the ingest says of one.
@@ -36,14 +37,14 @@ func unapproved() drill {
 		expected: "an export waits for approval before the limit is passed; 409 request.conflict for its file, 403 approval.self for approving it",
 		attack: func(ctx context.Context, r *run) outcome {
 			sent := "POST /v1/admin/exports of " + TenantA + " over and over, by a canary operator with the roles exporter and approver"
-			o, c, err := r.exporting(ctx, "exporter", r.config.Exports.UnapprovedRows, askMost)
+			o, err := r.exporting(ctx, "exporter", r.config.Exports.UnapprovedRows, askMost)
 			if err != nil {
 				return unable(sent, err)
 			}
 			limit, rows := r.config.Exports.UnapprovedRows, int64(0)
 			out := outcome{sent: sent, recorded: true}
 			for n := 1; n <= askMost; n++ {
-				x, a := r.ask(ctx, o.certificate, c)
+				x, a := r.ask(ctx, o.certificate)
 				out.latency = max(out.latency, a.latency)
 				switch {
 				case a.status != 201:
@@ -79,39 +80,54 @@ func refusedAct(target string) trace {
 	}}
 }
 
-// exporting makes an operator who may export, and a canary of whose events so
-// many parts hold more than rows.
-func (r *run) exporting(ctx context.Context, name string, rows int64, parts int64) (*canaryOperator, *canary, error) {
+// exporting makes an operator who may export and approve, and sees to it that
+// so many exports of all that the canaries sent hold more than rows.
+func (r *run) exporting(ctx context.Context, name string, rows int64, parts int64) (*canaryOperator, error) {
 	if r.config.err != nil {
-		return nil, nil, r.config.err
+		return nil, r.config.err
 	}
 	if rows <= 0 {
-		return nil, nil, errors.New("the ingest's settings name no limit of exported rows")
+		return nil, errors.New("the ingest's settings name no limit of exported rows")
 	}
 	want := rows/(parts-1) + 1
 	if want > exportMost {
-		return nil, nil, fmt.Errorf("it would take %d events to pass the limit of %d rows; a drill stores no more than %d", want, rows, exportMost)
+		return nil, fmt.Errorf("it would take %d events to pass the limit of %d rows; a drill stores no more than %d", want, rows, exportMost)
 	}
-	c, err := r.canary(ctx, TenantA, "exported")
-	if err != nil {
-		return nil, nil, err
+	if err := r.store(ctx, want); err != nil {
+		return nil, fmt.Errorf("storing events to export: %w", err)
 	}
-	batch := max(1, min(want, r.config.Limits.Lines, 500))
-	for c.seq < want {
-		n := min(batch, want-c.seq)
-		a := r.public.once(ctx, r.public.with(c.certificate), r.batch(c, int(n)))
-		if receipt, err := a.receipt(); err != nil || int64(receipt.Accepted) != n {
-			return nil, nil, fmt.Errorf("storing events to export: %s", a.brief())
-		}
-	}
-	o, err := r.operator(ctx, name, "exporter", "approver")
-	return o, c, err
+	return r.operator(ctx, name, "exporter", "approver")
 }
 
-// ask requests an export of the canary's events.
-func (r *run) ask(ctx context.Context, as tls.Certificate, c *canary) (x export, a answer) {
+// store has canaries of tenant A send events until that many are stored, as
+// many canaries as their rates demand.
+func (r *run) store(ctx context.Context, want int64) error {
+	each := int64(r.config.Rates.Device.Burst*3/4) - 2
+	if each < 1 || want > each*exportDevices {
+		return fmt.Errorf("%d events are wanted, and the burst of a device is %.0f; a drill uses no more than %d devices for it", want, r.config.Rates.Device.Burst, exportDevices)
+	}
+	for n := 1; r.exportable < want; n++ {
+		c, err := r.canary(ctx, TenantA, fmt.Sprintf("exported-%d", n))
+		if err != nil {
+			return err
+		}
+		for c.seq < each && r.exportable < want {
+			size := min(each-c.seq, want-r.exportable, r.config.Limits.Lines, 500)
+			a := r.public.once(ctx, r.public.with(c.certificate), r.batch(c, int(size)))
+			if receipt, err := a.receipt(); err != nil || int64(receipt.Accepted) != size {
+				return errors.New(a.brief())
+			}
+			r.exportable += size
+		}
+	}
+	return nil
+}
+
+// ask requests an export of what the canaries of tenant A have sent in this
+// run.
+func (r *run) ask(ctx context.Context, as tls.Certificate) (x export, a answer) {
 	a = r.actAs(ctx, as, "POST", "/v1/admin/exports", map[string]string{
-		"tenant": c.tenant, "device": c.device, "format": "ndjson", "destination": "drill", "reason": "drill run " + r.id, "ticket": "DRILL-" + r.id,
+		"tenant": TenantA, "from": r.began.Format(time.RFC3339), "format": "ndjson", "destination": "drill", "reason": "drill run " + r.id, "ticket": "DRILL-" + r.id,
 	})
 	if a.status == 201 {
 		if err := json.Unmarshal(a.body, &x); err != nil {
@@ -134,16 +150,16 @@ func spike() drill {
 			if limit > leaveMost/2 {
 				return unable(sent, fmt.Errorf("exports.canary_spike_rows is %d; a drill lets no more than %d rows leave", limit, leaveMost))
 			}
-			o, c, err := r.exporting(ctx, "fetcher", limit, 40)
+			o, err := r.exporting(ctx, "fetcher", limit, 40)
 			if err != nil {
 				return unable(sent, err)
 			}
-			x, a := r.ask(ctx, o.certificate, c)
+			x, a := r.ask(ctx, o.certificate)
 			if a.status != 201 || x.NeedsApproval && r.by(ctx, r.t.Approver, "POST", "/v1/admin/exports/"+x.ID+"/approve", struct{}{}, nil) != nil {
 				return unable(sent, fmt.Errorf("no export to fetch: %s", a))
 			}
 			out := outcome{sent: sent, recorded: true, traces: []trace{raised("export.spike", func(al evidence.Alert, tenant string) bool {
-				return tenant == c.tenant || strings.Contains(al.Detail, o.name)
+				return tenant == TenantA || strings.Contains(al.Detail, o.name)
 			})}}
 			left := int64(0)
 			for n := 0; left <= limit && n < 100; n++ {
@@ -154,7 +170,7 @@ func spike() drill {
 				left, out.latency = left+x.Rows, max(out.latency, file.latency)
 			}
 			return r.alerted(ctx, out, fmt.Sprintf("%d rows left, where the limit is %d", left, limit), left > limit, "export.spike", func(al alert) bool {
-				return al.Tenant == c.tenant || strings.Contains(al.Detail, o.name)
+				return al.Tenant == TenantA || strings.Contains(al.Detail, o.name)
 			})
 		},
 	}

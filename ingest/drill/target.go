@@ -166,18 +166,20 @@ func Post(ctx context.Context, t Target, results []evidence.DrillResult) ([]stri
 
 // run is one pass over the drills.
 type run struct {
-	t         Target
-	id        string // marks the canaries and their revocation
-	public    endpoint
-	admin     endpoint
-	canaries  map[string]*canary
-	own       map[string]bool // IDs of alerts that this run caused
-	operators map[string]*canaryOperator
-	tenants   map[string]bool  // canary tenants known to exist
-	since     map[string]int64 // sizes of the logs before the first attack
-	sizes     map[string]int64 // and when they were last looked at
-	blind     error            // why the logs cannot be read; nil where they can
-	config    config
+	t          Target
+	id         string // marks the canaries and their revocation
+	public     endpoint
+	admin      endpoint
+	canaries   map[string]*canary
+	own        map[string]bool // IDs of alerts that this run caused
+	operators  map[string]*canaryOperator
+	tenants    map[string]bool  // canary tenants known to exist
+	since      map[string]int64 // sizes of the logs before the first attack
+	sizes      map[string]int64 // and when they were last looked at
+	began      time.Time        // on the target's clock, to the second
+	exportable int64            // events stored so that they can be exported
+	blind      error            // why the logs cannot be read; nil where they can
+	config     config
 }
 
 func newRun(t Target) (*run, error) {
@@ -186,7 +188,7 @@ func newRun(t Target) (*run, error) {
 		return nil, err
 	}
 	r := &run{
-		t: t, id: t.Now().UTC().Format("20060102-150405") + "-" + hex.EncodeToString(random[:]),
+		t: t, began: t.Now().UTC().Truncate(time.Second), id: t.Now().UTC().Format("20060102-150405") + "-" + hex.EncodeToString(random[:]),
 		canaries: map[string]*canary{}, own: map[string]bool{}, operators: map[string]*canaryOperator{}, tenants: map[string]bool{}, since: map[string]int64{}, sizes: map[string]int64{},
 	}
 	var err error
