@@ -19,8 +19,10 @@
 // found by what the request carried (request ID, credential, claimed tenant,
 // path, source), and left empty where no entry or more than one fits.
 //
-// Two attacks are left out, since they cannot be made through the public
-// ports: an expired certificate (the ingest issues none that has expired, and
-// one of our own making is refused for its issuer, which proves nothing about
-// its dates), and a silent device (the alert comes after hours).
+// Some drills need time to pass: a canary asks for a certificate of a few
+// seconds and shows it when those are over, and another, of a type whose
+// silence is noticed in seconds, falls silent. They begin first and end last.
+//
+// That a drill fails where it must is tested against the ingest itself, of
+// which one guard after the other is left out; see TestEachGuardLeftOut.
 package drill

@@ -196,9 +196,10 @@ func notLeftBehind(t *testing.T, target Target) {
 			t.Errorf("an alert is left open: %+v", a)
 		}
 	}
-	slices.Sort(kinds)
-	if !slices.Equal(kinds, []string{"device.silent", "export.spike", "replay.conflict"}) {
-		t.Errorf("alerts after the drills: %v", kinds)
+	for _, want := range []string{"device.silent", "export.spike", "replay.conflict"} {
+		if !slices.Contains(kinds, want) {
+			t.Errorf("alerts after the drills: %v, and none %s", kinds, want)
+		}
 	}
 	var operators struct {
 		Operators []evidence.Operator `json:"operators"`
