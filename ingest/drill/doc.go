@@ -4,8 +4,9 @@
 // shortcut that an operator would not have.
 //
 // The attacks are made by canary devices in two canary tenants, which the
-// runner provisions itself. When it is done it revokes them, and resolves the
-// alerts that they caused. No drill touches a tenant, a device or data of
+// runner provisions itself. Where an attack takes other roles than the two
+// operators have, a canary operator makes it. When the runner is done it revokes
+// and removes them, and resolves the alerts that they caused. No drill touches a tenant, a device or data of
 // anybody else, and each sends a bounded number of requests, so that a drill
 // can run beside production.
 //
