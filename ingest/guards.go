@@ -23,6 +23,8 @@ const (
 	guardStatusTenant   guard = "status-of-tenant"      // no device sees another tenant's status
 	guardDeviceAdmin    guard = "device-as-operator"    // no device calls the admin API
 	guardRoles          guard = "roles"                 // operators do what their roles may
+	guardGrantExpiry    guard = "grant-expiry"          // no support beyond its time
+	guardGrantTenant    guard = "grant-tenant"          // nor in another tenant
 	guardSelfApproval   guard = "self-approval"         // nobody approves what he asked for
 	guardMedia          guard = "media"                 // no body of another Content-Type
 	guardBodySize       guard = "body-size"             // no body over the limit

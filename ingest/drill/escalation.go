@@ -2,7 +2,6 @@ package drill
 
 import (
 	"context"
-	"strings"
 
 	"trustpack/evidence"
 )
@@ -43,10 +42,15 @@ func escalation() drill {
 				r.canaries[TenantA+"/climbing"] = c
 			}
 			out.recorded = true
-			out.traces = []trace{{log: controlLog, ours: true, match: func(rec record) bool {
-				return rec.audit.Type == evidence.EntryAdminRefused && rec.audit.Actor != nil && strings.EqualFold(rec.audit.Actor.Name, o.name)
-			}}}
+			out.traces = []trace{refusedTo(o)}
 			return out
 		},
 	}
+}
+
+// refusedTo is the entry about an act that was refused to the canary operator.
+func refusedTo(o *canaryOperator) trace {
+	return trace{log: controlLog, ours: true, match: func(rec record) bool {
+		return rec.audit.Type == evidence.EntryAdminRefused && rec.audit.Actor != nil && rec.audit.Actor.Name == o.name
+	}}
 }

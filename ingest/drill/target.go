@@ -173,6 +173,7 @@ type run struct {
 	canaries   map[string]*canary
 	own        map[string]bool // IDs of alerts that this run caused
 	operators  map[string]*canaryOperator
+	grants     map[string]*grant
 	tenants    map[string]bool  // canary tenants known to exist
 	since      map[string]int64 // sizes of the logs before the first attack
 	sizes      map[string]int64 // and when they were last looked at
@@ -189,7 +190,7 @@ func newRun(t Target) (*run, error) {
 	}
 	r := &run{
 		t: t, began: t.Now().UTC().Truncate(time.Second), id: t.Now().UTC().Format("20060102-150405") + "-" + hex.EncodeToString(random[:]),
-		canaries: map[string]*canary{}, own: map[string]bool{}, operators: map[string]*canaryOperator{}, tenants: map[string]bool{}, since: map[string]int64{}, sizes: map[string]int64{},
+		canaries: map[string]*canary{}, own: map[string]bool{}, operators: map[string]*canaryOperator{}, grants: map[string]*grant{}, tenants: map[string]bool{}, since: map[string]int64{}, sizes: map[string]int64{},
 	}
 	var err error
 	if r.public, err = endpointOf(t, t.PublicURL); err != nil {
