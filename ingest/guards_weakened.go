@@ -91,7 +91,7 @@ func (s *Server) expiredCertificate() (*tls.Certificate, error) {
 	leaf := *s.certificate.Load().Leaf
 	leaf.SerialNumber, leaf.NotBefore, leaf.NotAfter = big.NewInt(2), s.now().Add(-2*time.Hour), s.now().Add(-time.Hour)
 	leaf.PublicKey, leaf.SignatureAlgorithm = nil, 0
-	der, err := x509.CreateCertificate(rand.Reader, &leaf, s.ca.root, key.Public(), s.ca.key)
+	der, err := x509.CreateCertificate(rand.Reader, &leaf, s.ca.issuer, key.Public(), s.ca.key)
 	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err
 }
 
