@@ -256,10 +256,16 @@ func span(kind evidence.Kind) (first, last string) {
 		return "day", "day"
 	case "telemetry.silences":
 		return "since", "until"
-	case "git.commits":
+	case "git.commits", "github.changes":
 		return "committed_at", "committed_at"
+	case "github.pull-requests":
+		return "created_at", "closed_at"
+	case "github.pushes":
+		return "at", "at"
 	case "github.deployments":
 		return "created_at", "created_at"
+	case "github.releases":
+		return "created_at", "published_at"
 	case "rollout.rollouts":
 		return "started_at", "finished_at"
 	}

@@ -15,7 +15,7 @@ import (
 )
 
 func (a *app) evidenceCommand() *cobra.Command {
-	return group("evidence", "What is in the evidence locker", a.evidenceList(), a.evidenceShow())
+	return group("evidence", "What is in the evidence locker", a.evidenceList(), a.evidenceShow(), a.evidenceTrace())
 }
 
 func (a *app) evidenceList() *cobra.Command {
