@@ -66,6 +66,9 @@ type batch struct {
 
 	reserved int // places for dead letters, of the tenant's quota
 
+	sess  *session  // that brought it; nil where none did
+	print string    // of the credential that it came with
+	found *finding  // that the credential is shared
 	until time.Time // from when on its credential is refused; zero where no replacement has set that
 
 	out []byte // the answer
@@ -100,7 +103,7 @@ func (s *Server) batch(c *call) *batch {
 }
 
 // by notes by what the call came.
-func (b *batch) by(c *call) { b.until = c.until }
+func (b *batch) by(c *call) { b.sess, b.print, b.until = c.sess, c.print, c.until }
 
 // release lets the batch be used again, holding on to nothing of this request.
 func (b *batch) release() {

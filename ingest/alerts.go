@@ -11,14 +11,15 @@ import (
 
 // Kinds of alerts.
 const (
-	AlertDeviceSilent   = "device.silent"
-	AlertFleetSilent    = "fleet.silent"
-	AlertReplayConflict = "replay.conflict"
-	AlertLetterQuota    = "deadletter.quota"
-	AlertRotationDue    = "credential.rotation-due"
-	AlertExportSpike    = "export.spike"
-	AlertClockJump      = "clock.jump"
-	AlertConfigReverted = "config.reverted"
+	AlertDeviceSilent     = "device.silent"
+	AlertFleetSilent      = "fleet.silent"
+	AlertReplayConflict   = "replay.conflict"
+	AlertLetterQuota      = "deadletter.quota"
+	AlertCredentialShared = "credential.shared"
+	AlertRotationDue      = "credential.rotation-due"
+	AlertExportSpike      = "export.spike"
+	AlertClockJump        = "clock.jump"
+	AlertConfigReverted   = "config.reverted"
 )
 
 // maxAlertDevices is how many devices one alert lists; its detail gives the

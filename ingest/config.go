@@ -30,6 +30,7 @@ type Config struct {
 	Certificates CertificatePolicy `yaml:"certificates"`
 	Tokens       TokenPolicy       `yaml:"tokens"`
 	Rotation     RotationPolicy    `yaml:"rotation"`
+	Sharing      SharingPolicy     `yaml:"sharing"`
 	Support      SupportPolicy     `yaml:"support"`
 	BreakGlass   BreakGlassPolicy  `yaml:"break_glass"`
 	Alerts       AlertPolicy       `yaml:"alerts"`
@@ -158,6 +159,7 @@ func DefaultConfig() Config {
 		},
 		Tokens:   TokenPolicy{OperatorMax: 90 * day, DeviceMax: 90 * day},
 		Rotation: DefaultRotation(),
+		Sharing:  DefaultSharing(),
 		Support:  SupportPolicy{Max: 8 * time.Hour}, BreakGlass: BreakGlassPolicy{Max: time.Hour},
 		Alerts:   defaultAlertPolicy(),
 		EST:      DefaultEST(),
@@ -258,7 +260,7 @@ func (c Config) validateDurations() error {
 		{"certificates.device", c.Certificates.Device}, {"certificates.operator", c.Certificates.Operator}, {"certificates.server", c.Certificates.Server},
 		{"tokens.operator_max", c.Tokens.OperatorMax}, {"support.max", c.Support.Max}, {"break_glass.max", c.BreakGlass.Max},
 		{"tokens.device_max", c.Tokens.DeviceMax},
-		{"rotation.due_before", c.Rotation.DueBefore}, {"rotation.overlap", c.Rotation.Overlap},
+		{"rotation.due_before", c.Rotation.DueBefore}, {"rotation.overlap", c.Rotation.Overlap}, {"sharing.within", c.Sharing.Within},
 		{"timeouts.header", c.Timeouts.Header}, {"timeouts.body", c.Timeouts.Body}, {"timeouts.idle", c.Timeouts.Idle}, {"timeouts.answer", c.Timeouts.Answer},
 		{"ledger.start_wait", c.Ledger.StartWait}, {"ledger.interval", c.Ledger.Interval},
 	}

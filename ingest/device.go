@@ -17,7 +17,8 @@ type device struct {
 	number uint32 // its place in state.order
 	rate   gcra
 
-	flow flow
+	flow  flow
+	watch *watch // guarded by flow; nil until the first batch
 
 	// Registry fields: written with both state.mu and flow held, so that
 	// either is enough to read them.

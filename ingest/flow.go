@@ -206,6 +206,7 @@ func (s *Server) takeGroup(group []*batch) {
 func (s *Server) noteGroup(d *device, group []*batch, positions []ledger.Position) error {
 	var gaps []bootGap
 	for _, b := range group {
+		b.found = d.observe(b, positions[0].Index)
 		gaps = append(gaps, b.note(positions[0].Index)...)
 		positions = positions[len(b.ends):]
 	}

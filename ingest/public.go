@@ -494,9 +494,14 @@ func sourceKnown(c *call) bool {
 	return len(list) >= maxSources || slices.Contains(list, c.sess.source)
 }
 
-// recordRefusedLines enters lines that were refused, and raises the alert of a
-// number that was used for another content.
+// recordRefusedLines enters lines that were refused, and raises the alerts of a
+// number that was used for another content and of a credential that is shared.
 func (s *Server) recordRefusedLines(c *call, b *batch) error {
+	if b.found != nil {
+		if err := s.raiseShared(c.d, b.found); err != nil {
+			return err
+		}
+	}
 	for _, code := range []Code{CodeReplayConflict, CodeReplayStale, CodeEventTooLarge, CodeLetterQuota} {
 		r, ok := b.refusal[code]
 		if !ok {

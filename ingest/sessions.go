@@ -25,6 +25,8 @@ type session struct {
 	s        *Server
 	listener string // "public" or "admin"
 	source   string // IP address
+	whence   string // what of it tells places apart
+	number   uint64 // in the order in which connections came
 	sniffed  bool   // first byte was looked at; only the reading goroutine uses it
 
 	// Guarded by sessions.mu.
@@ -74,6 +76,8 @@ type sessions struct {
 	byKey map[string][]*session // by fingerprint, oldest first
 	all   map[*session]struct{}
 	ports map[string]*crowd
+
+	serial atomic.Uint64 // number of the connection that came last
 }
 
 func newSessions() *sessions {
@@ -216,7 +220,7 @@ func (l tracked) Accept() (net.Conn, error) {
 		if host, _, err := net.SplitHostPort(source); err == nil {
 			source = host
 		}
-		if c := (&session{Conn: conn, s: l.s, listener: l.name, source: source}); c.admitted() {
+		if c := (&session{Conn: conn, s: l.s, listener: l.name, source: source, whence: placeOf(source), number: l.s.sessions.serial.Add(1)}); c.admitted() {
 			return c, nil
 		}
 	}

@@ -495,7 +495,7 @@ func TestSnapshotKnowsTheState(t *testing.T) {
 			"reserved": derived, "round": derived, "counters": derived,
 		}},
 		{device{}, map[string]string{
-			"st": derived, "key": "registry", "number": "part", "rate": derived, "flow": derived, "record": "registry", "requested": "registry", "approvals": "registry", "rotation": "registry",
+			"st": derived, "key": "registry", "number": "part", "rate": derived, "flow": derived, "watch": derived, "record": "registry", "requested": "registry", "approvals": "registry", "rotation": "registry",
 			"codeHash": "registry", "codeUntil": "registry", "issued": "registry", "activated": "registry", "decision": "registry", "released": "registry", "letIn": "registry",
 			"seenFrom": "registry", "registryRound": derived, "mu": derived, "windows": "traffic", "lastSeen": "traffic", "lastAccepted": "traffic", "lastEvent": "traffic",
 			"accepted": "traffic", "firmware": "traffic", "trafficRound": derived,
