@@ -47,14 +47,14 @@ const (
 	EntryOperatorAdded    = "operator.added"             // Operator
 	EntryOperatorRemoved  = "operator.removed"           // Operator
 	EntryOperatorIssued   = "operator.credential-issued" // {"name","fingerprint","method","not_before","not_after","old_until"}: a further credential; others of its method end at old_until
-	EntryDeviceRequested  = "device.requested"           // Device (state requested)
+	EntryDeviceRequested  = "device.requested"           // Device (state requested), with "expires" and, of one of many asked for at once, "batch"
 	EntryDeviceApproved   = "device.approved"            // {"enrolment_code_sha256","expires"}
 	EntryDeviceIssued     = "device.issued"              // Credential
 	EntryDeviceActivated  = "device.activated"           // {"fingerprint","source"}: first valid contact
 	EntryQuarantined      = "device.quarantined"         // none; Reason and Ticket are set
 	EntryReleased         = "device.released"            // none
 	EntryRevoked          = "device.revoked"             // none; Reason and Ticket are set
-	EntrySessionsCut      = "device.sessions-cut"        // {"decision_index","connections","elapsed_ms"}: after a quarantine or revocation
+	EntrySessionsCut      = "device.sessions-cut"        // {"decision_index","connections","elapsed_ms"}: after a quarantine, revocation, retirement or transfer
 	EntryGrantRequested   = "grant.requested"            // {"id","operator","tenant","actions","minutes"}; Reason is set
 	EntryGrantApproved    = "grant.approved"             // {"id","from","until"}
 	EntryGrantDeclined    = "grant.declined"             // {"id"}; Reason is set
@@ -79,6 +79,18 @@ const (
 	EntryExport           = "export.completed"           // {"id","requester","approver","scope","rows","bytes","sha256","destination","format"}: each time that the file left
 	EntryPurgeRequested   = "purge.requested"            // {"id","asked","purge"}: payloads of Tenant from before asked; purge says what it would erase
 	EntryPurged           = "purge.completed"            // {"id","asked","requester","approver","purge"}: purge says what was erased, {"log","before","first_day","last_day","days","first","end","count","bytes","commitments_sha256"}
+)
+
+// Entries of a device's end, and of its way to another tenant. The comment
+// gives the shape of Data.
+const (
+	EntryDeviceRetired   = "device.retired"            // none; Reason is set
+	EntryRequestExpired  = "device.request-expired"    // none; no Actor; Reason says what was not used in time
+	EntryDeviceDeclined  = "device.declined"           // none; Reason is set
+	EntryTransferAsked   = "device.transfer-requested" // {"id","to_tenant","site","fleet","expires"}
+	EntryTransferConsent = "device.transfer-approved"  // {"id","approvals","needed"}: a consent after which more are needed
+	EntryTransferRefused = "device.transfer-declined"  // {"id"}; no Actor where nobody decided in time
+	EntryTransferred     = "device.transferred"        // {"id","to_tenant","to_generation","type","site","fleet","enrolment_code_sha256","expires"}: ends this binding (state retired) and makes the other (state approved)
 )
 
 // Entries of a device's credentials. The comment gives the shape of Data.
@@ -122,7 +134,9 @@ const (
 	DeviceActive      DeviceState = "active"
 	DeviceQuarantined DeviceState = "quarantined"
 	DeviceRevoked     DeviceState = "revoked"
-	DeviceRetired     DeviceState = "retired"
+	DeviceRetired     DeviceState = "retired"  // out of service in good order, or moved to another tenant
+	DeviceDeclined    DeviceState = "declined" // an approver said no to the request
+	DeviceExpired     DeviceState = "expired"  // the request, or its enrolment code, was not used in time
 )
 
 // Device is one device or gateway of one tenant. A device that is made again

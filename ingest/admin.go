@@ -70,7 +70,14 @@ func (s *Server) adminRoutes() []adminRoute {
 	do("GET /v1/admin/devices", "read", s.listDevices)
 	do("POST /v1/admin/devices", "device.request", s.requestDevice)
 	do("POST /v1/admin/devices/{tenant}/{device}/approve", "device.approve", s.approveDevice)
-	for act, typ := range map[string]string{"quarantine": evidence.EntryQuarantined, "release": evidence.EntryReleased, "revoke": evidence.EntryRevoked} {
+	do("POST /v1/admin/devices/{tenant}/{device}/decline", "device.decline", s.declineDevice)
+	do("POST /v1/admin/devices/{tenant}/{device}/transfer", "device.transfer", s.requestTransfer)
+	do("POST /v1/admin/devices/{tenant}/{device}/transfer/approve", "device.transfer-approve", s.approveTransfer)
+	do("POST /v1/admin/devices/{tenant}/{device}/transfer/decline", "device.transfer-decline", s.declineTransfer)
+	do("GET /v1/admin/devices/{tenant}/{device}/receipt", "read", s.showReceipt)
+	do("POST /v1/admin/device-batches", "device.request", s.requestBatch)
+	do("POST /v1/admin/device-batches/{batch}/approve", "device.approve", s.approveBatch)
+	for act, typ := range map[string]string{"quarantine": evidence.EntryQuarantined, "release": evidence.EntryReleased, "revoke": evidence.EntryRevoked, "retire": evidence.EntryDeviceRetired} {
 		do("POST /v1/admin/devices/{tenant}/{device}/"+act, "device."+act, func(a *adminCall) (any, *Problem) { return s.decideDevice(a, typ) })
 	}
 	do("GET /v1/admin/devices/due", "read", s.listDue)
@@ -192,19 +199,29 @@ func (a *adminCall) actor() *evidence.Actor {
 
 // done records what was decided and makes it take effect.
 func (a *adminCall) done(typ string, e evidence.AuditEntry) *Problem {
-	if len(e.Reason) > 2000 || len(e.Ticket) > 500 {
-		return problem(CodeInvalid, "reason takes at most 2000 bytes and ticket 500")
-	}
-	if p := a.still(e.Tenant); p != nil {
-		return p
-	}
-	e.Actor, e.RequestID, e.Result, e.Grant = a.actor(), a.id, "done", a.grant
-	if before, after := a.s.standing(typ, &e); e.After == nil {
-		if e.After = after; e.Before == nil {
-			e.Before = before
+	e.Type = typ
+	return a.doneAll([]evidence.AuditEntry{e})
+}
+
+// doneAll is done of what was decided together: all of it, or nothing.
+func (a *adminCall) doneAll(entries []evidence.AuditEntry) *Problem {
+	for i := range entries {
+		e := &entries[i]
+		if len(e.Reason) > 2000 || len(e.Ticket) > 500 {
+			return problem(CodeInvalid, "reason takes at most 2000 bytes and ticket 500")
 		}
+		if p := a.still(e.Tenant); p != nil {
+			return p
+		}
+		e.Actor, e.RequestID, e.Result, e.Grant = a.actor(), a.id, "done", a.grant
+		if before, after := a.s.standing(e.Type, e); e.After == nil {
+			if e.After = after; e.Before == nil {
+				e.Before = before
+			}
+		}
+		*e = a.s.entry(e.Type, *e)
 	}
-	if _, err := a.s.record(a.s.entry(typ, e)); err != nil {
+	if _, err := a.s.record(entries...); err != nil {
 		return a.s.failure(err)
 	}
 	return nil

@@ -96,6 +96,22 @@ func (r *adminRig) adminCases() []adminCase {
 		{route: "POST /v1/admin/devices/{tenant}/{device}/rotate", as: "carla", path: device + "rotate", body: why, status: 200, entry: "device.rotation-ordered"},
 		{route: "POST /v1/admin/devices/{tenant}/{device}/quarantine", as: "ben", path: device + "quarantine", body: why, status: 200, entry: evidence.EntryQuarantined, more: []string{evidence.EntrySessionsCut}},
 		{route: "POST /v1/admin/devices/{tenant}/{device}/release", as: "carla", path: device + "release", body: why, status: 200, entry: evidence.EntryReleased},
+		{route: "POST /v1/admin/device-batches", as: "ben", body: m{"csv": "tenant,device,type,reason\nnord,b-1,meter,why\n"}, status: 201, entry: evidence.EntryDeviceRequested, after: r.note("BATCH", "batch")},
+		{route: "POST /v1/admin/device-batches/{batch}/approve", as: "carla", path: "/v1/admin/device-batches/BATCH/approve", body: m{"reason": "why"}, status: 200, entry: evidence.EntryDeviceApproved},
+		{route: "POST /v1/admin/devices/{tenant}/{device}/decline", as: "carla", path: "/v1/admin/devices/nord/m-2/decline", body: why, status: 200, entry: evidence.EntryDeviceDeclined,
+			before: func() { r.request("nord", "m-2"); r.tenant("sued") }},
+		{route: "POST /v1/admin/devices/{tenant}/{device}/transfer", as: "ben", path: device + "transfer", body: m{"to_tenant": "sued", "site": "s", "fleet": "f", "reason": "why", "ticket": "T"}, status: 201, entry: evidence.EntryTransferAsked},
+		{route: "POST /v1/admin/devices/{tenant}/{device}/transfer/decline", as: "carla", path: device + "transfer/decline", body: why, status: 200, entry: evidence.EntryTransferRefused},
+		{route: "POST /v1/admin/devices/{tenant}/{device}/transfer/approve", as: "carla", path: "/v1/admin/devices/nord/m-3/transfer/approve", body: why, status: 200, entry: evidence.EntryTransferred, more: []string{evidence.EntrySessionsCut},
+			before: func() {
+				r.enrol("nord", "m-3")
+				if _, err := r.admin("ben").TransferDevice(r.t.Context(), "nord", "m-3", TransferRequest{ToTenant: "sued", Reason: "why"}); err != nil {
+					r.t.Fatal(err)
+				}
+			}},
+		{route: "GET /v1/admin/devices/{tenant}/{device}/receipt", as: "erin", path: "/v1/admin/devices/nord/m-3/receipt", status: 200},
+		{route: "POST /v1/admin/devices/{tenant}/{device}/retire", as: "ben", path: "/v1/admin/devices/nord/m-4/retire", body: why, status: 200, entry: evidence.EntryDeviceRetired, more: []string{evidence.EntrySessionsCut},
+			before: func() { r.enrol("nord", "m-4") }},
 
 		{route: "GET /v1/admin/alerts", as: "erin", status: 200, after: func(b []byte) {
 			var v struct{ Alerts []AlertRecord }

@@ -134,13 +134,6 @@ func (c *AdminClient) RevokeDevice(ctx context.Context, tenant, device, reason, 
 	return c.decide(ctx, tenant, device, "revoke", reason, ticket)
 }
 
-// Devices lists the devices of a tenant, or of all where it is empty.
-func (c *AdminClient) Devices(ctx context.Context, tenant string) ([]DeviceRecord, error) {
-	var out struct{ Devices []DeviceRecord }
-	err := c.list(ctx, "devices?tenant="+url.QueryEscape(tenant), &out)
-	return out.Devices, err
-}
-
 // DeadLetters lists all dead letters of a tenant, or of all where it is empty.
 func (c *AdminClient) DeadLetters(ctx context.Context, tenant string) ([]DeadLetter, error) {
 	var all []DeadLetter

@@ -111,7 +111,8 @@ type ExportPolicy struct {
 type ApprovalPolicy struct {
 	CriticalFleets []string      `yaml:"critical_fleets"`
 	Critical       int           `yaml:"critical"`
-	CodeValid      time.Duration `yaml:"code_valid"` // how long an enrolment code can be used
+	CodeValid      time.Duration `yaml:"code_valid"`    // how long an enrolment code can be used
+	RequestValid   time.Duration `yaml:"request_valid"` // how long a request, or a transfer, waits for approval
 }
 
 // CertificatePolicy gives the lifetimes of what the built-in CA issues.
@@ -153,7 +154,7 @@ func DefaultConfig() Config {
 		Heartbeat:   HeartbeatPolicy{DefaultInterval: 15 * time.Minute, Missed: 3, Types: map[string]time.Duration{evidence.CanarySilence: time.Second}},
 		DeadLetters: LetterPolicy{10_000},
 		Exports:     ExportPolicy{10_000, 10_000_000, 20, 1_000_000, day, 1_000},
-		Approvals:   ApprovalPolicy{nil, 2, day},
+		Approvals:   ApprovalPolicy{nil, 2, day, 30 * day},
 		Certificates: CertificatePolicy{
 			Device: 90 * day, Operator: 365 * day, Server: 90 * day,
 		},
@@ -256,7 +257,7 @@ func (c Config) validateDurations() error {
 	}
 	spans := []span{
 		{"replay.gap_after", c.Replay.GapAfter}, {"time.flag", c.Time.Flag}, {"time.future", c.Time.Future}, {"time.past", c.Time.Past},
-		{"heartbeat.default_interval", c.Heartbeat.DefaultInterval}, {"approvals.code_valid", c.Approvals.CodeValid}, {"exports.valid", c.Exports.Valid},
+		{"heartbeat.default_interval", c.Heartbeat.DefaultInterval}, {"approvals.code_valid", c.Approvals.CodeValid}, {"approvals.request_valid", c.Approvals.RequestValid}, {"exports.valid", c.Exports.Valid},
 		{"certificates.device", c.Certificates.Device}, {"certificates.operator", c.Certificates.Operator}, {"certificates.server", c.Certificates.Server},
 		{"tokens.operator_max", c.Tokens.OperatorMax}, {"support.max", c.Support.Max}, {"break_glass.max", c.BreakGlass.Max},
 		{"tokens.device_max", c.Tokens.DeviceMax},

@@ -34,6 +34,7 @@ type device struct {
 	released  evidence.DeviceState // state to return to after a quarantine
 	letIn     time.Time            // when it was last released from one
 	seenFrom  []contact
+	life      life
 
 	// registryRound is the last capture that holds these fields as they are, or
 	// does not need them; trafficRound is the same of those below.
@@ -105,9 +106,9 @@ type Approval struct {
 	Time  time.Time `json:"time"`
 }
 
-// Decision is a quarantine or revocation in force.
+// Decision is one to shut a device out, in force.
 type Decision struct {
-	Action    string    `json:"action"` // "quarantine" or "revoke"
+	Action    string    `json:"action"` // "quarantine", "revoke", "retire" or "transfer"
 	Actor     string    `json:"actor"`
 	Reason    string    `json:"reason"`
 	Ticket    string    `json:"ticket,omitempty"`

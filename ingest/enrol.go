@@ -185,12 +185,17 @@ const maxControlBody = 256 << 10
 
 // decodeJSON reads one JSON object strictly: no unknown key, nothing after it.
 func decodeJSON(w http.ResponseWriter, r *http.Request, into any) *Problem {
+	return decodeJSONUpTo(w, r, into, maxControlBody)
+}
+
+// decodeJSONUpTo is decodeJSON of a body of at most limit bytes.
+func decodeJSONUpTo(w http.ResponseWriter, r *http.Request, into any, limit int64) *Problem {
 	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
 		return problem(CodeMediaUnsupported, "Content-Type must be application/json")
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxControlBody))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
 	if err != nil {
-		return bodyProblem(err, maxControlBody)
+		return bodyProblem(err, limit)
 	}
 	s := &scanner{b: string(body), max: 32}
 	err = s.value() // finds keys that stand twice, which encoding/json lets pass

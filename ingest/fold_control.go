@@ -103,26 +103,6 @@ func (st *state) applyBooks(e *evidence.AuditEntry) error {
 	return nil
 }
 
-func (st *state) applyRequested(e *evidence.AuditEntry) error {
-	var r evidence.Device
-	if err := json.Unmarshal(e.Data, &r); err != nil {
-		return err
-	}
-	if st.tenants[r.Tenant] == nil {
-		return fmt.Errorf("a device of a tenant that was never added, %s", clip(r.Tenant))
-	}
-	r.Tenant, r.Type, r.Site, r.Fleet = st.name(r.Tenant), st.name(r.Type), st.name(r.Site), st.name(r.Fleet)
-	name := deviceName{r.Tenant, r.ID}
-	d := &device{
-		st: st, number: uint32(len(st.order)), key: deviceKey{name, r.Generation}, record: r,
-		requested: provisionStep{st.name(actorName(e.Actor)), e.Time, st.name(e.Reason)}, registryRound: st.round, trafficRound: st.round,
-	}
-	st.order = append(st.order, d)
-	st.devices[d.key] = d
-	st.latest[name] = d
-	return nil
-}
-
 func (st *state) applyDevice(d *device, index int64, e *evidence.AuditEntry) error {
 	if k := st.capturing.Load(); k != nil && e.Type != evidence.EntryGap {
 		k.registry(d)
@@ -167,9 +147,13 @@ func (st *state) applyDevice(d *device, index int64, e *evidence.AuditEntry) err
 		}
 		d.record.State = evidence.DeviceQuarantined
 		if e.Type == evidence.EntryRevoked {
-			decision.Action, d.record.State, d.codeHash = "revoke", evidence.DeviceRevoked, ""
+			decision.Action = "revoke"
+			d.end(evidence.DeviceRevoked)
 		}
 		d.decision = decision
+	case evidence.EntryDeviceRetired, evidence.EntryRequestExpired, evidence.EntryDeviceDeclined,
+		evidence.EntryTransferAsked, evidence.EntryTransferConsent, evidence.EntryTransferRefused, evidence.EntryTransferred:
+		return st.applyLife(d, index, e)
 	case evidence.EntryReleased:
 		d.record.State, d.decision, d.letIn = d.released, nil, e.Time
 	case evidence.EntryGap:

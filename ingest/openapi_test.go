@@ -24,6 +24,7 @@ func apiTypes() []any {
 	return []any{
 		Problem{}, evidence.Tenant{}, evidence.Operator{}, DeviceRecord{}, AlertView{}, ExportRecord{}, PurgeRecord{}, GrantRecord{}, BreakGlass{}, ConfigVersion{},
 		AppliedConfig{}, DeadLetter{}, LogInfo{}, Keeper{}, evidence.Books{}, evidence.DrillResult{}, OperatorToken{}, ledger.Excerpt{}, StateSum{}, DueCredential{}, TenantStatus{},
+		CutReceipt{}, DevicePage{}, BatchResult{}, BatchApproval{},
 	}
 }
 

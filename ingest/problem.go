@@ -16,6 +16,7 @@ const (
 	CodeTokenInURL         Code = "auth.token-in-url"
 	CodeRevoked            Code = "auth.revoked"
 	CodeQuarantined        Code = "auth.quarantined"
+	CodeRetired            Code = "auth.retired"
 	CodeForbidden          Code = "auth.forbidden"
 	CodeTenantMismatch     Code = "tenant.mismatch"
 	CodePlaintext          Code = "tls.plaintext"
@@ -86,6 +87,7 @@ func Problems() []ProblemInfo {
 		{CodeTokenInURL, 400, "request", "The URL holds a token, which is therefore no secret any more. Tokens are taken in the Authorization field alone."},
 		{CodeRevoked, 403, "request", "The device has been revoked."},
 		{CodeQuarantined, 403, "request", "The device is in quarantine."},
+		{CodeRetired, 403, "request", "The device was retired, or moved to another tenant, where it has another credential."},
 		{CodeForbidden, 403, "request", "The operator holds no role that may do this."},
 		{CodeApprovalSelf, 403, "request", "Nobody approves their own request, and nobody approves twice."},
 		{CodeTenantMismatch, 403, "request", "The request names a tenant other than the credential's."},
@@ -139,6 +141,8 @@ type Problem struct {
 	Status int    `json:"status"`
 	Code   Code   `json:"code"`
 	Detail string `json:"detail,omitempty"`
+	// Rows says of each row of many what is wrong with it, where that is why.
+	Rows []RowProblem `json:"rows,omitempty"`
 
 	retryAfter int // seconds; 0: none
 

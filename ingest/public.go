@@ -292,6 +292,8 @@ func stateProblem(state evidence.DeviceState) *Problem {
 		return nil
 	case state == evidence.DeviceQuarantined:
 		return problem(CodeQuarantined, "")
+	case state == evidence.DeviceRetired:
+		return problem(CodeRetired, "")
 	}
 	return problem(CodeRevoked, "")
 }

@@ -25,6 +25,13 @@ type DeviceRecord struct {
 	Accepted      int64      `json:"accepted"`
 	Quarantine    *Decision  `json:"quarantine,omitempty"`
 	Revocation    *Decision  `json:"revocation,omitempty"`
+	Retirement    *Decision  `json:"retirement,omitempty"`
+
+	RequestExpires *time.Time `json:"request_expires,omitempty"` // while it is requested
+	Batch          string     `json:"batch,omitempty"`           // of what was asked for together
+	Transfer       *Transfer  `json:"transfer,omitempty"`        // that waits for a decision
+	MovedFrom      *Binding   `json:"moved_from,omitempty"`
+	MovedTo        *Binding   `json:"moved_to,omitempty"`
 }
 
 func (st *state) recordOf(d *device) DeviceRecord {
@@ -36,11 +43,18 @@ func (st *state) recordOf(d *device) DeviceRecord {
 	r.Credentials = slices.Clone(d.record.Credentials)
 	if d.decision != nil {
 		decision := *d.decision
-		if decision.Action == "revoke" {
+		switch decision.Action {
+		case "revoke":
 			r.Revocation = &decision
-		} else {
+		case "quarantine":
 			r.Quarantine = &decision
+		default:
+			r.Retirement = &decision
 		}
+	}
+	r.Batch, r.Transfer, r.MovedFrom, r.MovedTo = d.life.batch, d.life.transfer, d.life.from, d.life.to // none of these is changed in place
+	if r.State == evidence.DeviceRequested {
+		r.RequestExpires = timeOrNil(d.life.expires)
 	}
 	st.mu.RUnlock()
 	d.mu.Lock()
@@ -54,67 +68,6 @@ func timeOrNil(t time.Time) *time.Time {
 		return nil
 	}
 	return &t
-}
-
-func (s *Server) listDevices(a *adminCall) (any, *Problem) {
-	tenant, p := a.onlyTenant(a.r.URL.Query().Get("tenant"))
-	if p != nil {
-		return nil, p
-	}
-	out := []DeviceRecord{}
-	for _, d := range s.st.someDevices(func(d *device) bool { return tenant == "" || d.key.tenant == tenant }) {
-		out = append(out, s.st.recordOf(d))
-	}
-	return map[string]any{"devices": out}, nil
-}
-
-// requestDevice asks for a device, or for a new generation of one that was
-// revoked, which inherits nothing.
-func (s *Server) requestDevice(a *adminCall) (any, *Problem) {
-	var in struct {
-		Tenant string `json:"tenant"`
-		Device string `json:"device"`
-		Type   string `json:"type"`
-		Site   string `json:"site"`
-		Fleet  string `json:"fleet"`
-		Reason string `json:"reason"`
-	}
-	if p := a.decode(&in); p != nil {
-		return nil, p
-	}
-	a.tenant, a.device = clip(in.Tenant), clip(in.Device)
-	switch {
-	case !deviceForm.MatchString(in.Device):
-		return nil, problem(CodeInvalid, "device: want 1 to 128 letters, digits, dots, hyphens or underscores, beginning with a letter or digit")
-	case !deviceForm.MatchString(in.Type):
-		return nil, problem(CodeInvalid, "type: want 1 to 128 letters, digits, dots, hyphens or underscores")
-	case in.Reason == "":
-		return nil, problem(CodeInvalid, "reason: say why the device is wanted")
-	case len(in.Site) > 256 || len(in.Fleet) > 256:
-		return nil, problem(CodeInvalid, "site and fleet: at most 256 bytes each")
-	}
-	s.decide.Lock()
-	defer s.decide.Unlock()
-	if s.st.tenant(in.Tenant) == nil {
-		return nil, problem(CodeNotFound, "there is no tenant "+clip(in.Tenant))
-	}
-	generation := 1
-	if old := s.st.device(in.Tenant, in.Device); old != nil {
-		if old.record.State != evidence.DeviceRevoked {
-			return nil, problem(CodeConflict, "the device is "+string(old.record.State)+"; revoke it before it is requested anew")
-		}
-		generation = old.key.generation + 1
-	}
-	d := evidence.Device{
-		Tenant: in.Tenant, ID: in.Device, Generation: generation, Type: in.Type, Site: in.Site, Fleet: in.Fleet, State: evidence.DeviceRequested,
-	}
-	if p := a.done(evidence.EntryDeviceRequested, evidence.AuditEntry{
-		Tenant: d.Tenant, Device: d.ID, Generation: generation, Reason: in.Reason, Data: raw(d),
-	}); p != nil {
-		return nil, p
-	}
-	a.status = http.StatusCreated
-	return s.st.recordOf(s.st.device(d.Tenant, d.ID)), nil
 }
 
 // named finds the device of the path. The caller holds s.decide.
@@ -143,37 +96,58 @@ func (s *Server) approveDevice(a *adminCall) (any, *Problem) {
 	if p != nil {
 		return nil, p
 	}
-	switch {
-	case d.record.State != evidence.DeviceRequested:
-		return nil, problem(CodeConflict, "the device is "+string(d.record.State)+", not requested")
-	case d.requested.actor == a.op.Name && !off(guardSelfApproval):
-		return nil, problem(CodeApprovalSelf, "the device was requested by the same operator")
-	case slices.ContainsFunc(d.approvals, func(x Approval) bool { return x.Actor == a.op.Name }):
-		return nil, problem(CodeApprovalSelf, "the same operator approved it before")
+	if p := s.mayApprove(a, d); p != nil {
+		return nil, p
 	}
-	needed := s.cfg().Approvals.needed(d.record.Fleet)
-	have := len(d.approvals) + 1
-	e := evidence.AuditEntry{Tenant: d.key.tenant, Device: d.key.id, Generation: d.key.generation, Reason: in.Reason}
+	e, code, expires, p := s.consent(d, in.Reason)
+	if p != nil {
+		return nil, p
+	}
+	have, needed := len(d.approvals)+1, s.cfg().Approvals.needed(d.record.Fleet)
 	d.flow.Lock()
 	defer d.flow.Unlock()
-	if have < needed {
-		e.Data = raw(map[string]int{"approvals": have, "needed": needed})
-		if p := a.done(evidence.EntryDeviceApproved, e); p != nil {
-			return nil, p
-		}
+	if p := a.done(e.Type, e); p != nil {
+		return nil, p
+	}
+	if code == "" {
 		a.status = http.StatusAccepted
 		return map[string]int{"approvals": have, "needed": needed}, nil
 	}
+	return map[string]any{"enrolment_code": code, "expires": expires}, nil
+}
+
+// mayApprove says why the caller cannot consent to d. The caller holds
+// s.decide.
+func (s *Server) mayApprove(a *adminCall, d *device) *Problem {
+	switch over := s.requestOver(d, s.now()); {
+	case d.record.State != evidence.DeviceRequested:
+		return problem(CodeConflict, "the device is "+string(d.record.State)+", not requested")
+	case over != "":
+		return problem(CodeConflict, over+"; request the device anew")
+	case d.requested.actor == a.op.Name && !off(guardSelfApproval):
+		return problem(CodeApprovalSelf, "the device was requested by the same operator")
+	case slices.ContainsFunc(d.approvals, func(x Approval) bool { return x.Actor == a.op.Name }):
+		return problem(CodeApprovalSelf, "the same operator approved it before")
+	}
+	return nil
+}
+
+// consent is the entry of one more approval of d. The last one that is needed
+// has the hash of the code, which is given beside it. The caller holds s.decide.
+func (s *Server) consent(d *device, reason string) (e evidence.AuditEntry, code string, expires time.Time, p *Problem) {
+	have, needed := len(d.approvals)+1, s.cfg().Approvals.needed(d.record.Fleet)
+	e = evidence.AuditEntry{Type: evidence.EntryDeviceApproved, Tenant: d.key.tenant, Device: d.key.id, Generation: d.key.generation, Reason: reason}
+	if have < needed {
+		e.Data = raw(map[string]int{"approvals": have, "needed": needed})
+		return e, "", expires, nil
+	}
 	code, err := newCode()
 	if err != nil {
-		return nil, s.failure(err)
+		return e, "", expires, s.failure(err)
 	}
-	expires := s.now().Add(s.cfg().Approvals.CodeValid)
+	expires = s.now().Add(s.cfg().Approvals.CodeValid)
 	e.Data = raw(map[string]any{"enrolment_code_sha256": evidence.SHA256Hex([]byte(code)), "expires": expires, "approvals": have, "needed": needed})
-	if p := a.done(evidence.EntryDeviceApproved, e); p != nil {
-		return nil, p
-	}
-	return map[string]any{"enrolment_code": code, "expires": expires}, nil
+	return e, code, expires, nil
 }
 
 // newCode makes a one-time code of 160 bits, in letters that are hard to
@@ -186,10 +160,10 @@ func newCode() (string, error) {
 	return base32.StdEncoding.EncodeToString(b), nil
 }
 
-// decideDevice is a quarantine, a release or a revocation. It waits for the
-// device's request under way, if there is one: what that made durable came
-// before the decision. From then on nothing of the device is accepted, and its
-// open connections are cut.
+// decideDevice is a quarantine, a release, a revocation or a retirement. It
+// waits for the device's request under way, if there is one: what that made
+// durable came before the decision. From then on nothing of the device is
+// accepted, and its open connections are cut.
 func (s *Server) decideDevice(a *adminCall, typ string) (any, *Problem) {
 	var in struct {
 		Reason string `json:"reason"`
@@ -223,19 +197,27 @@ func (s *Server) decideDevice(a *adminCall, typ string) (any, *Problem) {
 	if typ == evidence.EntryReleased {
 		return s.st.recordOf(d), nil
 	}
-	cut := 0
-	for _, c := range d.record.Credentials {
-		cut += s.sessions.cut(c.Fingerprint)
+	if p := s.cutDevice(a, d, began); p != nil {
+		return nil, p
 	}
+	return s.st.recordOf(d), nil
+}
+
+// cutDevice closes every connection that showed any of the device's
+// credentials, and records how many there were, and how long after began, when
+// the decision was about to be made durable, all were closed. The caller holds
+// s.decide.
+func (s *Server) cutDevice(a *adminCall, d *device, began time.Time) *Problem {
+	cut := s.sessions.cut(d.fingerprints()...)
 	elapsed := float64(time.Since(began).Microseconds()) / 1000
 	_, err := s.record(s.entry(evidence.EntrySessionsCut, evidence.AuditEntry{
 		Tenant: d.key.tenant, Device: d.key.id, Generation: d.key.generation, RequestID: a.id,
 		Data: raw(map[string]any{"decision_index": d.decision.Index, "connections": cut, "elapsed_ms": elapsed}),
 	}))
 	if err != nil {
-		return nil, s.failure(err)
+		return s.failure(err)
 	}
-	return s.st.recordOf(d), nil
+	return nil
 }
 
 // transition says whether a decision fits the state.
@@ -247,7 +229,9 @@ func transition(typ string, state evidence.DeviceState) *Problem {
 	case evidence.EntryReleased:
 		ok = state == evidence.DeviceQuarantined
 	case evidence.EntryRevoked:
-		ok = state != evidence.DeviceRevoked && state != evidence.DeviceRetired
+		ok = !over(state)
+	case evidence.EntryDeviceRetired:
+		ok = state == evidence.DeviceIssued || state == evidence.DeviceActive || state == evidence.DeviceQuarantined
 	}
 	if ok {
 		return nil

@@ -410,7 +410,11 @@ func (r *rig) dialErr(pair *tls.Certificate) (*rawConn, error) {
 	addr, _ := r.s.Addrs()
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(r.ca)
-	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: 5 * time.Second}, "tcp", addr, &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{*pair}, Time: r.clock.now, NextProtos: []string{"http/1.1"}})
+	config := &tls.Config{RootCAs: roots, Time: r.clock.now, NextProtos: []string{"http/1.1"}}
+	if pair != nil {
+		config.Certificates = []tls.Certificate{*pair}
+	}
+	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: 5 * time.Second}, "tcp", addr, config)
 	if err != nil {
 		return nil, err
 	}

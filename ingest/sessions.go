@@ -171,20 +171,6 @@ func (c *session) under(prints []string) bool {
 	return slices.Contains(prints, c.shown) || slices.ContainsFunc(c.tokens, func(t string) bool { return slices.Contains(prints, t) })
 }
 
-// cut closes every connection that showed the fingerprint and says how many.
-func (ss *sessions) cut(fingerprint string) int {
-	ss.mu.Lock()
-	list := slices.Clone(ss.byKey[fingerprint])
-	ss.mu.Unlock()
-	for _, c := range list {
-		if t, ok := c.Conn.(*net.TCPConn); ok {
-			_ = t.SetLinger(0) // what is queued for a cut connection shall not leave; closing follows in any case
-		}
-		_ = c.Close() // it may have been closed by the other side
-	}
-	return len(list)
-}
-
 func (ss *sessions) count() int {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()

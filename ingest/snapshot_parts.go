@@ -108,6 +108,7 @@ func (c *codec) registry(d *device) {
 	c.name((*string)(&d.released))
 	c.time(&d.letIn)
 	listOf(c, &d.seenFrom, (*codec).contact)
+	c.life(&d.life)
 }
 
 func (c *codec) deviceRecord(r *evidence.Device) {

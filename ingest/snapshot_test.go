@@ -488,7 +488,7 @@ func TestSnapshotKnowsTheState(t *testing.T) {
 		{state{}, map[string]string{
 			"mu": derived, "tenants": "partTenant", "operators": "partOperator", "operatorFor": derived, "devices": "partRegistry", "latest": derived, "deviceFor": derived,
 			"alerts": "partAlert", "config": "partGeneral", "versions": "partGeneral", "exports": "partExport", "purges": "partPurge", "refusals": "partGeneral", "grants": "partGeneral", "breaks": "partGeneral", "drills": "partGeneral",
-			"window": "partBegin", "order": "numbers of devices", "names": derived, "capturing": derived, "round": derived,
+			"window": "partBegin", "order": "numbers of devices", "names": derived, "capturing": derived, "round": derived, "sorted": derived,
 		}},
 		{tenant{}, map[string]string{
 			"st": derived, "Tenant": "tenant", "rate": derived, "pacing": derived, "gate": derived, "mu": derived, "books": "tenant", "closed": "tenant", "lastBooks": derived, "lastDay": derived, "dead": "tenant", "fates": "tenant",
@@ -498,8 +498,9 @@ func TestSnapshotKnowsTheState(t *testing.T) {
 			"st": derived, "key": "registry", "number": "part", "rate": derived, "flow": derived, "watch": derived, "record": "registry", "requested": "registry", "approvals": "registry", "rotation": "registry",
 			"codeHash": "registry", "codeUntil": "registry", "issued": "registry", "activated": "registry", "decision": "registry", "released": "registry", "letIn": "registry",
 			"seenFrom": "registry", "registryRound": derived, "mu": derived, "windows": "traffic", "lastSeen": "traffic", "lastAccepted": "traffic", "lastEvent": "traffic",
-			"accepted": "traffic", "firmware": "traffic", "trafficRound": derived,
+			"accepted": "traffic", "firmware": "traffic", "trafficRound": derived, "life": "registry",
 		}},
+		{life{}, map[string]string{"expires": "life", "batch": "life", "transfer": "life", "from": "life", "to": "life"}},
 		{window{}, map[string]string{"high": "window", "floor": "window", "holes": "window", "runs": "window"}},
 		{hole{}, map[string]string{"from": "window", "to": "window", "since": "window", "leading": "window"}},
 		{runs{}, map[string]string{"packed": "runs", "from": "runs", "to": "runs", "last": "runs", "count": "runs"}},
@@ -523,6 +524,8 @@ func TestSnapshotKnowsTheState(t *testing.T) {
 	comesBack(t, (*codec).credential)
 	comesBack(t, (*codec).approval)
 	comesBack(t, (*codec).decision)
+	comesBack(t, (*codec).transfer)
+	comesBack(t, (*codec).binding)
 	comesBack(t, (*codec).alert)
 	comesBack(t, (*codec).export)
 	comesBack(t, (*codec).purge)

@@ -71,6 +71,10 @@ func (d *device) stateAfter(typ string, data json.RawMessage) evidence.DeviceSta
 		return d.released
 	case evidence.EntryRevoked:
 		return evidence.DeviceRevoked
+	case evidence.EntryDeviceRetired:
+		return evidence.DeviceRetired
+	case evidence.EntryDeviceDeclined:
+		return evidence.DeviceDeclined
 	}
 	return d.record.State
 }

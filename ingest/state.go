@@ -39,6 +39,7 @@ type state struct {
 	window      int64             // of replay windows
 	order       []*device         // in the order in which they were requested: by number
 	names       map[string]string // what many devices share, kept once; guarded by mu
+	sorted      sortedDevices
 
 	capturing atomic.Pointer[capture] // the one under way
 	round     uint32                  // of the last one; changes while nothing else does

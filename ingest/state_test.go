@@ -39,6 +39,7 @@ type plainDevice struct {
 	LastSeen, LastAccepted, LastEvent time.Time
 	Accepted                          int64
 	Firmware                          string
+	Life                              life
 }
 
 type plainState struct {
@@ -79,7 +80,7 @@ func plainOf(st *state) plainState {
 	for k, d := range st.devices {
 		p.Devices[k] = plainDevice{
 			d.key, d.record, d.requested, d.approvals, d.rotation, d.codeHash, d.codeUntil, d.issued, d.activated, d.decision, d.released, d.seenFrom,
-			d.windows, d.lastSeen, d.lastAccepted, d.lastEvent, d.accepted, d.firmware,
+			d.windows, d.lastSeen, d.lastAccepted, d.lastEvent, d.accepted, d.firmware, d.life,
 		}
 	}
 	for i, d := range st.order {

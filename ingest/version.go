@@ -50,6 +50,7 @@ func (set *settings) effective() map[string]any {
 		},
 		"approvals": map[string]any{
 			"critical_fleets": append([]string{}, c.Approvals.CriticalFleets...), "critical": c.Approvals.Critical, "code_valid": durationText(c.Approvals.CodeValid),
+			"request_valid": durationText(c.Approvals.RequestValid),
 		},
 		"certificates": map[string]any{
 			"device": durationText(c.Certificates.Device), "operator": durationText(c.Certificates.Operator), "server": durationText(c.Certificates.Server),

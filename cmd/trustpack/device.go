@@ -24,16 +24,35 @@ func (a *app) deviceCommand() *cobra.Command {
 		a.deviceRotate(&f), a.deviceDue(&f),
 		a.deviceDecide(&f, "quarantine", "Shut a device out for now", (*ingest.AdminClient).QuarantineDevice),
 		a.deviceDecide(&f, "release", "Let a quarantined device in again", (*ingest.AdminClient).ReleaseDevice),
-		a.deviceDecide(&f, "revoke", "Shut a device out for good", (*ingest.AdminClient).RevokeDevice))
+		a.deviceDecide(&f, "revoke", "Shut a device out for good", (*ingest.AdminClient).RevokeDevice),
+		a.deviceDecide(&f, "retire", "Take a device out of service for good", (*ingest.AdminClient).RetireDevice),
+		a.deviceDecline(&f), a.deviceTransfer(&f), a.deviceTransferApprove(&f),
+		a.deviceTransferDecline(&f), a.deviceTransfers(&f), a.deviceReceipt(&f))
 	cmd.AddCommand(a.deviceEnrol(), a.deviceRenew(), a.deviceSend())
 	return cmd
 }
 
 func (a *app) deviceRequest(f *adminFlags) *cobra.Command {
 	var r ingest.DeviceRequest
+	var file string
+	var partial, asJSON bool
 	cmd := &cobra.Command{
-		Use: "request TENANT DEVICE --type TYPE --reason WHY", Short: "Ask for a device; somebody else approves it", Args: cobra.ExactArgs(2),
+		Use: "request (TENANT DEVICE --type TYPE --reason WHY | --csv FILE)", Short: "Ask for a device, or for many; somebody else approves them",
+		Long: `Asks for a device. With --csv it asks for all devices of a CSV file in one call:
+the first line names the columns tenant, device, type and reason, and, where
+wanted, site and fleet. Each row that cannot stand is named with its line, and
+then nothing is requested at all. With --partial the rows that stand are, the
+others are named, and the exit is 1.`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if file != "" {
+				return cobra.NoArgs(cmd, args)
+			}
+			return cobra.ExactArgs(2)(cmd, args)
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if file != "" {
+				return a.requestBatch(cmd, f, file, partial, asJSON)
+			}
 			r.Tenant, r.Device = args[0], args[1]
 			return a.withAdmin(f, func(c *ingest.AdminClient) error {
 				d, err := c.RequestDevice(cmd.Context(), r)
@@ -49,18 +68,30 @@ func (a *app) deviceRequest(f *adminFlags) *cobra.Command {
 	cmd.Flags().StringVar(&r.Site, "site", "", "where it is")
 	cmd.Flags().StringVar(&r.Fleet, "fleet", "", "the fleet it belongs to")
 	cmd.Flags().StringVar(&r.Reason, "reason", "", "why it is needed")
+	cmd.Flags().StringVar(&file, "csv", "", "ask for the devices of this `file`, or - for standard input")
+	cmd.Flags().BoolVar(&partial, "partial", false, "with --csv: request the rows that stand even where others do not")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "with --csv: print as JSON")
 	return cmd
 }
 
 func (a *app) deviceApprove(f *adminFlags) *cobra.Command {
-	var reason, out string
+	var reason, out, batch string
 	cmd := &cobra.Command{
-		Use: "approve TENANT DEVICE --code-out FILE", Short: "Approve a request; the last approval gives a one-time enrolment code", Args: cobra.ExactArgs(2),
+		Use: "approve (TENANT DEVICE | --batch ID) --code-out FILE", Short: "Approve a request, or a batch; the last approval gives a one-time enrolment code",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if batch != "" {
+				return cobra.NoArgs(cmd, args)
+			}
+			return cobra.ExactArgs(2)(cmd, args)
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if out != "" {
 				if err := mustNotExist(out); err != nil {
 					return err
 				}
+			}
+			if batch != "" {
+				return a.approveBatch(cmd, f, batch, reason, out)
 			}
 			return a.withAdmin(f, func(c *ingest.AdminClient) error {
 				code, expires, err := c.ApproveDevice(cmd.Context(), args[0], args[1], reason)
@@ -82,7 +113,8 @@ func (a *app) deviceApprove(f *adminFlags) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&reason, "reason", "", "why, for the log")
-	cmd.Flags().StringVar(&out, "code-out", "", "write the code to this `file` instead of printing it")
+	cmd.Flags().StringVar(&out, "code-out", "", "write the code to this `file` instead of printing it; of a batch, a CSV file of all codes")
+	cmd.Flags().StringVar(&batch, "batch", "", "approve all devices that were requested in this batch and wait for it")
 	return cmd
 }
 
@@ -92,30 +124,53 @@ func (a *app) deviceDecide(f *adminFlags, verb, short string, decide decideFunc)
 	var reason, ticket string
 	cmd := &cobra.Command{
 		Use: verb + " TENANT DEVICE --reason WHY --ticket ID", Short: short + "; its open connections feel it at once", Args: cobra.ExactArgs(2),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withAdmin(f, func(c *ingest.AdminClient) error {
-				d, err := decide(c, cmd.Context(), args[0], args[1], reason, ticket)
-				if err != nil {
-					return err
-				}
-				_, err = fmt.Fprintf(a.out, "%s/%s, generation %d, is now %s\n", d.Tenant, d.ID, d.Generation, d.State)
-				return err
-			})
-		},
+		RunE: a.runDecision(f, decide, &reason, &ticket),
 	}
 	cmd.Flags().StringVar(&reason, "reason", "", "why")
 	cmd.Flags().StringVar(&ticket, "ticket", "", "the ticket that this belongs to")
 	return cmd
 }
 
+func (a *app) deviceDecline(f *adminFlags) *cobra.Command {
+	return a.declining(f, "decline", "Say no to a request", (*ingest.AdminClient).DeclineDevice)
+}
+
+func (a *app) deviceTransferDecline(f *adminFlags) *cobra.Command {
+	return a.declining(f, "transfer-decline", "Say no to a transfer, which changes nothing", (*ingest.AdminClient).DeclineTransfer)
+}
+
+func (a *app) declining(f *adminFlags, verb, short string, decide decideFunc) *cobra.Command {
+	var reason, ticket string
+	cmd := &cobra.Command{
+		Use: verb + " TENANT DEVICE --reason WHY", Short: short, Args: cobra.ExactArgs(2),
+		RunE: a.runDecision(f, decide, &reason, &ticket),
+	}
+	cmd.Flags().StringVar(&reason, "reason", "", "why not")
+	cmd.Flags().StringVar(&ticket, "ticket", "", "the ticket that this belongs to")
+	return cmd
+}
+
+func (a *app) runDecision(f *adminFlags, decide decideFunc, reason, ticket *string) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		return a.withAdmin(f, func(c *ingest.AdminClient) error {
+			d, err := decide(c, cmd.Context(), args[0], args[1], *reason, *ticket)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(a.out, "%s/%s, generation %d, is now %s\n", d.Tenant, d.ID, d.Generation, d.State)
+			return err
+		})
+	}
+}
+
 func (a *app) deviceList(f *adminFlags) *cobra.Command {
-	var tenant string
+	var q ingest.DeviceQuery
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use: "list", Short: "List the devices", Args: cobra.NoArgs,
+		Use: "list", Short: "List the devices, or those that are looked for", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withAdmin(f, func(c *ingest.AdminClient) error {
-				devices, err := c.Devices(cmd.Context(), tenant)
+				devices, err := c.FindDevices(cmd.Context(), q)
 				if err != nil {
 					return err
 				}
@@ -130,7 +185,13 @@ func (a *app) deviceList(f *adminFlags) *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringVar(&tenant, "tenant", "", "only this tenant's")
+	cmd.Flags().StringVar(&q.Tenant, "tenant", "", "only this tenant's")
+	cmd.Flags().StringVar((*string)(&q.State), "state", "", "only those in this state, such as requested or quarantined")
+	cmd.Flags().StringVar(&q.Fleet, "fleet", "", "only those of this fleet")
+	cmd.Flags().StringVar(&q.Site, "site", "", "only those at this site")
+	cmd.Flags().StringVar(&q.Type, "type", "", "only those of this type")
+	cmd.Flags().StringVar(&q.Prefix, "prefix", "", "only those whose ID begins so")
+	cmd.Flags().StringVar(&q.Batch, "batch", "", "only those requested in this batch")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
 	return cmd
 }
@@ -140,7 +201,7 @@ func (a *app) deviceShow(f *adminFlags) *cobra.Command {
 		Use: "show TENANT DEVICE", Short: "Show every generation of a device as JSON", Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withAdmin(f, func(c *ingest.AdminClient) error {
-				devices, err := c.Devices(cmd.Context(), args[0])
+				devices, err := c.FindDevices(cmd.Context(), ingest.DeviceQuery{Tenant: args[0], Prefix: args[1]})
 				if err != nil {
 					return err
 				}
