@@ -153,18 +153,45 @@ func TestRoleChangesTellWhoConsented(t *testing.T) {
 	approved := change(day(6), "role.change-approved", "carla", map[string]any{"id": "c1", "name": "dora", "roles": []string{"exporter", "provisioner"}})
 	change(day(6, 1), "role.change-requested", "anna", map[string]any{"id": "c2", "name": "dora", "roles": []string{"admin"}})
 	change(day(6, 2), "role.change-declined", "carla", map[string]any{"id": "c2", "name": "dora", "roles": []string{"admin"}})
+	changed := change(day(6, 3), entryRoleChanged, "anna", map[string]any{"name": "dora", "roles": []string{"exporter", "auditor"}})
 	removed := by(evidence.EntryOperatorRemoved, "anna", "admin")
 	removed.Target = "dora"
-	gone := s.control(day(7), removed, evidence.Operator{Name: "dora", Roles: []string{"exporter", "provisioner"}})
+	gone := s.control(day(7), removed, evidence.Operator{Name: "dora", Roles: []string{"exporter", "auditor"}})
 	s.checkpoint()
 	e := collectFrom(t, s, Config{})[KindRoleChanges]
-	if len(e.Population.Items) != 5 {
-		t.Fatalf("%d changes, want 5: %+v", len(e.Population.Items), e.Population.Items)
+	if len(e.Population.Items) != 6 {
+		t.Fatalf("%d changes, want 6: %+v", len(e.Population.Items), e.Population.Items)
 	}
 	of := func(index int64) map[string]any { return item(t, e, entry{index: index}.id()) }
 	want(t, of(first), map[string]any{"first": true, "others": 0})
 	want(t, of(carla), map[string]any{"first": false, "others": 0, "gained": "[approver]"})
 	want(t, of(dora), map[string]any{"others": 1, "approver": "", "gained": "[exporter]"})
 	want(t, of(approved), map[string]any{"requester": "anna", "approver": "carla", "gained": "[provisioner]", "before": "[exporter]", "others": 1})
-	want(t, of(gone), map[string]any{"gained": "[]", "lost": "[exporter provisioner]", "after": "[]", "reason": "as agreed"})
+	want(t, of(changed), map[string]any{"approver": "", "gained": "[auditor]", "lost": "[provisioner]"})
+	want(t, of(gone), map[string]any{"gained": "[]", "lost": "[exporter auditor]", "after": "[]", "reason": "as agreed"})
+}
+
+// Who held a role is told by every entry that sets roles.
+func TestARoleIsHeldFromTheEntryThatGaveIt(t *testing.T) {
+	r := &run{}
+	add := func(typ, target, data string) entry {
+		e := entry{index: int64(len(r.control)), AuditEntry: evidence.AuditEntry{Type: typ, Target: target, Data: []byte(data)}}
+		r.control = append(r.control, e)
+		return e
+	}
+	var held []bool
+	ask := func() { held = append(held, r.heldRole("dora", "approver", entry{index: int64(len(r.control))})) }
+	add(evidence.EntryOperatorAdded, "dora", `{"name":"dora","roles":["auditor"]}`)
+	add(entryRoleAsked, "role-1", `{"id":"role-1","name":"dora","roles":["approver","auditor"]}`)
+	ask()
+	add(entryRoleApproved, "role-1", `{"id":"role-1","name":"dora","roles":["approver","auditor"]}`)
+	ask()
+	add(entryRoleChanged, "dora", `{"name":"dora","roles":["auditor"]}`)
+	ask()
+	add(entryRoleChanged, "dora", `{"name":"dora","roles":["approver"]}`)
+	add(evidence.EntryOperatorRemoved, "dora", `{"name":"dora","roles":["approver"]}`)
+	ask()
+	if got := fmt.Sprint(held); got != "[false true false false]" {
+		t.Errorf("held: %s", got)
+	}
 }

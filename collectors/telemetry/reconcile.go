@@ -51,30 +51,32 @@ func (r *run) reconcileOperators(p *part) {
 	if r.operatorsReply.err != nil || !r.controlHolds() {
 		return
 	}
-	last := map[string]entry{}
+	last, roles := map[string]entry{}, map[string][]string{}
 	for _, e := range r.control {
-		if (e.Type == evidence.EntryOperatorAdded || e.Type == evidence.EntryOperatorRemoved) && e.Result != "refused" {
-			last[e.Target] = e
+		name, held, ok, err := rolesBy(e)
+		if err != nil {
+			p.gap("operators", err)
+		} else if ok {
+			last[name], roles[name] = e, held
 		}
 	}
 	listed := map[string]bool{}
 	for _, o := range r.opers {
 		listed[o.Name] = true
 		e, known := last[o.Name]
-		var held evidence.Operator
 		switch {
 		case !known:
 			p.gap("operator "+o.Name, errors.New("the ingest lists it and the control log never added it"))
 		case e.Time.After(r.at): // changed while this ran
 		case e.Type == evidence.EntryOperatorRemoved:
 			p.gap("operator "+o.Name, fmt.Errorf("the ingest lists it and control entry %d removed it", e.index))
-		case e.data(&held) != nil || !sameRoles(held.Roles, o.Roles):
+		case !sameRoles(roles[o.Name], o.Roles):
 			p.gap("operator "+o.Name, fmt.Errorf("the ingest lists the roles %s and control entry %d gave %s",
-				strings.Join(o.Roles, ", "), e.index, strings.Join(held.Roles, ", ")))
+				strings.Join(o.Roles, ", "), e.index, strings.Join(roles[o.Name], ", ")))
 		}
 	}
 	for name, e := range last {
-		if !listed[name] && e.Type == evidence.EntryOperatorAdded && !e.Time.After(r.at) {
+		if !listed[name] && e.Type != evidence.EntryOperatorRemoved && !e.Time.After(r.at) {
 			p.gap("operator "+name, fmt.Errorf("control entry %d added it, nothing removed it, and the ingest does not list it", e.index))
 		}
 	}

@@ -70,13 +70,15 @@ func (r *run) devices() part {
 
 // operators are the people who may act on the ingest.
 func (r *run) operators() part {
-	p, added := r.fromControl(KindOperators, r.upToEnd(evidence.EntryOperatorAdded))
+	p, added := r.fromControl(KindOperators, r.upToEnd(evidence.EntryOperatorAdded, entryRoleApproved, entryRoleChanged))
 	p.snapshot, p.basis = true, "reconciled"
 	p.from(r.operatorsReply, "operators.json", "operators")
 	r.reconcileOperators(&p)
 	by := map[string]entry{}
 	for _, e := range added {
-		by[e.Target] = e
+		if e.Type == evidence.EntryOperatorAdded {
+			by[e.Target] = e
+		}
 	}
 	for _, o := range r.opers {
 		e := by[o.Name]
@@ -219,18 +221,12 @@ func (r *run) heldRole(name, role string, at entry) bool {
 		if e.index >= at.index {
 			break
 		}
-		if e.Target != name || e.Result == "refused" {
-			continue
+		who, roles, ok, err := rolesBy(e)
+		if err != nil {
+			return false
 		}
-		switch e.Type {
-		case evidence.EntryOperatorAdded:
-			var o evidence.Operator
-			if e.data(&o) != nil {
-				return false
-			}
-			held = slices.Contains(o.Roles, role)
-		case evidence.EntryOperatorRemoved:
-			held = false
+		if ok && who == name {
+			held = slices.Contains(roles, role)
 		}
 	}
 	return held

@@ -1,12 +1,42 @@
 package telemetry
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
 
 	"trustpack/evidence"
 )
+
+// The steps of a change of an operator's roles.
+const (
+	entryRoleAsked    = "role.change-requested"
+	entryRoleApproved = "role.change-approved"
+	entryRoleDeclined = "role.change-declined"
+	entryRoleChanged  = "role.changed" // without a second person
+)
+
+// rolesBy gives the operator whose roles an entry sets, and which they are from
+// then on; ok is false where it sets none.
+func rolesBy(e entry) (name string, roles []string, ok bool, err error) {
+	if e.Result == "refused" {
+		return "", nil, false, nil
+	}
+	switch e.Type {
+	case evidence.EntryOperatorAdded, evidence.EntryOperatorRemoved, entryRoleApproved, entryRoleChanged:
+	default:
+		return "", nil, false, nil
+	}
+	var o evidence.Operator
+	if err := e.data(&o); err != nil {
+		return "", nil, false, err
+	}
+	if e.Type == evidence.EntryOperatorRemoved {
+		o.Roles = nil
+	}
+	return cmp.Or(o.Name, e.Target), o.Roles, true, nil
+}
 
 // roleAsk is a change of roles that waits for somebody else's consent.
 type roleAsk struct {
@@ -19,7 +49,7 @@ type roleAsk struct {
 // consented, and how many others could have.
 func (r *run) roleChanges() part {
 	types := []string{
-		evidence.EntryOperatorAdded, evidence.EntryOperatorRemoved, "role.change-requested", "role.change-approved", "role.change-declined",
+		evidence.EntryOperatorAdded, evidence.EntryOperatorRemoved, entryRoleAsked, entryRoleApproved, entryRoleDeclined, entryRoleChanged,
 	}
 	p, entries := r.fromControl(KindRoleChanges, func(e entry) bool { return r.upToEnd(types...)(e) && e.Result != "refused" })
 	held := map[string][]string{} // roles by operator
@@ -43,15 +73,15 @@ func (r *run) roleChanges() part {
 		}
 		var after []string
 		switch e.Type {
-		case "role.change-requested":
+		case entryRoleAsked:
 			asked[d.ID] = roleAsk{e, d.Roles}
 			continue
-		case "role.change-declined":
+		case entryRoleDeclined:
 			delete(asked, d.ID)
 			continue
-		case "role.change-approved":
+		case entryRoleApproved:
 			if ask.Type == "" {
-				p.gap(e.id(), errNoRequest(d.ID, "role.change-requested"))
+				p.gap(e.id(), errNoRequest(d.ID, entryRoleAsked))
 			}
 			change["requester"], change["approver"] = ask.actorName(), e.actorName()
 			change["others"] = othersWhoMayConsent(held, ask.actorName(), d.Name)
@@ -63,7 +93,7 @@ func (r *run) roleChanges() part {
 				after = ask.roles
 			}
 			delete(asked, d.ID)
-		case evidence.EntryOperatorAdded:
+		case evidence.EntryOperatorAdded, entryRoleChanged:
 			after = d.Roles
 		}
 		if held[d.Name] = after; len(after) == 0 {
