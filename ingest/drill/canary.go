@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -170,28 +169,12 @@ func (r *run) end(ctx context.Context) error {
 
 // resolve closes the alerts about canaries of this run and nothing else.
 func (r *run) resolve(ctx context.Context) error {
-	list, err := r.alerts(ctx)
-	if err != nil {
-		return fmt.Errorf("looking for alerts that the drills caused: %w", err)
-	}
 	foreign := func(device string) bool {
 		return !strings.HasPrefix(device, TenantA+"/"+r.id+"-") && !strings.HasPrefix(device, TenantB+"/"+r.id+"-")
 	}
-	for _, a := range list {
-		if !a.ResolvedAt.IsZero() || !r.own[a.ID] && (len(a.Devices) == 0 || slices.ContainsFunc(a.Devices, foreign)) {
-			continue
-		}
-		in := map[string]string{"resolution": "caused by drill run " + r.id + ", which is finished", "ticket": "DRILL-" + r.id}
-		err := r.either(ctx, "POST", "/v1/admin/alerts/"+url.PathEscape(a.ID)+"/resolve", in, nil)
-		var refused *apiError
-		if errors.As(err, &refused) && refused.answer.status == http.StatusConflict {
-			continue // resolved meanwhile, by the ingest itself
-		}
-		if err != nil {
-			return fmt.Errorf("resolving an alert that the drills caused: %w", err)
-		}
-	}
-	return nil
+	return r.resolveIf(ctx, func(a alert) bool {
+		return r.own[a.ID] || len(a.Devices) > 0 && !slices.ContainsFunc(a.Devices, foreign)
+	})
 }
 
 // reasonOf says in the registry what a canary is there for.

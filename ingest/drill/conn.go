@@ -22,6 +22,7 @@ const patience = 15 * time.Second
 type endpoint struct {
 	base   *url.URL
 	config *tls.Config // without a client certificate
+	budget *budget     // what may still be sent
 }
 
 func endpointOf(t Target, raw string) (endpoint, error) {
@@ -29,7 +30,7 @@ func endpointOf(t Target, raw string) (endpoint, error) {
 	if err != nil {
 		return endpoint{}, err
 	}
-	return endpoint{u, &tls.Config{RootCAs: t.CA, ServerName: u.Hostname(), Time: t.Now, MinVersion: tls.VersionTLS12}}, nil
+	return endpoint{base: u, budget: newBudget(), config: &tls.Config{RootCAs: t.CA, ServerName: u.Hostname(), Time: t.Now, MinVersion: tls.VersionTLS12}}, nil
 }
 
 // with is the TLS configuration that shows the certificates.
@@ -71,6 +72,7 @@ type connection struct {
 	conn    net.Conn
 	reader  *bufio.Reader
 	host    string
+	budget  *budget
 	began   time.Time
 	greeted time.Duration // dial and handshake
 }
@@ -84,7 +86,7 @@ func (e endpoint) dial(ctx context.Context, config *tls.Config) (*connection, *a
 	if err != nil {
 		return nil, &answer{err: fmt.Errorf("connecting: %w", err)}
 	}
-	c := &connection{conn: raw, host: e.base.Host, began: began}
+	c := &connection{conn: raw, host: e.base.Host, budget: e.budget, began: began}
 	if config != nil {
 		t := tls.Client(raw, config)
 		if err := raw.SetDeadline(began.Add(patience)); err != nil {
@@ -117,6 +119,10 @@ func (c *connection) source() string {
 // do sends a request and reads the answer. The latency runs from the first
 // byte sent to the last byte read.
 func (c *connection) do(q request) answer {
+	if err := c.budget.spend(len(q.body) + 512); err != nil { // about what the head and TLS add
+		c.close()
+		return answer{err: err}
+	}
 	began := time.Now()
 	if err := c.conn.SetDeadline(began.Add(patience)); err != nil {
 		return answer{err: fmt.Errorf("sending: %w", err)}

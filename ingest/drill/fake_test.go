@@ -339,6 +339,8 @@ func (f *fake) adminPort(w http.ResponseWriter, r *http.Request) {
 		}
 	case path[2] == "alerts":
 		reply(w, 200, map[string]any{"alerts": []any{}})
+	case r.Method == "GET" && (path[2] == "operators" || path[2] == "devices"):
+		reply(w, 200, map[string]any{path[2]: []any{}})
 	case path[2] == "operators" && len(path) == 3:
 		f.employ(w, r)
 	case path[2] == "operators":

@@ -60,6 +60,20 @@ type Target struct {
 	Progress func(id string)
 }
 
+// filled is t with what may be left out.
+func (t Target) filled() Target {
+	if t.Now == nil {
+		t.Now = time.Now
+	}
+	if t.DeviceType == "" {
+		t.DeviceType = "canary"
+	}
+	if t.Settle == 0 {
+		t.Settle = 2500 * time.Millisecond
+	}
+	return t
+}
+
 func (t Target) check() error {
 	for name, raw := range map[string]string{"public": t.PublicURL, "admin": t.AdminURL} {
 		u, err := url.Parse(raw)
@@ -88,28 +102,29 @@ func (t Target) check() error {
 // ("TR-02.replayed-batch") or control ("TR-02"); all where it is empty. It
 // gives one result a drill, in the order of the list. The error says that
 // nothing could be run (results are nil), or that the canary devices could not
-// be revoked afterwards, or their alerts not resolved (results stand).
+// be revoked afterwards, or their alerts not resolved, or that what an earlier
+// run left behind could not be cleared away (results stand).
 func Run(ctx context.Context, t Target, only []string) ([]evidence.DrillResult, error) {
-	if t.Now == nil {
-		t.Now = time.Now
-	}
-	if t.DeviceType == "" {
-		t.DeviceType = "canary"
-	}
-	if t.Settle == 0 {
-		t.Settle = 2500 * time.Millisecond
-	}
+	_, results, err := attackAll(ctx, t, only)
+	return results, err
+}
+
+func attackAll(ctx context.Context, t Target, only []string) (*run, []evidence.DrillResult, error) {
+	t = t.filled()
 	if err := t.check(); err != nil {
-		return nil, fmt.Errorf("preparing drills: %w", err)
+		return nil, nil, fmt.Errorf("preparing drills: %w", err)
 	}
 	chosen, err := choose(all(), only)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	r, err := newRun(t)
 	if err != nil {
-		return nil, fmt.Errorf("preparing drills: %w", err)
+		return nil, nil, fmt.Errorf("preparing drills: %w", err)
 	}
+	ctx, cancel := context.WithTimeout(ctx, runTime)
+	defer cancel()
+	left := r.sweep(ctx)
 	r.begin(ctx)
 	for _, d := range chosen {
 		if d.prepare != nil && ctx.Err() == nil {
@@ -142,15 +157,12 @@ func Run(ctx context.Context, t Target, only []string) ([]evidence.DrillResult, 
 			StartedAt: started[i], LatencyMS: milliseconds(o.latency), LogEntry: o.entry,
 		}
 	}
-	return results, r.end(ctx)
+	return r, results, errors.Join(left, r.end(ctx))
 }
 
 // Post hands the results to the ingest's own control log and gives the
 // positions, "control/123".
 func Post(ctx context.Context, t Target, results []evidence.DrillResult) ([]string, error) {
-	if t.Now == nil {
-		t.Now = time.Now
-	}
 	r, err := newRun(t)
 	if err != nil {
 		return nil, fmt.Errorf("posting drill results: %w", err)
@@ -184,12 +196,13 @@ type run struct {
 }
 
 func newRun(t Target) (*run, error) {
+	t = t.filled()
 	var random [3]byte
 	if _, err := rand.Read(random[:]); err != nil {
 		return nil, err
 	}
 	r := &run{
-		t: t, began: t.Now().UTC().Truncate(time.Second), id: t.Now().UTC().Format("20060102-150405") + "-" + hex.EncodeToString(random[:]),
+		t: t, began: t.Now().UTC().Truncate(time.Second), id: t.Now().UTC().Format(runForm) + "-" + hex.EncodeToString(random[:]),
 		canaries: map[string]*canary{}, own: map[string]bool{}, operators: map[string]*canaryOperator{}, grants: map[string]*grant{}, tenants: map[string]bool{}, since: map[string]int64{}, sizes: map[string]int64{},
 	}
 	var err error
@@ -199,6 +212,7 @@ func newRun(t Target) (*run, error) {
 	if r.admin, err = endpointOf(t, t.AdminURL); err != nil {
 		return nil, err
 	}
+	r.admin.budget = r.public.budget
 	return r, nil
 }
 
