@@ -36,6 +36,9 @@ type Deps struct {
 	Getenv    func(string) string
 	Progress  func(string)
 	Cited     func(origin string) int64 // size of a log at the checkpoint that the last pack cites; nil: 0
+	// Heads gives what a repository's branch pointed to in earlier collections;
+	// nil: not known.
+	Heads func(repository, branch string) []string
 }
 
 // All makes the collectors that cfg has a section for, in the order of the
@@ -54,7 +57,7 @@ func All(cfg Config, d Deps) ([]evidence.Collector, error) {
 		}
 	}
 	if c := cfg.Git; c != nil {
-		if err := add(git.New(*c, git.Deps{Tool: d.Tool, Now: d.Now, Clock: d.Clock, Progress: d.Progress})); err != nil {
+		if err := add(git.New(*c, git.Deps{Tool: d.Tool, Now: d.Now, Clock: d.Clock, Progress: d.Progress, Heads: d.Heads})); err != nil {
 			return nil, err
 		}
 	}

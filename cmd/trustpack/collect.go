@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"trustpack/collectors"
+	"trustpack/collectors/git"
 	"trustpack/evidence"
 	"trustpack/internal/locker"
 )
@@ -74,10 +75,12 @@ type collection struct {
 // error stays kept and is returned beside it.
 func (a *app) collect(ctx context.Context, cfg *Config, p evidence.Period, wanted []string) (done []collection, err error) {
 	var cited map[string]int64
+	var heads map[string][]string
 	all, err := collectors.All(cfg.Collectors, collectors.Deps{
 		Tool: tool(), Now: a.now, Clock: cfg.Clock, Getenv: a.getenv,
 		Progress: func(s string) { a.progress("%s", s) },
 		Cited:    func(origin string) int64 { return cited[origin] },
+		Heads:    func(repository, branch string) []string { return heads[repository+"@"+branch] },
 	})
 	if err != nil {
 		return nil, err
@@ -92,6 +95,9 @@ func (a *app) collect(ctx context.Context, cfg *Config, p evidence.Period, wante
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
 	if cited, err = lastHeads(lock); err != nil {
+		return nil, err
+	}
+	if heads, err = earlierHeads(lock); err != nil {
 		return nil, err
 	}
 	var failed []error
@@ -124,6 +130,33 @@ func (a *app) collect(ctx context.Context, cfg *Config, p evidence.Period, wante
 		}
 	}
 	return done, errors.Join(failed...)
+}
+
+// earlierHeads gives what each repository's branch pointed to when it was
+// collected before, by "repository@branch", each once.
+func earlierHeads(lock *locker.Locker) (map[string][]string, error) {
+	index, _, err := lock.Index()
+	if err != nil {
+		return nil, err
+	}
+	out := map[string][]string{}
+	for _, c := range index {
+		if c.Kind != git.KindRepository {
+			continue
+		}
+		e, err := lock.Get(c.ID)
+		if err != nil {
+			return nil, err
+		}
+		for _, it := range e.Population.Items {
+			branch, _ := it.Attributes["branch"].(string)
+			head, _ := it.Attributes["head"].(string)
+			if key := it.ID + "@" + branch; head != "" && !slices.Contains(out[key], head) {
+				out[key] = append(out[key], head)
+			}
+		}
+	}
+	return out, nil
 }
 
 // missingKinds is an error for each wanted kind of the collector that did not

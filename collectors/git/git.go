@@ -24,6 +24,7 @@ import (
 const (
 	KindCommits    evidence.Kind = "git.commits"
 	KindRepository evidence.Kind = "git.repository"
+	KindTags       evidence.Kind = "git.tags"
 )
 
 // Config is the section "git" of trustpack.yaml.
@@ -47,6 +48,9 @@ type Deps struct {
 	Now      func() time.Time
 	Clock    evidence.Clock
 	Progress func(string) // may be nil
+	// Heads gives what the branch of a repository pointed to in earlier
+	// collections, which a branch that only grows holds for ever; nil: not known.
+	Heads func(repository, branch string) []string
 }
 
 // Collector reads the configured clones.
@@ -107,14 +111,14 @@ func (c *Collector) Name() string { return "git" }
 
 // Kinds lists what Collect brings back.
 func (c *Collector) Kinds() []evidence.Kind {
-	return []evidence.Kind{KindCommits, KindRepository}
+	return []evidence.Kind{KindCommits, KindRepository, KindTags}
 }
 
 // Collect reads every configured clone. A clone that cannot be read whole is a
 // gap. The error is only ever the context's.
 func (c *Collector) Collect(ctx context.Context, p evidence.Period) ([]evidence.Evidence, error) {
-	commits, repos := c.blank(KindCommits, p), c.blank(KindRepository, p)
-	repos.Snapshot = true
+	commits, repos, tags := c.blank(KindCommits, p), c.blank(KindRepository, p), c.blank(KindTags, p)
+	repos.Snapshot, tags.Snapshot = true, true
 	ids := map[string]bool{}
 	for i, r := range c.config.Repositories {
 		c.deps.Progress("git: reading " + r.Name)
@@ -130,12 +134,14 @@ func (c *Collector) Collect(ctx context.Context, p evidence.Period) ([]evidence.
 			commits.Population.Items = append(commits.Population.Items, it)
 		}
 		add(&commits, got.request, "commits/"+fileName(r.Name)+".objects", got.objects, got.gaps)
+		tags.Population.Items = append(tags.Population.Items, got.tags...)
+		add(&tags, got.request, "tags/"+fileName(r.Name)+".objects", got.tagObjects, got.gaps)
 		add(&repos, got.request, "refs/"+fileName(r.Name)+".txt", got.refs, got.gaps)
 		if got.repository.ID != "" {
 			repos.Population.Items = append(repos.Population.Items, got.repository)
 		}
 	}
-	out := []evidence.Evidence{commits, repos}
+	out := []evidence.Evidence{commits, repos, tags}
 	for i := range out {
 		finish(&out[i])
 	}

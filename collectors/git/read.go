@@ -21,9 +21,11 @@ import (
 // reading is what came of one clone.
 type reading struct {
 	commits    []evidence.Item
+	tags       []evidence.Item
 	repository evidence.Item
 	objects    []byte // commit objects of the window in the form of git cat-file --batch
 	refs       []byte
+	tagObjects []byte // of all annotated tags, in the same form
 	request    evidence.Request
 	gaps       []evidence.Gap
 }
@@ -70,11 +72,12 @@ func (c *Collector) read(ctx context.Context, i int, p evidence.Period) reading 
 			"the object is not in the clone (a partial clone, or damage)")
 	}
 	var objects bytes.Buffer
+	owners := ownerFiles{}
 	for _, n := range h.window(p) {
 		if ctx.Err() != nil {
 			return out
 		}
-		item, err := c.commit(ctx, repo, i, h.nodes[n], &objects)
+		item, err := c.commit(ctx, repo, i, h.nodes[n], owners, &objects)
 		if err != nil {
 			out.gap("repository "+cfg.Name+": commit "+h.nodes[n].hash.String(), "%s", err)
 		}
@@ -83,11 +86,13 @@ func (c *Collector) read(ctx context.Context, i int, p evidence.Period) reading 
 		}
 	}
 	out.objects = objects.Bytes()
+	c.tags(repo, cfg, h, &out)
+	rewritten := c.rewritten(cfg, h)
 	out.refs = refsFile(head, ref, shallow)
 	out.repository = evidence.Item{ID: cfg.Name, Attributes: map[string]any{
 		"head": head.String(), "branch": cfg.Branch, "shallow": len(shallow) > 0,
 		"commits_in_window": len(out.commits), "commits": len(h.nodes),
-		"root_commits": plain(h.roots()),
+		"root_commits": plain(h.roots()), "rewritten_from": plain(rewritten),
 	}}
 	out.request.EndedAt = c.deps.Now().UTC()
 	return out
@@ -121,7 +126,7 @@ func refsFile(head plumbing.Hash, ref plumbing.ReferenceName, shallow []plumbing
 
 // commit makes the item of one commit and appends its object to objects. An
 // error beside an item says what is wrong with the item.
-func (c *Collector) commit(ctx context.Context, repo *gogit.Repository, i int, n node, objects *bytes.Buffer) (evidence.Item, error) {
+func (c *Collector) commit(ctx context.Context, repo *gogit.Repository, i int, n node, owners ownerFiles, objects *bytes.Buffer) (evidence.Item, error) {
 	encoded, err := repo.Storer.EncodedObject(plumbing.CommitObject, n.hash)
 	if err != nil {
 		return evidence.Item{}, fmt.Errorf("reading the object: %w", err)
@@ -143,7 +148,7 @@ func (c *Collector) commit(ctx context.Context, repo *gogit.Repository, i int, n
 	if pathErr != nil {
 		pathErr = fmt.Errorf("reading the paths it changes: %w", pathErr)
 	}
-	sig, sigErr := c.keys.check(commit)
+	sig, sigErr := c.keys.checkCommit(commit)
 	if sigErr != nil {
 		sigErr = fmt.Errorf("reading the signature: %w", sigErr)
 	}
@@ -156,10 +161,10 @@ func (c *Collector) commit(ctx context.Context, repo *gogit.Repository, i int, n
 		"dated_before_parents": n.backdated, "parents": plain(hashes(commit.ParentHashes)),
 		"first_parent": n.firstParent, "how": how, "subject": subject,
 		"co_authors": plain(coAuthors(trailers)), "trailers": trailers.plain(),
-		"signature": map[string]any{"kind": sig.kind, "status": sig.status, "signer": sig.signer, "detail": sig.detail},
-		"paths":     plain(paths), "sensitive_paths": plain(sensitive),
+		"signature": sig.plain(), "paths": plain(paths), "sensitive_paths": plain(sensitive),
 	}
-	return evidence.Item{ID: n.hash.String(), Attributes: attrs}, errors.Join(pathErr, sigErr)
+	ownErr := owned(commit, owners, paths, attrs)
+	return evidence.Item{ID: n.hash.String(), Attributes: attrs}, errors.Join(pathErr, sigErr, ownErr)
 }
 
 // changedPaths lists what differs from the first parent's tree, sorted; for a

@@ -16,13 +16,13 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/object"
 )
 
-// signature says what is known of a commit's signature.
+// signature says what is known of a commit's or a tag's signature.
 //
 //	kind  status       meaning
 //	none  none         not signed
-//	ssh   verified     fits the commit, made by a declared key
-//	      unknown-key  fits the commit, made by a key that nobody declared
-//	      bad          does not fit the commit, or is malformed
+//	ssh   verified     fits the object, made by a declared key
+//	      unknown-key  fits the object, made by a key that nobody declared
+//	      bad          does not fit the object, or is malformed
 //	gpg   verified     as above
 //	      unknown-key  made by a key that nobody declared; whether it fits cannot be told
 //	      bad          as above, or made by a declared key that was expired or revoked
@@ -30,20 +30,33 @@ import (
 //	other unverified   some other form
 type signature struct{ kind, status, signer, detail string }
 
-// check judges the signature over exactly the bytes that git signs: the
-// object without its gpgsig header (gitformat-signature).
-func (k keyring) check(commit *object.Commit) (signature, error) {
-	armored := strings.TrimSpace(commit.PGPSignature)
-	if armored == "" {
+// signedObject is a commit or a tag.
+type signedObject interface {
+	EncodeWithoutSignature(plumbing.EncodedObject) error
+}
+
+func (k keyring) checkCommit(c *object.Commit) (signature, error) {
+	return k.check(c, c.PGPSignature, c.Committer.When)
+}
+
+func (k keyring) checkTag(t *object.Tag) (signature, error) {
+	return k.check(t, t.PGPSignature, t.Tagger.When)
+}
+
+// check judges the signature over exactly the bytes that git signs: a commit
+// without its gpgsig header, a tag without the signature at its end
+// (gitformat-signature). at is when it says that it was made.
+func (k keyring) check(o signedObject, armored string, at time.Time) (signature, error) {
+	if armored = strings.TrimSpace(armored); armored == "" {
 		return signature{kind: "none", status: "none"}, nil
 	}
-	payload, err := signedBytes(commit)
+	payload, err := signedBytes(o)
 	if err != nil {
 		return signature{kind: "other", status: "unverified", detail: "the signed bytes could not be read"}, err
 	}
 	switch {
 	case strings.HasPrefix(armored, "-----BEGIN SSH SIGNATURE-----"):
-		return k.checkSSH(armored, payload, commit.Committer.When), nil
+		return k.checkSSH(armored, payload, at), nil
 	case strings.HasPrefix(armored, "-----BEGIN PGP SIGNATURE-----"):
 		return k.checkPGP(armored, payload), nil
 	case strings.HasPrefix(armored, "-----BEGIN SIGNED MESSAGE-----"):
@@ -52,9 +65,9 @@ func (k keyring) check(commit *object.Commit) (signature, error) {
 	return signature{kind: "other", status: "unverified", detail: "neither SSH nor OpenPGP nor S/MIME"}, nil
 }
 
-func signedBytes(commit *object.Commit) ([]byte, error) {
+func signedBytes(of signedObject) ([]byte, error) {
 	var o plumbing.MemoryObject
-	if err := commit.EncodeWithoutSignature(&o); err != nil {
+	if err := of.EncodeWithoutSignature(&o); err != nil {
 		return nil, err
 	}
 	r, err := o.Reader()
@@ -105,6 +118,10 @@ func pgpTime(armored string) (time.Time, error) {
 		return time.Time{}, errors.New("malformed signature: its first packet is none")
 	}
 	return sig.CreationTime, nil
+}
+
+func (s signature) plain() map[string]any {
+	return map[string]any{"kind": s.kind, "status": s.status, "signer": s.signer, "detail": s.detail}
 }
 
 func pgpName(e *openpgp.Entity) string {

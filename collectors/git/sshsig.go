@@ -37,7 +37,7 @@ func (k keyring) checkSSH(armored string, payload []byte, at time.Time) signatur
 	case !found:
 		out.status, out.signer, out.detail = "unknown-key", fingerprint, "no declared key made it"
 	case !declared.validAt(at):
-		out.signer, out.detail = declared.signer, "the declared key was not valid at the time of the commit"
+		out.signer, out.detail = declared.signer, "the declared key was not valid at the time that the object bears"
 	default:
 		out.status, out.signer, out.detail = "verified", declared.signer, fingerprint
 	}
