@@ -104,6 +104,20 @@ func (a *AlertRecord) next(to string) *AlertDelivery {
 	return nil
 }
 
+// deliveries counts the deliveries in a state.
+func (st *state) deliveries(state string) (n int) {
+	st.mu.RLock()
+	defer st.mu.RUnlock()
+	for _, a := range st.alerts {
+		for i := range a.Deliveries {
+			if a.Deliveries[i].State == state {
+				n++
+			}
+		}
+	}
+	return n
+}
+
 // applyAlert makes an entry of an alert take effect. The caller holds st.mu.
 func (st *state) applyAlert(index int64, e *evidence.AuditEntry) error {
 	if e.Type == evidence.EntryAlertRaised {

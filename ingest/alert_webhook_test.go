@@ -433,6 +433,10 @@ func TestWhatCannotBeToldIsGivenUpAndSentAgain(t *testing.T) {
 	if l := list(); len(l) != 1 || l[0].ID != other {
 		t.Errorf("%+v", l)
 	}
+	metrics, err := r.admin("erin").Get(ctx, "/metrics")
+	if err != nil || !strings.Contains(string(metrics), "trustpack_ingest_alerts_undelivered 1\n") || !strings.Contains(string(metrics), "trustpack_ingest_alerts_waiting 0\n") {
+		t.Error("metrics do not tell", err)
+	}
 	r.restart()
 	ben = r.admin("ben")
 	if l := list(); len(l) != 1 {

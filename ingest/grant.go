@@ -58,7 +58,7 @@ func Grantable() []string {
 // reached under a grant, whatever its action.
 func grantRoutes() []string {
 	return []string{
-		"GET /v1/admin/tenants", "GET /v1/admin/devices", "GET /v1/admin/deadletters", "GET /v1/admin/alerts", "GET /v1/admin/books", "GET /v1/admin/exports",
+		"GET /v1/admin/tenants", "GET /v1/admin/devices", "GET /v1/admin/deadletters", "GET /v1/admin/alerts", "GET /v1/admin/alerts/{id}", "GET /v1/admin/books", "GET /v1/admin/exports",
 		"GET /status/{tenant}", "GET /v1/status/{tenant}",
 		"POST /v1/admin/devices/{tenant}/{device}/quarantine", "POST /v1/admin/deadletters/{tenant}/{index}/replay",
 		"POST /v1/admin/alerts/{id}/ack", "POST /v1/admin/alerts/{id}/resolve", "POST /v1/admin/exports", "POST /v1/admin/exports/{id}/file",

@@ -45,6 +45,8 @@ func newMetrics(s *Server) *metrics {
 			}
 			return float64(n)
 		}),
+		gauge("trustpack_ingest_alerts_undelivered", "Events of alerts that could not be told to a webhook or as an issue, and were given up.", func() float64 { return float64(s.st.deliveries(DeliveryUndelivered)) }),
+		gauge("trustpack_ingest_alerts_waiting", "Events of alerts that are on their way out.", func() float64 { return float64(s.st.deliveries(DeliveryWaiting)) }),
 		gauge("trustpack_ingest_devices", "Devices in the registry, all generations.", func() float64 {
 			s.st.mu.RLock()
 			defer s.st.mu.RUnlock()

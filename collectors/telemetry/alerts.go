@@ -13,10 +13,32 @@ import (
 type alert struct {
 	evidence.Alert
 	raised, acked, resolved entry
+	ticket                  string // that an operator named last, or the issue that was made of it
+	named                   bool   // ticket is an operator's
+	deliveries              []*alertDelivery
+}
+
+// alertDelivery is one event of an alert as one webhook or repository was told
+// it, or was not.
+type alertDelivery struct {
+	To       string `json:"to"`
+	Kind     string `json:"kind"`
+	Event    string `json:"event"`
+	Attempts int    `json:"attempts"`
+	Ticket   string `json:"ticket"`
+	Error    string `json:"error"`
+	state    string // as the ingest says: delivered, undelivered or, sent again, waiting
+	at       time.Time
+	index    int64
+}
+
+// deliveryStates are what entries make of a delivery.
+func deliveryStates() map[string]string {
+	return map[string]string{evidence.EntryAlertDelivered: "delivered", evidence.EntryAlertUndelivered: "undelivered", evidence.EntryAlertResend: "waiting"}
 }
 
 // foldAlerts reads the alerts raised before the period's end, with the
-// acknowledgements and resolutions known at collection.
+// acknowledgements, resolutions and deliveries known at collection.
 func (r *run) foldAlerts(p *part, entries []entry) []*alert {
 	var out []*alert
 	byID := map[string]*alert{}
@@ -51,10 +73,72 @@ func (r *run) foldAlerts(p *part, entries []entry) []*alert {
 			} else {
 				a.resolved = e
 			}
+			if e.Ticket != "" {
+				a.ticket, a.named = e.Ticket, true
+			}
+		case evidence.EntryAlertDelivered, evidence.EntryAlertUndelivered, evidence.EntryAlertResend:
+			r.foldDelivery(p, byID, e)
 		}
 	}
 	return out
 }
+
+func (r *run) foldDelivery(p *part, byID map[string]*alert, e entry) {
+	var d struct {
+		ID string `json:"id"`
+		alertDelivery
+	}
+	if err := e.data(&d); err != nil {
+		p.gap("to whom an alert was told", err)
+		return
+	}
+	a := byID[d.ID]
+	if a == nil {
+		p.gap("alert "+d.ID, fmt.Errorf("control entry %d says to whom it was told and the log does not hold it", e.index))
+		return
+	}
+	now := d.alertDelivery
+	now.state, now.at, now.index = deliveryStates()[e.Type], e.Time, e.index
+	if now.Ticket != "" && !a.named {
+		a.ticket = now.Ticket
+	}
+	for _, x := range a.deliveries {
+		if x.To == now.To && x.Event == now.Event {
+			if now.Kind == "" {
+				now.Kind = x.Kind
+			}
+			*x = now
+			return
+		}
+	}
+	a.deliveries = append(a.deliveries, &now)
+}
+
+// told is what is shown of the deliveries of an alert. One that is still on its
+// way for the first time is not among them: the log says of it when it ends.
+func (a *alert) told() []any {
+	out := []any{}
+	for _, d := range a.deliveries {
+		out = append(out, map[string]any{
+			"to": d.To, "kind": d.Kind, "event": d.Event, "state": d.state, "attempts": d.Attempts, "at": ts(d.at), "ticket": d.Ticket, "error": d.Error, "control_index": d.index,
+		})
+	}
+	return out
+}
+
+// untold names what of the alert was given up.
+func (a *alert) untold() []any {
+	out := []any{}
+	for _, d := range a.deliveries {
+		if d.state != "delivered" {
+			out = append(out, d.Event+" to "+d.To)
+		}
+	}
+	return out
+}
+
+// alertOrDelivery also takes the entries that say to whom alerts were told.
+func alertOrDelivery(e entry) bool { return alertTypes(e) || deliveryStates()[e.Type] != "" }
 
 func alertTypes(e entry) bool {
 	return e.Type == evidence.EntryAlertRaised || e.Type == evidence.EntryAlertAcked || e.Type == evidence.EntryAlertResolved
@@ -62,7 +146,7 @@ func alertTypes(e entry) bool {
 
 // alerts are those raised in the period.
 func (r *run) alerts() part {
-	p, entries := r.fromControl(KindAlerts, alertTypes)
+	p, entries := r.fromControl(KindAlerts, alertOrDelivery)
 	for _, a := range r.foldAlerts(&p, entries) {
 		if !r.period.Contains(a.raised.Time) {
 			continue
@@ -71,6 +155,7 @@ func (r *run) alerts() part {
 			"kind": a.Kind, "tenant": a.raised.Tenant, "since": ts(a.Since), "raised_at": ts(a.raised.Time), "devices": list(a.Devices), "detail": a.Detail,
 			"acknowledged_at": ts(a.acked.Time), "acknowledged_by": a.acked.actorName(),
 			"resolved_at": ts(a.resolved.Time), "resolution": resolution(a), "resolved_by": a.resolved.actorName(),
+			"ticket": a.ticket, "deliveries": a.told(), "undelivered": a.untold(),
 		})
 	}
 	return p

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -319,6 +320,16 @@ func story(t *testing.T) *served {
 	s.control(day(20, 2), refused, evidence.Refusal{Code: "auth.revoked", Status: 403, Count: 1})
 	s.control(day(41, 8), evidence.AuditEntry{Type: evidence.EntryAlertRaised, Tenant: "nord"}, evidence.Alert{ID: "a1", Kind: "device.silent", Since: day(39, 18), Devices: []string{"nord/m1"}})
 	s.control(day(43, 7), evidence.AuditEntry{Type: evidence.EntryAlertResolved, Tenant: "nord"}, map[string]any{"id": "a1", "resolution": "it reports again"})
+	delivery := func(at time.Time, typ, event, to, kind string, more map[string]any) {
+		d := map[string]any{"id": "a1", "event": event, "to": to, "kind": kind, "attempts": 2}
+		maps.Copy(d, more)
+		s.control(at, evidence.AuditEntry{Type: typ, Tenant: "nord"}, d)
+	}
+	delivery(day(43, 8), evidence.EntryAlertDelivered, "raised", "acme/ops", "github-issue", map[string]any{"ticket": "https://github.example/acme/ops/issues/4"})
+	delivery(day(43, 8), evidence.EntryAlertUndelivered, "raised", "pager", "webhook", map[string]any{"error": "the receiver answered 500"})
+	delivery(day(43, 8), evidence.EntryAlertUndelivered, "resolved", "pager", "webhook", nil)
+	delivery(day(43, 9), evidence.EntryAlertResend, "resolved", "pager", "", nil)
+	delivery(day(43, 9), evidence.EntryAlertDelivered, "resolved", "pager", "webhook", nil)
 	dead := s.appendWith("nord", day(0, 5), map[string]any{"t": "deadletter", "received": day(0, 5), "device": "m1", "gen": 1, "reason": "schema.violation"}, []byte("{}"))
 	_, salt, err := s.led.Payload("nord", dead)
 	if err != nil {
@@ -386,6 +397,16 @@ func TestStoryIsToldAsTheLogsHoldIt(t *testing.T) {
 	a := item(t, got[KindAlerts], "a1")
 	if a["resolution"] != "it reports again" || a["resolved_at"] != ts(day(43, 7)) {
 		t.Errorf("alert is %v", a)
+	}
+	told := a["deliveries"].([]any)
+	if d := told[1].(map[string]any); len(told) != 3 || d["to"] != "pager" || d["event"] != "raised" || d["state"] != "undelivered" || d["error"] != "the receiver answered 500" || d["at"] != ts(day(43, 8)) || d["attempts"] != 2 {
+		t.Errorf("told is %v", told)
+	}
+	if d := told[2].(map[string]any); d["state"] != "delivered" || d["kind"] != "webhook" {
+		t.Errorf("sent again: %v", d)
+	}
+	if u := a["undelivered"].([]any); a["ticket"] != "https://github.example/acme/ops/issues/4" || len(u) != 1 || u[0] != "raised to pager" {
+		t.Errorf("ticket is %v, undelivered %v", a["ticket"], u)
 	}
 	b := item(t, got[KindBooks], "nord/"+day(0).Format(time.DateOnly))
 	if b["balanced"] != true || b["recounted"] != true || b["recounted_accepted"] != int64(4) || b["recounted_refused"] != int64(7) {
