@@ -60,7 +60,7 @@ func TestWebhookSignatureIsTheSpecifications(t *testing.T) {
 }
 
 func newWebhookSecret(n byte) string {
-	return "whsec_" + base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{n}, 32))
+	return "whsec_" + base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{'a' + n}, 32))
 }
 
 // received is one request of a webhook.
@@ -790,7 +790,13 @@ func TestAlertsAreFound(t *testing.T) {
 // log, entry, snapshot or answer.
 func TestSecretsOfTargetsStayInTheirFiles(t *testing.T) {
 	v, hub := newReceiver(t, 11), newFakeHub(t)
-	v.answer = func(_ int, w http.ResponseWriter, _ *http.Request) { http.Error(w, v.secret, http.StatusUnauthorized) }
+	v.answer = func(n int, w http.ResponseWriter, r *http.Request) {
+		if n == 1 {
+			cutOff(n, w, r)
+			return
+		}
+		http.Error(w, v.secret, http.StatusUnauthorized)
+	}
 	hub.fault = func(n int, w http.ResponseWriter, r *http.Request) bool {
 		hubError(w, http.StatusUnauthorized, "Bad credentials", nil)
 		return true
