@@ -97,7 +97,7 @@ const (
 const (
 	EntryTokenIssued     = "device.token-issued"       // Credential of method "token"; as device.issued
 	EntryRotationOrdered = "device.rotation-ordered"   // {"enrolment_code_sha256","expires","approvals","needed"}: the code with the last consent that is needed
-	EntryDeviceRotated   = "device.rotated"            // {"credential","replaces","old_until","by"}: credential stands beside the one of the fingerprint replaces, which dies at old_until; by is "device" or "code"
+	EntryDeviceRotated   = "device.rotated"            // {"credential","replaces","old_until","by"}: credential stands beside the one of the fingerprint replaces, which dies at old_until; by is "device", "code", or "external", where a declared CA issued it
 	EntryCredentialDead  = "device.credential-retired" // {"fingerprint","why"}: why is "rotated" or "expired"
 )
 
@@ -159,6 +159,7 @@ type Credential struct {
 	Method      string    `json:"method"`      // "x509" or "token"
 	KeyType     string    `json:"key_type"`    // "ecdsa-p256", "ed25519", "rsa-3072", …; "token-256"
 	Serial      string    `json:"serial,omitempty"`
+	Issuer      string    `json:"issuer,omitempty"` // name of the external CA; empty where the ingest's own issued it
 	NotBefore   time.Time `json:"not_before"`
 	NotAfter    time.Time `json:"not_after"`
 	Ends        time.Time `json:"ends,omitzero"`     // in the registry: where it was replaced, the moment from which it is refused
@@ -173,6 +174,7 @@ type Operator struct {
 	// Method of that credential: "x509", "token" or "oidc". Entries from before
 	// there were others have none; they mean x509.
 	Method    string    `json:"method,omitempty"`
+	Serial    string    `json:"serial,omitempty"` // of the certificate, hexadecimal
 	NotBefore time.Time `json:"not_before,omitzero"`
 	NotAfter  time.Time `json:"not_after,omitzero"`
 }

@@ -17,6 +17,7 @@ const (
 	AlertLetterQuota      = "deadletter.quota"
 	AlertCredentialShared = "credential.shared"
 	AlertRotationDue      = "credential.rotation-due"
+	AlertCRLExpired       = "crl.expired"
 	AlertExportSpike      = "export.spike"
 	AlertClockJump        = "clock.jump"
 	AlertConfigReverted   = "config.reverted"

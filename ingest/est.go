@@ -313,11 +313,15 @@ func (s *Server) estBootstrap(c *call, e *external, name deviceName, request *es
 	if d != nil {
 		key = d.key
 	}
+	again := d != nil && d.record.State == evidence.DeviceExpired // nobody approved it in time
+	if again {
+		key.generation++
+	}
 	if p := request.names(name, deviceURN(key)); p != nil {
 		return nil, p
 	}
 	switch {
-	case d == nil:
+	case d == nil || again:
 		return nil, s.askFor(c, e, name)
 	case d.record.State == evidence.DeviceRequested:
 		return nil, nil
@@ -325,6 +329,8 @@ func (s *Server) estBootstrap(c *call, e *external, name deviceName, request *es
 		return certificateOf(s.issueTo(d, wanted{method: MethodCertificate, csr: request.CertificateRequest}, c.id(), "bootstrap certificate "+c.sess.fingerprint+" of the external CA "+e.ca.Name))
 	case d.record.State == evidence.DeviceApproved:
 		return nil, problem(CodeConflict, "the approval is past its time")
+	case d.record.State == evidence.DeviceDeclined:
+		return nil, problem(CodeESTNotRequested, "the request was declined")
 	case d.record.State == evidence.DeviceIssued || d.record.State == evidence.DeviceActive:
 		return nil, problem(CodeConflict, "the device has a certificate; it renews with that")
 	}
@@ -345,11 +351,12 @@ func (s *Server) askFor(c *call, e *external, name deviceName) *Problem {
 		p.retryAfter = int(s.cfg().EST.RetryAfter / time.Second)
 		return p
 	}
-	d := evidence.Device{Tenant: name.tenant, ID: name.id, Generation: 1, Type: e.ca.Type, Fleet: e.ca.Fleet, State: evidence.DeviceRequested}
-	if _, err := s.record(s.entry(evidence.EntryDeviceRequested, evidence.AuditEntry{
-		Actor: &evidence.Actor{Name: by, Role: "device", Credential: c.sess.fingerprint}, RequestID: c.id(), Result: "done",
-		Tenant: d.Tenant, Device: d.ID, Generation: 1, Reason: "asked for itself over EST", Data: raw(d),
-	})); err != nil {
+	entry, p := s.request(DeviceRequest{Tenant: name.tenant, Device: name.id, Type: e.ca.Type, Fleet: e.ca.Fleet, Reason: "asked for itself over EST"}, "")
+	if p != nil {
+		return p
+	}
+	entry.Actor, entry.RequestID, entry.Result = &evidence.Actor{Name: by, Role: "device", Credential: c.sess.fingerprint}, c.id(), "done"
+	if _, err := s.record(s.entry(evidence.EntryDeviceRequested, entry)); err != nil {
 		return s.failure(err)
 	}
 	return nil

@@ -468,6 +468,48 @@ func TestESTWaitsForApproval(t *testing.T) {
 	}
 }
 
+// TestESTAsksAgain: a request that nobody approved in time can be made again, as
+// another generation; one that was declined cannot.
+func TestESTAsksAgain(t *testing.T) {
+	clock := newClock()
+	m := newMaker(t, clock.now)
+	r := newRig(t, func(c *Config) {
+		c.ExternalCAs = []ExternalCA{{Name: "maker", File: m.file, Bootstrap: true, Tenants: []string{"acme"}, URI: "urn:maker:{device}", Type: "meter"}}
+		c.EST.Requests = true
+	})
+	r.tenant("acme")
+	key := estKey(t)
+	csr := estCSR(t, key, x509.CertificateRequest{})
+	wait := func(pair *tls.Certificate) {
+		t.Helper()
+		if a := r.estClient(withPair(pair)).connect().enrol("/simpleenroll", csr); a.status != http.StatusAccepted {
+			t.Fatalf("status %d: %s", a.status, a.body)
+		}
+	}
+	one := m.certificate("", "urn:maker:m1")
+	wait(one)
+	r.clock.add(r.config.Approvals.RequestValid)
+	if err := r.s.Tick(t.Context(), r.clock.now()); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.s.st.device("acme", "m1").record.State; got != evidence.DeviceExpired {
+		t.Fatalf("the request is %s", got)
+	}
+	wait(one)
+	if _, _, err := r.admin("carla").ApproveDevice(t.Context(), "acme", "m1", "ok"); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.estClient(withPair(one)).connect().enrol("/simpleenroll", csr).issued(t, key).Leaf.URIs[0].String(); got != "urn:trustpack:device:acme:m1:2" {
+		t.Fatal(got)
+	}
+	two := m.certificate("", "urn:maker:m2")
+	wait(two)
+	if _, err := r.admin("carla").DeclineDevice(t.Context(), "acme", "m2", "not ours", ""); err != nil {
+		t.Fatal(err)
+	}
+	r.estClient(withPair(two)).connect().enrol("/simpleenroll", csr).refused(t, http.StatusForbidden, CodeESTNotRequested)
+}
+
 // TestESTApprovalEnds: what persons approved is not there for ever.
 func TestESTApprovalEnds(t *testing.T) {
 	clock := newClock()

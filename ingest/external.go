@@ -275,9 +275,10 @@ func (x *externals) effective() []map[string]any {
 }
 
 // adopt finds the device for which the certificate of an external CA speaks,
-// and binds the certificate to it with its first contact, as the first
-// credential of an approved device. From then on it is a credential like any
-// other.
+// and binds the certificate to it with its first contact: as the first
+// credential of an approved device, or in the place of one that the same CA has
+// issued, which goes on for rotation.overlap. From then on it is a credential
+// like any other.
 func (s *Server) adopt(c *call, e *external) (*device, *Problem) {
 	if e.ca.Bootstrap {
 		return nil, problem(CodeUnknownCredential, "a certificate of "+e.ca.Name+" serves to enrol, and for nothing else")
@@ -290,7 +291,7 @@ func (s *Server) adopt(c *call, e *external) (*device, *Problem) {
 		return nil, problem(CodeUnknownCredential, err.Error())
 	}
 	fresh := evidence.Credential{
-		Fingerprint: c.sess.fingerprint, Method: "x509", Serial: e.cert.SerialNumber.Text(16),
+		Fingerprint: c.sess.fingerprint, Method: MethodCertificate, Serial: e.cert.SerialNumber.Text(16), Issuer: e.ca.Name,
 		NotBefore: e.cert.NotBefore, NotAfter: e.cert.NotAfter,
 	}
 	if fresh.KeyType, err = keyType(e.cert.PublicKey); err != nil {
@@ -302,16 +303,26 @@ func (s *Server) adopt(c *call, e *external) (*device, *Problem) {
 		return d, nil // another request of it came first
 	}
 	d := s.st.device(name.tenant, name.id)
-	if d == nil || d.record.State != evidence.DeviceApproved {
+	var old *evidence.Credential
+	if d != nil && holds(d.record.State) && len(d.record.Credentials) > 0 {
+		if old = &d.record.Credentials[len(d.record.Credentials)-1]; old.Issuer != e.ca.Name || !fresh.NotBefore.After(old.NotBefore) {
+			old = nil
+		}
+	}
+	if d == nil || old == nil && d.record.State != evidence.DeviceApproved {
 		p := problem(CodeUnknownCredential, "no device that its CA may speak for waits for this certificate")
 		p.tenant, p.device = name.tenant, name.id
 		return nil, p
 	}
 	d.flow.Lock()
 	defer d.flow.Unlock()
-	_, err = s.record(s.entry(evidence.EntryDeviceIssued, evidence.AuditEntry{
+	typ, data := evidence.EntryDeviceIssued, raw(fresh)
+	if old != nil {
+		typ, data = evidence.EntryDeviceRotated, raw(rotatedData{fresh, old.Fingerprint, s.now().Add(s.cfg().Rotation.Overlap), "external"})
+	}
+	_, err = s.record(s.entry(typ, evidence.AuditEntry{
 		Tenant: d.key.tenant, Device: d.key.id, Generation: d.key.generation, RequestID: c.id(), Result: "done",
-		Reason: "certificate of the external CA " + e.ca.Name, Data: raw(fresh),
+		Reason: "certificate of the external CA " + e.ca.Name, Data: data,
 	}))
 	if err != nil {
 		return nil, s.failure(err)

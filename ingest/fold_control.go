@@ -12,6 +12,7 @@ import (
 // apply makes one control entry take effect. The caller holds st.mu and, for
 // a change in a device's life, that device's flow; or is alone.
 func (st *state) apply(index int64, e *evidence.AuditEntry) error {
+	defer st.noteWithdrawal(e.Type)
 	switch e.Type {
 	case evidence.EntryIngestStarted, evidence.EntryIngestStopped, evidence.EntrySessionsCut, evidence.EntryAdminRefused, evidence.EntryConfigRefused, evidence.EntryClockChecked,
 		evidence.EntryLedgerHeld, evidence.EntryRollbackTaken:

@@ -135,7 +135,10 @@ func (o InitOptions) firstOperator(dir string, ca *authority, now time.Time) (ev
 	if err := durable.WriteFile(base+".crt", certPEM(cert.Raw), 0o644); err != nil {
 		return evidence.Operator{}, err
 	}
-	return evidence.Operator{Name: o.FirstAdmin, Roles: []string{RoleAdmin}, Fingerprint: fingerprintOf(cert.Raw)}, nil
+	return evidence.Operator{
+		Name: o.FirstAdmin, Roles: []string{RoleAdmin}, Fingerprint: fingerprintOf(cert.Raw), Serial: cert.SerialNumber.Text(16),
+		Method: MethodCertificate, NotBefore: cert.NotBefore, NotAfter: cert.NotAfter,
+	}, nil
 }
 
 func writeIdentity(dir string, id identity) error {

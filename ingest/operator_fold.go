@@ -21,6 +21,7 @@ type operator struct {
 	evidence.Operator
 	removed     bool
 	credentials []OperatorCredential // those that were issued and not replaced, the oldest first
+	withdrawn   []withdrawn          // certificates that were replaced, or taken with the roles
 }
 
 // OperatorCredential is what an operator proves himself with, never the
@@ -89,6 +90,12 @@ func (st *state) applyOperator(e *evidence.AuditEntry) error {
 	}
 	if !op.removed && o.Fingerprint != "" {
 		op.credentials = []OperatorCredential{{o.Fingerprint, op.Method, o.NotBefore, o.NotAfter}}
+	}
+	if old := st.operators[o.Name]; old != nil {
+		op.withdrawn = old.withdrawn
+		if !old.removed && old.Serial != "" && (op.removed || old.Serial != op.Serial) {
+			op.withdrawn = append(slices.Clip(op.withdrawn), withdrawn{old.Serial, e.Time, old.NotAfter})
+		}
 	}
 	st.enterOperator(op)
 	return nil

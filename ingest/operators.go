@@ -170,6 +170,7 @@ func (s *Server) firstCredential(o *evidence.Operator, csrPEM string, token bool
 		return nil, s.failure(err)
 	}
 	o.Fingerprint, o.Method, o.NotBefore, o.NotAfter = fingerprintOf(cert.Raw), MethodCertificate, cert.NotBefore, cert.NotAfter
+	o.Serial = cert.SerialNumber.Text(16)
 	return map[string]any{"certificate": string(certPEM(cert.Raw)), "ca": string(s.ca.rootPEM())}, nil
 }
 

@@ -21,6 +21,7 @@ func (s *Server) publicHandler() http.Handler {
 	mux.HandleFunc("/v1/enroll", s.enroll)
 	mux.HandleFunc("/v1/renew", s.renew)
 	mux.HandleFunc(estPrefix, s.est)
+	mux.HandleFunc("/crl/", s.serveCRL)
 	mux.HandleFunc("/status/{tenant}", s.publicStatus)
 	mux.HandleFunc("/v1/status/{tenant}", s.publicStatus)
 	mux.HandleFunc("/healthz", s.healthz)

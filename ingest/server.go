@@ -83,6 +83,7 @@ type Server struct {
 	publicLn     net.Listener
 	adminLn      net.Listener
 	sourceLimits sourceLimits
+	crl          ownCRL
 	tokenMisses  sourceLimits // of wrong tokens
 	ownClock     clockWatch
 	apart        *apart
@@ -136,6 +137,7 @@ func (s *Server) open() (err error) {
 	if s.ca, err = openAuthority(filepath.Join(s.o.Dir, "ca")); err != nil {
 		return err
 	}
+	s.ca.points = s.crlURLs
 	rules, err := loadRules(s.o.Config)
 	if err != nil {
 		return err
@@ -378,7 +380,7 @@ func (s *Server) Tick(ctx context.Context, now time.Time) error {
 	now = now.UTC()
 	for _, duty := range []func(time.Time) error{
 		func(time.Time) error { return s.refusals.flush(s.o.Clock != evidence.ClockSystem) },
-		s.endGrants, s.endBreakGlass, s.watchSystemClock, s.expireRequests, s.retireCredentials, s.watchRotations, s.heartbeats, s.escalateAlerts, s.ageGaps, s.closeBooks, s.publish, s.keepSnapshot,
+		s.endGrants, s.endBreakGlass, s.watchSystemClock, s.expireRequests, s.retireCredentials, s.watchExternals, s.watchRotations, s.heartbeats, s.escalateAlerts, s.ageGaps, s.closeBooks, s.publish, s.keepSnapshot,
 		func(time.Time) error { return s.renewCertificate() },
 	} {
 		if err := ctx.Err(); err != nil {

@@ -45,8 +45,16 @@ func (c *codec) operator(o *operator) {
 	c.name(&o.Method)
 	c.time(&o.NotBefore)
 	c.time(&o.NotAfter)
+	c.text(&o.Serial)
 	c.bool(&o.removed)
 	listOf(c, &o.credentials, (*codec).operatorCredential)
+	listOf(c, &o.withdrawn, (*codec).withdrawn)
+}
+
+func (c *codec) withdrawn(w *withdrawn) {
+	c.text(&w.Serial)
+	c.time(&w.At)
+	c.time(&w.Until)
 }
 
 func (c *codec) operatorCredential(v *OperatorCredential) {
@@ -128,6 +136,7 @@ func (c *codec) credential(v *evidence.Credential) {
 	c.name(&v.Method)
 	c.name(&v.KeyType)
 	c.text(&v.Serial)
+	c.name(&v.Issuer)
 	c.time(&v.NotBefore)
 	c.time(&v.NotAfter)
 	c.time(&v.Ends)

@@ -488,7 +488,7 @@ func TestSnapshotKnowsTheState(t *testing.T) {
 		{state{}, map[string]string{
 			"mu": derived, "tenants": "partTenant", "operators": "partOperator", "operatorFor": derived, "devices": "partRegistry", "latest": derived, "deviceFor": derived,
 			"alerts": "partAlert", "config": "partGeneral", "versions": "partGeneral", "exports": "partExport", "purges": "partPurge", "refusals": "partGeneral", "grants": "partGeneral", "breaks": "partGeneral", "drills": "partGeneral",
-			"window": "partBegin", "order": "numbers of devices", "names": derived, "capturing": derived, "round": derived, "sorted": derived,
+			"window": "partBegin", "order": "numbers of devices", "names": derived, "capturing": derived, "round": derived, "sorted": derived, "withdrawals": derived,
 		}},
 		{tenant{}, map[string]string{
 			"st": derived, "Tenant": "tenant", "rate": derived, "pacing": derived, "gate": derived, "mu": derived, "books": "tenant", "closed": "tenant", "lastBooks": derived, "lastDay": derived, "dead": "tenant", "fates": "tenant",
@@ -506,7 +506,7 @@ func TestSnapshotKnowsTheState(t *testing.T) {
 		{runs{}, map[string]string{"packed": "runs", "from": "runs", "to": "runs", "last": "runs", "count": "runs"}},
 		{run{}, map[string]string{"seq": "runs", "index": "runs", "n": "runs"}},
 		{fate{}, map[string]string{"state": "fate", "by": "fate", "at": "fate", "reason": "fate", "as": "fate"}},
-		{operator{}, map[string]string{"Operator": "operator", "removed": "operator", "credentials": "operator"}},
+		{operator{}, map[string]string{"Operator": "operator", "removed": "operator", "credentials": "operator", "withdrawn": "operator"}},
 		{contact{}, map[string]string{"fingerprint": "contact", "sources": "contact"}},
 		{provisionStep{}, map[string]string{"actor": "registry", "at": "registry", "reason": "registry"}},
 	} {

@@ -37,6 +37,7 @@ type state struct {
 	refusals    map[Code]int64
 	drills      int64
 	window      int64             // of replay windows
+	withdrawals atomic.Int64      // entries after which the list of revoked certificates is another one
 	order       []*device         // in the order in which they were requested: by number
 	names       map[string]string // what many devices share, kept once; guarded by mu
 	sorted      sortedDevices
