@@ -379,6 +379,13 @@ func (q *quarter) step(ctx context.Context, s metering.Step) error {
 			q.codes[device] = code
 		}
 		return err
+	case metering.RequestTransfer:
+		_, err := c.TransferDevice(ctx, s.Tenant, s.Device, ingest.TransferRequest{ToTenant: s.To, Site: s.Site, Fleet: s.Fleet, Reason: s.Reason, Ticket: s.Ticket})
+		return err
+	case metering.ApproveTransfer:
+		moved, err := c.ApproveTransfer(ctx, s.Tenant, s.Device, s.Reason)
+		q.codes[s.To+"/"+s.Device] = moved.Code
+		return err
 	case metering.QuarantineDevice:
 		_, err := c.QuarantineDevice(ctx, s.Tenant, s.Device, s.Reason, s.Ticket)
 		return err

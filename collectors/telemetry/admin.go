@@ -50,12 +50,7 @@ func (r *run) readAdmin() {
 		r.principal = "operator " + r.setup.Operator
 	}
 
-	r.devicesReply = r.get("/v1/admin/devices")
-	var devices struct {
-		Devices []deviceRecord `json:"devices"`
-	}
-	r.devicesReply.err = r.devicesReply.decode(&devices)
-	r.devs = devices.Devices
+	r.readDevices()
 
 	r.operatorsReply = r.get("/v1/admin/operators")
 	var operators struct {
@@ -67,6 +62,45 @@ func (r *run) readAdmin() {
 	r.readTenants()
 	r.readExports()
 	r.readDeadLetters()
+}
+
+// readDevices pages to the end, or to the first page that fails, which fails
+// the whole: a registry that was read in part is none to judge by.
+func (r *run) readDevices() {
+	next, seen := "", map[string]bool{}
+	for {
+		rep := r.get("/v1/admin/devices?limit=1000&after=" + url.QueryEscape(next))
+		rep.request.Page = len(r.devicePages) + 1
+		var got struct {
+			Devices []deviceRecord `json:"devices"`
+			Next    string         `json:"next"`
+		}
+		rep.err = rep.decode(&got)
+		if rep.err == nil && got.Next != "" && seen[got.Next] {
+			rep.err = fmt.Errorf("page %d names one before it as the next", rep.request.Page)
+		}
+		r.devicePages = append(r.devicePages, rep)
+		if rep.err != nil {
+			r.devicesReply, r.devs = rep, nil
+			return
+		}
+		r.devicesReply, r.devs = r.devicePages[0], append(r.devs, got.Devices...)
+		if got.Next == "" {
+			return
+		}
+		next, seen[got.Next] = got.Next, true
+	}
+}
+
+// fromDevices records the pages of the registry as the part's source.
+func (r *run) fromDevices(p *part) {
+	for i, page := range r.devicePages {
+		name := "devices.json"
+		if i > 0 {
+			name = fmt.Sprintf("devices-%d.json", i+1)
+		}
+		p.from(page, name, "device registry")
+	}
 }
 
 // readDeadLetters pages to the end, or to the first page that fails.

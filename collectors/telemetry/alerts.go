@@ -285,7 +285,7 @@ func (r *run) deviceStates() map[string][]stateSpan {
 		}
 		key := deviceKey(e.Tenant, e.Device, e.Generation)
 		switch e.Type {
-		case evidence.EntryRevoked, evidence.EntryQuarantined, entryRetired, entryTransferred:
+		case evidence.EntryRevoked, evidence.EntryQuarantined, evidence.EntryDeviceRetired, evidence.EntryTransferred:
 			out[key] = append(out[key], stateSpan{e.Time, true})
 		case evidence.EntryReleased:
 			out[key] = append(out[key], stateSpan{e.Time, false})

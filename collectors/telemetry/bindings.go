@@ -21,13 +21,13 @@ type binding struct {
 // credential, every tenant is named to whose devices the log ever gave it.
 func (r *run) bindings() part {
 	given := []string{evidence.EntryDeviceIssued, evidence.EntryTokenIssued, evidence.EntryDeviceRotated}
-	ends := map[string]string{evidence.EntryRevoked: "revoked", entryRetired: "retired", entryTransferred: "transferred"}
+	ends := map[string]string{evidence.EntryRevoked: "revoked", evidence.EntryDeviceRetired: "retired", evidence.EntryTransferred: "transferred"}
 	p, entries := r.fromControl(KindBindings, func(e entry) bool {
 		_, end := ends[e.Type]
 		return e.Result != "refused" && (e.Type == evidence.EntryDeviceRequested || end || slices.Contains(given, e.Type))
 	})
 	p.snapshot, p.basis = true, "reconciled"
-	p.from(r.devicesReply, "devices.json", "device registry")
+	r.fromDevices(&p)
 	r.reconcileDevices(&p)
 	made := map[string]*binding{}
 	tenantsOf := map[string][]string{} // by fingerprint
@@ -58,7 +58,7 @@ func (r *run) bindings() part {
 		case made[key] != nil:
 			made[key].ended, made[key].why = e.Time, ends[e.Type]
 		}
-		if e.Type == entryTransferred {
+		if e.Type == evidence.EntryTransferred {
 			var t transferred
 			if err := e.data(&t); err != nil {
 				p.gap("a transfer", err)

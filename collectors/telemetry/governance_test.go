@@ -126,7 +126,7 @@ func TestBindingsAreThoseOfTheLog(t *testing.T) {
 	s := story(t)
 	issued := evidence.AuditEntry{Type: evidence.EntryDeviceIssued, Tenant: "sued", Device: "s1", Generation: 1}
 	s.control(day(60), issued, evidence.Credential{Fingerprint: "sha256:aa"})
-	issued.Type, issued.Tenant, issued.Device = "device.rotated", "nord", "m1"
+	issued.Type, issued.Tenant, issued.Device = evidence.EntryDeviceRotated, "nord", "m1"
 	s.control(day(61), issued, map[string]any{"credential": evidence.Credential{Fingerprint: "sha256:aa"}, "replaces": "sha256:00"})
 	s.checkpoint()
 	e := collectFrom(t, s, Config{})[KindBindings]

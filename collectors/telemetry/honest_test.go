@@ -214,3 +214,26 @@ func TestAnotherTenantsAlertIsNotThisDevices(t *testing.T) {
 		t.Errorf("the silence is answered by the alert %v", at["alert_id"])
 	}
 }
+
+// A registry of several pages is read to its end, and is none where a page
+// fails.
+func TestTheRegistryIsReadPageByPage(t *testing.T) {
+	s := story(t)
+	s.page = 1
+	got := collectFrom(t, s, Config{})[KindDevices]
+	if got.Completeness.State != evidence.Complete || len(got.Population.Items) != 2 || len(got.Raw) != 2 {
+		t.Errorf("%s with %d devices and %d raw replies, want complete with 2 and 2", got.Completeness.State, len(got.Population.Items), len(got.Raw))
+	}
+	n := 0
+	s.broken["/v1/admin/devices"] = func(w http.ResponseWriter, _ *http.Request) {
+		if n++; n > 1 {
+			http.Error(w, "x", http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = w.Write([]byte(`{"devices":[{"tenant":"nord","id":"m1","generation":1}],"next":"1"}`))
+	}
+	got = collectFrom(t, s, Config{})[KindDevices]
+	if got.Completeness.State != evidence.Incomplete || len(got.Population.Items) != 0 {
+		t.Errorf("%s with %d devices although a page failed", got.Completeness.State, len(got.Population.Items))
+	}
+}

@@ -15,7 +15,7 @@ func (r *run) layout() part {
 	p.snapshot, p.basis = true, "reconciled"
 	p.from(r.logsReply, "logs.json", "list of logs")
 	p.from(r.tenantsReply, "tenants.json", "list of tenants")
-	p.from(r.devicesReply, "devices.json", "device registry")
+	r.fromDevices(&p)
 	r.needTenants(&p)
 	r.reconcileTenants(&p)
 	names, folders, origins := map[string]int{}, map[string][]string{}, map[string]int{}

@@ -120,9 +120,9 @@ func TestATransferIsTheRequestOfTheNewBinding(t *testing.T) {
 		e.Type, e.Actor, e.Reason, e.Ticket = typ, &evidence.Actor{Name: actor, Role: "approver"}, "the building was sold", "OPS-9"
 		return s.control(at, e, data)
 	}
-	step(day(50), entryTransferAsked, "ben", map[string]any{"id": "t1", "to_tenant": "sued", "site": "west", "fleet": "core"})
-	step(day(50, 1), entryTransferConsent, "carla", map[string]any{"id": "t1"})
-	moved := step(day(50, 2), entryTransferred, "dora", map[string]any{"id": "t1", "to_tenant": "sued", "to_generation": 1, "type": "meter", "site": "west", "fleet": "core"})
+	step(day(50), evidence.EntryTransferAsked, "ben", map[string]any{"id": "t1", "to_tenant": "sued", "site": "west", "fleet": "core"})
+	step(day(50, 1), evidence.EntryTransferConsent, "carla", map[string]any{"id": "t1"})
+	moved := step(day(50, 2), evidence.EntryTransferred, "dora", map[string]any{"id": "t1", "to_tenant": "sued", "to_generation": 1, "type": "meter", "site": "west", "fleet": "core"})
 	issued := of("m1")
 	issued.Type, issued.Tenant = evidence.EntryDeviceIssued, "sued"
 	s.control(day(50, 3), issued, evidence.Credential{Fingerprint: "sha256:cc"})

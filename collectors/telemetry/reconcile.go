@@ -21,11 +21,11 @@ func (r *run) reconcileDevices(p *part) {
 		listed[deviceKey(d.Tenant, d.ID, d.Generation)] = true
 	}
 	for _, e := range r.control {
-		if e.Type != evidence.EntryDeviceRequested && e.Type != entryTransferred || e.Result == "refused" {
+		if e.Type != evidence.EntryDeviceRequested && e.Type != evidence.EntryTransferred || e.Result == "refused" {
 			continue
 		}
 		key := deviceKey(e.Tenant, e.Device, e.Generation)
-		if e.Type == entryTransferred { // it makes the device at its new tenant
+		if e.Type == evidence.EntryTransferred { // it makes the device at its new tenant
 			var t transferred
 			if err := e.data(&t); err != nil {
 				p.gap("a transfer", err)

@@ -16,7 +16,7 @@ func (r *run) devices() part {
 	// The place of the first contact stands in the activation, others follow.
 	p, seen := r.fromControl(KindDevices, r.upToEnd(evidence.EntryDeviceActivated, evidence.EntryCredentialSeen))
 	p.snapshot, p.basis = true, "reconciled"
-	p.from(r.devicesReply, "devices.json", "device registry")
+	r.fromDevices(&p)
 	r.reconcileDevices(&p)
 	sources := map[string][]any{} // by device
 	known := map[string]bool{}
@@ -102,8 +102,8 @@ func (r *run) provisioning() part {
 	}
 	types := []string{
 		evidence.EntryDeviceRequested, evidence.EntryDeviceApproved, evidence.EntryDeviceIssued, evidence.EntryTokenIssued, evidence.EntryDeviceActivated,
-		evidence.EntryQuarantined, evidence.EntryReleased, evidence.EntryRevoked, entryRetired, entryRequestExpired, entryDeclined,
-		entryTransferAsked, entryTransferConsent, entryTransferred,
+		evidence.EntryQuarantined, evidence.EntryReleased, evidence.EntryRevoked, evidence.EntryDeviceRetired, evidence.EntryRequestExpired, evidence.EntryDeviceDeclined,
+		evidence.EntryTransferAsked, evidence.EntryTransferConsent, evidence.EntryTransferred,
 	}
 	p, entries := r.fromControl(KindProvisioning, func(e entry) bool { return r.upToEnd(types...)(e) && e.Result != "refused" })
 	p.needs(r.configReply, "configuration (which fleets are critical)")
@@ -119,15 +119,15 @@ func (r *run) provisioning() part {
 		// A transfer is asked for and approved at the old binding, and is the
 		// request and the approval of the new one.
 		switch e.Type {
-		case entryTransferAsked:
+		case evidence.EntryTransferAsked:
 			moves[key] = &record{requested: e, has: true}
 			continue
-		case entryTransferConsent:
+		case evidence.EntryTransferConsent:
 			if m := moves[key]; m != nil {
 				m.approvals = append(m.approvals, approval(e))
 			}
 			continue
-		case entryTransferred:
+		case evidence.EntryTransferred:
 			var t transferred
 			if err := e.data(&t); err != nil {
 				p.gap("a transfer", err)
@@ -185,12 +185,12 @@ func (r *run) provisioning() part {
 			rec.state = evidence.DeviceActive
 		case evidence.EntryRevoked:
 			rec.state = evidence.DeviceRevoked
-		case entryRetired:
+		case evidence.EntryDeviceRetired:
 			rec.state = evidence.DeviceRetired
-		case entryRequestExpired:
-			rec.state = "expired"
-		case entryDeclined:
-			rec.state = "declined"
+		case evidence.EntryRequestExpired:
+			rec.state = evidence.DeviceExpired
+		case evidence.EntryDeviceDeclined:
+			rec.state = evidence.DeviceDeclined
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(records)) {
@@ -237,7 +237,7 @@ func (r *run) heldRole(name, role string, at entry) bool {
 func (r *run) decidedDevices() map[string]bool {
 	out := map[string]bool{}
 	for _, e := range r.control {
-		if e.Type == evidence.EntryRevoked || e.Type == evidence.EntryQuarantined || e.Type == entryTransferred {
+		if e.Type == evidence.EntryRevoked || e.Type == evidence.EntryQuarantined || e.Type == evidence.EntryTransferred {
 			out[deviceKey(e.Tenant, e.Device, e.Generation)] = true
 		}
 	}

@@ -21,7 +21,7 @@ type run struct {
 	at     time.Time
 
 	configReply, devicesReply, operatorsReply, logsReply, tenantsReply, exportsReply reply
-	deadLetterReplies                                                                []reply
+	deadLetterReplies, devicePages                                                   []reply
 
 	setup     setup
 	devs      []deviceRecord

@@ -29,6 +29,7 @@ type served struct {
 	now     time.Time
 	devices []map[string]any
 	tenants []string
+	page    int // devices on a page; 0 is all
 	exports []any
 	status  map[string]any // by tenant, beside what the tests' devices make of it
 	dead    []map[string]any
@@ -139,7 +140,14 @@ func (s *served) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			"listeners":[{"name":"devices","addr":"127.0.0.1:1","scheme":"https","tls_min":"1.2","client_auth":"verify","loopback":true}],
 			"schemas":[{"type":"meter.v1","sha256":"cd","required":["kwh"],"numeric_fields":["kwh"],"ranged_fields":["kwh"]}]}`)
 	case path == "/v1/admin/devices":
-		v = map[string]any{"devices": s.devices}
+		page, next := s.devices, ""
+		if s.page > 0 {
+			from, _ := strconv.Atoi(r.URL.Query().Get("after"))
+			if page = page[from:]; len(page) > s.page {
+				page, next = page[:s.page], strconv.Itoa(from+s.page)
+			}
+		}
+		v = map[string]any{"devices": page, "next": next}
 	case path == "/v1/admin/operators":
 		v = map[string]any{"operators": []any{map[string]any{"name": "carla", "roles": []string{"approver"}}}}
 	case path == "/v1/admin/tenants":

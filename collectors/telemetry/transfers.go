@@ -3,18 +3,8 @@ package telemetry
 import (
 	"cmp"
 	"fmt"
-)
 
-// The steps of a device's way from one tenant to another, and the ends of a
-// device's life that are no revocation.
-const (
-	entryRetired         = "device.retired"
-	entryRequestExpired  = "device.request-expired"
-	entryDeclined        = "device.declined"
-	entryTransferAsked   = "device.transfer-requested"
-	entryTransferConsent = "device.transfer-approved" // after which more are needed
-	entryTransferRefused = "device.transfer-declined"
-	entryTransferred     = "device.transferred"
+	"trustpack/evidence"
 )
 
 // transferred is the data of a transfer's steps.
@@ -32,7 +22,7 @@ type transferred struct {
 // before is kept and shut.
 func (r *run) transfers() part {
 	p, entries := r.fromControl(KindTransfers, func(e entry) bool {
-		return r.upToEnd(entryTransferAsked, entryTransferConsent, entryTransferRefused, entryTransferred)(e) && e.Result != "refused"
+		return r.upToEnd(evidence.EntryTransferAsked, evidence.EntryTransferConsent, evidence.EntryTransferRefused, evidence.EntryTransferred)(e) && e.Result != "refused"
 	})
 	r.needTenants(&p)
 	p.needs(r.devicesReply, "device registry")
@@ -49,19 +39,19 @@ func (r *run) transfers() part {
 			continue
 		}
 		switch e.Type {
-		case entryTransferAsked:
+		case evidence.EntryTransferAsked:
 			asked[t.ID] = e
 			continue
-		case entryTransferConsent:
+		case evidence.EntryTransferConsent:
 			consents[t.ID] = append(consents[t.ID], map[string]any{"actor": e.actorName(), "time": ts(e.Time)})
 			continue
-		case entryTransferRefused:
+		case evidence.EntryTransferRefused:
 			delete(asked, t.ID)
 			continue
 		}
 		request, ok := asked[t.ID]
 		if !ok {
-			p.gap(e.id(), errNoRequest(t.ID, entryTransferAsked))
+			p.gap(e.id(), errNoRequest(t.ID, evidence.EntryTransferAsked))
 		}
 		if !r.period.Contains(e.Time) {
 			continue

@@ -34,7 +34,11 @@ func (d Device) Start() time.Time {
 	if d.Added.IsZero() {
 		return Quarter().From
 	}
-	return d.Added.Add(enrolment + time.Hour).Truncate(time.Hour)
+	at := d.Added
+	if d.Before != nil {
+		at = at.Add(move)
+	}
+	return at.Add(enrolment + time.Hour).Truncate(time.Hour)
 }
 
 // Events gives what the device measures in [from, to) of the quarter: one

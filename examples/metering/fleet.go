@@ -135,7 +135,17 @@ type Device struct {
 	Pending bool      `yaml:"pending"`
 	Reason  string    `yaml:"reason"`
 	Renewed time.Time `yaml:"renewed"` // its certificate; zero where that stays
+	Before  *Home     `yaml:"before"`  // where it was provisioned first, and from where it was moved a day later
 	Trouble []Trouble `yaml:"trouble"`
+}
+
+// Home is where a device belongs.
+type Home struct {
+	Tenant string `yaml:"tenant"`
+	Site   string `yaml:"site"`
+	Fleet  string `yaml:"fleet"`
+	Reason string `yaml:"reason"` // for leaving it
+	Ticket string `yaml:"ticket"`
 }
 
 // TroubleKind names what goes wrong with a device.

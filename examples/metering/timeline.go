@@ -31,6 +31,8 @@ const (
 	MissGrant        StepKind = "miss-grant"        // Tenant: the same, and it must be refused
 	RenewDevice      StepKind = "renew-device"      // Tenant, Device; done by the device
 	ShowOldKey       StepKind = "show-old-key"      // Tenant, Device; the credential before, which must be refused
+	RequestTransfer  StepKind = "request-transfer"  // Tenant, Device, To, Site, Fleet, Reason, Ticket
+	ApproveTransfer  StepKind = "approve-transfer"  // Tenant, Device, To; gives the enrolment code there
 	SendUpload       StepKind = "upload"            // Upload; done by the device
 )
 
@@ -46,6 +48,7 @@ type Step struct {
 	Type   string
 	Site   string
 	Fleet  string
+	To     string // tenant
 	Reason string
 	Ticket string
 	Alert  string // kind of the alert, "device.silent"
@@ -150,6 +153,7 @@ const (
 	firstApproval  = 95 * time.Minute
 	secondApproval = 130 * time.Minute
 	enrolment      = 3 * time.Hour
+	move           = 24 * time.Hour
 	oldKey         = 30 * time.Hour // from the renewal; a day after it the old one ends
 )
 
@@ -163,18 +167,32 @@ func (f *Fleet) provisioning(d Device, i int) []Step {
 	step := func(delay time.Duration, kind StepKind, actor string) Step {
 		return Step{At: at.Add(delay), Kind: kind, Actor: actor, Tenant: d.Tenant, Device: d.ID}
 	}
+	home := Home{Tenant: d.Tenant, Site: d.Site, Fleet: d.Fleet}
+	if d.Before != nil {
+		home = *d.Before
+	}
+	final := d.Tenant
+	d.Tenant = home.Tenant
 	request := step(0, RequestDevice, f.operators("provisioner")[0])
-	request.Type, request.Site, request.Fleet, request.Reason = d.Type, d.Site, d.Fleet, reason
+	request.Type, request.Site, request.Fleet, request.Reason = d.Type, home.Site, home.Fleet, reason
 	steps := []Step{request}
 	if d.Pending {
 		return steps
 	}
 	approvers := f.operators("approver")
 	steps = append(steps, step(firstApproval, ApproveDevice, approvers[0]))
-	if f.critical(d.Fleet) {
+	if f.critical(home.Fleet) {
 		steps = append(steps, step(secondApproval, ApproveDevice, approvers[1]))
 	}
 	steps = append(steps, step(enrolment, EnrolDevice, ""))
+	if d.Before != nil {
+		asks := step(move, RequestTransfer, f.operators("provisioner")[0])
+		asks.To, asks.Site, asks.Fleet, asks.Reason, asks.Ticket = final, d.Site, d.Fleet, home.Reason, home.Ticket
+		consents := step(move+firstApproval, ApproveTransfer, approvers[0])
+		consents.To, consents.Reason = final, "the buyer's letter is in the ticket"
+		d.Tenant = final
+		steps = append(steps, asks, consents, step(move+enrolment, EnrolDevice, ""))
+	}
 	if d.Renewed.IsZero() {
 		return steps
 	}
