@@ -28,6 +28,7 @@ type fakeHub struct {
 	n      int // requests
 	calls  []string
 	issues []*hubIssue
+	page   int // issues in one answer; 0: all
 	// fault answers the n-th request itself, or lets it pass.
 	fault func(n int, w http.ResponseWriter, r *http.Request) bool
 	// lose lets a request that changes something take effect, and loses the
@@ -102,6 +103,17 @@ func (h *fakeHub) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	if lose := h.lose; lose != nil && r.Method != http.MethodGet && lose(w, r) {
 		return
+	}
+	if list, ok := out.([]*hubIssue); ok && h.page > 0 {
+		n, err := strconv.Atoi(r.URL.Query().Get("page"))
+		if err != nil {
+			n = 1
+		}
+		if end := n * h.page; end < len(list) {
+			w.Header().Set("Link", fmt.Sprintf(`<%s%s?page=%d>; rel="next"`, h.URL, r.URL.Path, n+1))
+			list = list[:end]
+		}
+		out = list[min((n-1)*h.page, len(list)):]
 	}
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(out)
@@ -350,6 +362,10 @@ func TestWhatGitHubWillNeverTakeIsGivenUp(t *testing.T) {
 // again: the issue, each comment, the end.
 func TestALostAnswerMakesNoSecondIssue(t *testing.T) {
 	h := newFakeHub(t)
+	h.page = 2
+	for n := range 5 {
+		h.issues = append(h.issues, &hubIssue{Number: n + 1, State: "open", Body: "another's"})
+	}
 	lost := map[string]int{}
 	h.lose = func(w http.ResponseWriter, r *http.Request) bool {
 		key := r.Method + r.URL.Path
@@ -375,7 +391,7 @@ func TestALostAnswerMakesNoSecondIssue(t *testing.T) {
 	if len(lost) != 3 {
 		t.Errorf("answers lost: %v", lost)
 	}
-	if issues := h.all(); len(issues) != 1 || len(issues[0].comments) != 2 || issues[0].State != "closed" {
+	if issues := h.all(); len(issues) != 6 || len(issues[5].comments) != 2 || issues[5].State != "closed" || issues[0].State != "open" {
 		t.Errorf("%+v", issues)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -462,6 +463,35 @@ func TestWhatCannotBeToldIsGivenUpAndSentAgain(t *testing.T) {
 	r.sameAsFold()
 }
 
+// TestASnapshotHoldsDeliveriesOfItsMoment: what is told while a snapshot is
+// written is not in it.
+func TestASnapshotHoldsDeliveriesOfItsMoment(t *testing.T) {
+	v := newReceiver(t, 13)
+	v.answer = func(_ int, _ http.ResponseWriter, req *http.Request) {
+		select {
+		case <-req.Context().Done():
+		case <-t.Context().Done():
+		}
+	}
+	r := newRig(t, toWebhooks(v.policy("pager")))
+	id := r.raise(AlertLetterQuota, "nord", "x")
+	k := r.s.st.capture()
+	if err := r.s.settleDelivery(evidence.EntryAlertDelivered, "nord", deliveryData{ID: id, To: "pager", Kind: TargetWebhook, Event: AlertEventRaised, Attempts: 1}); err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if err := k.write(&b); err != nil {
+		t.Fatal(err)
+	}
+	st, err := readState(&b, r.config.Replay.Window)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if then, now := st.alerts[id].Deliveries[0].State, r.alert(id).Deliveries[0].State; then != DeliveryWaiting || now != DeliveryDelivered {
+		t.Errorf("in the snapshot %s, now %s", then, now)
+	}
+}
+
 // untold makes an alert that could not be told, to a receiver that then never
 // answers.
 func (r *rig) untold() string {
@@ -495,6 +525,25 @@ func (r *rig) tellBy(change func(*AlertPolicy)) {
 	}
 	if _, err := r.s.enforce(next, evidence.AuditEntry{Reason: "test"}); err != nil {
 		r.t.Fatal(err)
+	}
+}
+
+// TestAReceiverThatNobodyVouchesForIsToldNothing: its certificate is judged.
+func TestAReceiverThatNobodyVouchesForIsToldNothing(t *testing.T) {
+	v := newReceiver(t, 14)
+	secure := httptest.NewUnstartedServer(http.HandlerFunc(v.serve))
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
+	secure.StartTLS()
+	defer secure.Close()
+	hook := v.policy("pager")
+	hook.URL = secure.URL
+	r := newRig(t, toWebhooks(hook))
+	id := r.raise(AlertDeviceSilent, "nord", "x")
+	if got := r.told(id); !slices.Equal(got, []string{"raised>pager:undelivered"}) || len(v.requests()) != 0 {
+		t.Errorf("%v after %d requests", got, len(v.requests()))
+	}
+	if d := r.alert(id).Deliveries[0]; !strings.Contains(d.Error, "certificate") {
+		t.Errorf("%+v", d)
 	}
 }
 
@@ -786,6 +835,31 @@ func TestAlertsAreFound(t *testing.T) {
 	refusedWith(t, err, CodeNotFound)
 }
 
+// TestSupportSeesAlertsOfItsTenantAlone: one alert by its name, a page after
+// another's, and none of another tenant.
+func TestSupportSeesAlertsOfItsTenantAlone(t *testing.T) {
+	r := newRig(t)
+	r.tenant("nord")
+	r.tenant("sued")
+	r.support("sam")
+	r.grant("sam", "nord", 30, "read")
+	own, other := r.raise(AlertLetterQuota, "nord", "x"), r.raise(AlertLetterQuota, "sued", "y")
+	ctx, sam := t.Context(), r.admin("sam")
+	if a, err := sam.Alert(ctx, own); err != nil || a.ID != own {
+		t.Error(a.ID, err)
+	}
+	_, err := sam.Alert(ctx, other)
+	refusedWith(t, err, CodeNotFound)
+	if list, err := sam.Alerts(ctx); err != nil || len(list) != 1 || list[0].ID != own {
+		t.Error(list, err)
+	}
+	_, err = sam.FindAlerts(ctx, AlertQuery{Tenant: "sued"})
+	refusedWith(t, err, CodeForbidden)
+	_, err = sam.Get(ctx, "/v1/admin/alerts?after="+other)
+	refusedWith(t, err, CodeInvalid)
+	refusedWith(t, sam.ResendAlert(ctx, own, "", "x"), CodeForbidden)
+}
+
 // TestSecretsOfTargetsStayInTheirFiles: whatever goes wrong, they are in no
 // log, entry, snapshot or answer.
 func TestSecretsOfTargetsStayInTheirFiles(t *testing.T) {
@@ -801,10 +875,10 @@ func TestSecretsOfTargetsStayInTheirFiles(t *testing.T) {
 		hubError(w, http.StatusUnauthorized, "Bad credentials", nil)
 		return true
 	}
-	var log logged
+	var lines logged
 	r := newRig(t, toWebhooks(v.policy("pager")), func(c *Config) { c.Alerts.GitHub = hub.policy() }, func(c *Config) { c.Alerts.Attempts = 2 })
 	r.stop()
-	r.logger = jsonLog(&log)
+	r.logger = jsonLog(&lines)
 	r.start()
 	id := r.raise(AlertDeviceSilent, "nord", "x")
 	if got := r.told(id); !slices.Equal(got, []string{"raised>pager:undelivered", "raised>acme/ops:undelivered"}) {
@@ -815,7 +889,7 @@ func TestSecretsOfTargetsStayInTheirFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.stop()
-	all := append([]byte(log.String()), shown...)
+	all := append([]byte(lines.String()), shown...)
 	err = filepath.WalkDir(r.dir, func(path string, d os.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
@@ -827,7 +901,7 @@ func TestSecretsOfTargetsStayInTheirFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Contains(all, []byte("pager.secret")) || !strings.Contains(log.String(), "could not be told") {
+	if !bytes.Contains(all, []byte("pager.secret")) || !strings.Contains(lines.String(), "could not be told") {
 		t.Error("this looks in the wrong place")
 	}
 	key, _ := base64.StdEncoding.DecodeString(strings.TrimPrefix(v.secret, "whsec_"))
