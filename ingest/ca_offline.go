@@ -37,8 +37,8 @@ const (
 // which signs from the next start on, and takes the root key out of dir: it
 // leaves o.To/root.key, a copy of root.crt beside it, ca/issuing.{crt,key} and
 // ca/root.crl in dir, and no ca/root.key. What the root has signed stays good.
-// The key is in o.To before it is gone from dir; a run that was cut short is
-// finished by another one. The key's old sectors on dir's disk are not
+// The key is in o.To before it is gone from dir. A run that was cut short is
+// finished by another one, to another folder where the key is encrypted. The key's old sectors on dir's disk are not
 // overwritten: no program can promise that.
 func TakeRootOffline(dir string, o OfflineOptions) (issuing *x509.Certificate, err error) {
 	if o.Now == nil {
