@@ -47,6 +47,8 @@ const (
 	EntryOperatorAdded    = "operator.added"             // Operator
 	EntryOperatorRemoved  = "operator.removed"           // Operator
 	EntryOperatorIssued   = "operator.credential-issued" // {"name","fingerprint","method","not_before","not_after","old_until"}: a further credential; others of its method end at old_until
+	EntryOperatorLogin    = "operator.login"             // {"name","roles","groups","issuer","subject_sha256","until","fingerprint","source","linked"}: a session of roles that the groups give
+	EntryOperatorLogout   = "operator.logout"            // {"name","fingerprint","why"}: "logout" or "ended"
 	EntryDeviceRequested  = "device.requested"           // Device (state requested), with "expires" and, of one of many asked for at once, "batch"
 	EntryDeviceApproved   = "device.approved"            // {"enrolment_code_sha256","expires"}
 	EntryDeviceIssued     = "device.issued"              // Credential
@@ -177,6 +179,7 @@ type Operator struct {
 	Serial    string    `json:"serial,omitempty"` // of the certificate, hexadecimal
 	NotBefore time.Time `json:"not_before,omitzero"`
 	NotAfter  time.Time `json:"not_after,omitzero"`
+	OIDC      string    `json:"oidc,omitempty"` // name at the OpenID provider of whoever logs in there; roles are then those of each login
 }
 
 // Refusal is one or more requests that were turned away for one reason. The
