@@ -33,7 +33,10 @@ func (ac *acts) leave(a *adminCall) {
 func (ac *acts) under(a *adminCall, grant string, until time.Time) {
 	ac.mu.Lock()
 	defer ac.mu.Unlock()
-	a.grant, a.until = grant, until
+	a.grant = grant
+	if a.until.IsZero() || until.Before(a.until) { // it may be a session's, which ends earlier
+		a.until = until
+	}
 }
 
 // cut closes the connections of the calls of which which holds, and says of

@@ -59,6 +59,9 @@ func (s *Server) adminRoutes() []adminRoute {
 	do("POST /v1/admin/operators/{name}/remove", "operator.remove", s.removeOperator)
 	do("POST /v1/admin/operators/{name}/token", "operator.token", s.issueToken)
 	do("POST /v1/admin/token", "token.rotate", s.rotateToken)
+	do("GET /v1/admin/sessions", "read", s.listSessions)
+	do("POST /v1/admin/sessions/{id}/end", "session.end", s.endSession)
+	do("POST /v1/admin/logout", "logout", s.logout)
 	do("GET /v1/admin/grants", "grant.list", s.listGrants)
 	do("POST /v1/admin/grants", "grant.request", s.requestGrant)
 	do("POST /v1/admin/grants/{id}/approve", "grant.approve", s.approveGrant)
@@ -122,6 +125,8 @@ func (s *Server) adminHandler() http.Handler {
 	for _, route := range append(s.adminRoutes(), adminRoute{"/", "read", func(*adminCall) (any, *Problem) { return nil, problem(CodeNotFound, "") }}) {
 		mux.HandleFunc(route.Pattern, func(w http.ResponseWriter, r *http.Request) { s.adminDo(w, r, route.Action, route.do) })
 	}
+	mux.HandleFunc("GET /v1/admin/login", s.loginTerms)
+	mux.HandleFunc("POST /v1/admin/login", s.login)
 	mux.HandleFunc("GET /healthz", s.healthz)
 	mux.HandleFunc("GET /readyz", s.readyz)
 	return s.plainly(mux)

@@ -74,6 +74,11 @@ func (r *adminRig) adminCases() []adminCase {
 		{route: "POST /v1/admin/grants", as: "ben", body: grant, status: 201, entry: evidence.EntryGrantRequested, after: r.note("GRANT", "id")},
 		{route: "POST /v1/admin/grants/{id}/decline", as: "carla", path: "/v1/admin/grants/GRANT/decline", body: why, status: 200, entry: evidence.EntryGrantDeclined},
 		{route: "GET /v1/admin/grants", as: "erin", status: 200},
+
+		{route: "POST /v1/admin/logout", as: "lena", status: 200, entry: evidence.EntryOperatorLogout, before: func() { r.tokens["lena"] = r.session("lena", RoleExporter) }},
+		{route: "POST /v1/admin/sessions/{id}/end", as: "root.admin", path: "/v1/admin/sessions/SESSION/end", body: m{"reason": "why"}, status: 200, entry: evidence.EntryOperatorLogout,
+			before: func() { r.ids["SESSION"] = sessionID(tokenPrint(r.session("lena", RoleExporter))) }},
+		{route: "GET /v1/admin/sessions", as: "erin", status: 200},
 		{route: "POST /v1/admin/break-glass", as: "root.admin", body: m{"role": RoleApprover, "minutes": 5, "reason": "why"}, status: 201, entry: evidence.EntryBreakGlassOpened,
 			more: []string{evidence.EntryAlertRaised}, after: r.note("BREAK", "id")},
 		{route: "POST /v1/admin/break-glass/{id}/close", as: "root.admin", path: "/v1/admin/break-glass/BREAK/close", body: why, status: 200, entry: evidence.EntryBreakGlassClosed},

@@ -119,6 +119,12 @@ func (a *adminCall) still(tenant string) *Problem {
 	switch {
 	case o == nil || o.removed:
 		return problem(CodeUnknownCredential, "the operator was removed meanwhile")
+	}
+	c, ok := o.credential(a.print)
+	if !ok || c.ended(now) {
+		return problem(CodeUnknownCredential, "the credential was ended meanwhile")
+	}
+	switch o = o.by(c); {
 	case a.grants != nil:
 		if p := a.within(tenant); p != nil {
 			return p

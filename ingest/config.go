@@ -33,6 +33,7 @@ type Config struct {
 	Sharing      SharingPolicy     `yaml:"sharing"`
 	Support      SupportPolicy     `yaml:"support"`
 	BreakGlass   BreakGlassPolicy  `yaml:"break_glass"`
+	OIDC         OIDCPolicy        `yaml:"oidc"`
 	Alerts       AlertPolicy       `yaml:"alerts"`
 	EST          ESTPolicy         `yaml:"est"`
 	ExternalCAs  []ExternalCA      `yaml:"external_cas"`
@@ -162,6 +163,7 @@ func DefaultConfig() Config {
 		Rotation: DefaultRotation(),
 		Sharing:  DefaultSharing(),
 		Support:  SupportPolicy{Max: 8 * time.Hour}, BreakGlass: BreakGlassPolicy{Max: time.Hour},
+		OIDC:     defaultOIDC(),
 		Alerts:   defaultAlertPolicy(),
 		EST:      DefaultEST(),
 		Timeouts: Timeouts{Header: 5 * time.Second, Body: 30 * time.Second, Idle: 2 * time.Minute, Answer: 30 * time.Second},
@@ -228,6 +230,9 @@ func (c Config) Validate() error {
 	}
 	if err := errors.Join(c.EST.validate(), validateExternals(c.ExternalCAs)); err != nil {
 		return err
+	}
+	if err := c.OIDC.validate(); err != nil {
+		return fmt.Errorf("ingest.oidc.%w", err)
 	}
 	if err := c.Ledger.validate(); err != nil {
 		return fmt.Errorf("ingest.ledger.%w", err)

@@ -40,7 +40,7 @@ func (st *state) apply(index int64, e *evidence.AuditEntry) error {
 		}
 		st.tenants[t.ID] = &tenant{st: st, round: st.round, Tenant: t, books: map[string]*evidence.Books{}, closed: map[string]bool{}, fates: map[int64]fate{}}
 		return nil
-	case evidence.EntryOperatorAdded, evidence.EntryOperatorRemoved, evidence.EntryOperatorIssued:
+	case evidence.EntryOperatorAdded, evidence.EntryOperatorRemoved, evidence.EntryOperatorIssued, evidence.EntryOperatorLogin, evidence.EntryOperatorLogout:
 		return st.applyOperator(e)
 	case evidence.EntryGrantRequested, evidence.EntryGrantApproved, evidence.EntryGrantDeclined, evidence.EntryGrantEnded:
 		return st.applyGrant(e)

@@ -180,7 +180,7 @@ func (s *Server) requestGrant(a *adminCall) (any, *Problem) {
 	switch o := s.st.operator(in.Operator); {
 	case o == nil || o.removed:
 		return nil, problem(CodeNotFound, "there is no operator of that name")
-	case !slices.Contains(o.Roles, RoleSupport):
+	case !o.holds(RoleSupport, s.now()):
 		return nil, problem(CodeConflict, "the operator does not hold the role "+RoleSupport)
 	case s.st.tenant(in.Tenant) == nil:
 		return nil, problem(CodeNotFound, "there is no tenant "+clip(in.Tenant))

@@ -20,6 +20,7 @@ const (
 type operator struct {
 	evidence.Operator
 	removed     bool
+	identity    string               // at the provider: SHA-256 of the issuer, a line feed and the subject; empty: none is linked
 	credentials []OperatorCredential // those that were issued and not replaced, the oldest first
 	withdrawn   []withdrawn          // certificates that were replaced, or taken with the roles
 }
@@ -32,6 +33,10 @@ type OperatorCredential struct {
 	Method      string    `json:"method"`
 	NotBefore   time.Time `json:"not_before,omitzero"`
 	NotAfter    time.Time `json:"not_after,omitzero"`
+	// Of a session, "oidc", alone: what its groups gave, and the network from
+	// which it can be used.
+	Roles  []string `json:"roles,omitempty"`
+	Source string   `json:"source,omitempty"`
 }
 
 // ended reports whether the credential is none any more at now.
@@ -77,8 +82,13 @@ type credentialIssued struct {
 }
 
 func (st *state) applyOperator(e *evidence.AuditEntry) error {
-	if e.Type == evidence.EntryOperatorIssued {
+	switch e.Type {
+	case evidence.EntryOperatorIssued:
 		return st.applyOperatorIssued(e)
+	case evidence.EntryOperatorLogin:
+		return st.applyLogin(e)
+	case evidence.EntryOperatorLogout:
+		return st.applyLogout(e)
 	}
 	var o evidence.Operator
 	if err := json.Unmarshal(e.Data, &o); err != nil {
@@ -89,7 +99,10 @@ func (st *state) applyOperator(e *evidence.AuditEntry) error {
 		op.Method = MethodCertificate
 	}
 	if !op.removed && o.Fingerprint != "" {
-		op.credentials = []OperatorCredential{{o.Fingerprint, op.Method, o.NotBefore, o.NotAfter}}
+		op.credentials = []OperatorCredential{{Fingerprint: o.Fingerprint, Method: op.Method, NotBefore: o.NotBefore, NotAfter: o.NotAfter}}
+	}
+	if old := st.operators[o.Name]; old != nil && !old.removed && !op.removed {
+		op.identity, op.OIDC = old.identity, old.OIDC // the same person
 	}
 	if old := st.operators[o.Name]; old != nil {
 		op.withdrawn = old.withdrawn

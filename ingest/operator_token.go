@@ -44,12 +44,18 @@ func (s *Server) operatorByToken(a *adminCall, token string) *Problem {
 	c, _ := op.credential(print)
 	now := s.now()
 	switch {
-	case c.Method != MethodToken || subtle.ConstantTimeCompare([]byte(c.Fingerprint), []byte(print)) != 1:
+	case c.Method != MethodToken && c.Method != MethodOIDC || subtle.ConstantTimeCompare([]byte(c.Fingerprint), []byte(print)) != 1:
 		return problem(CodeUnknownCredential, "")
 	case now.Before(c.NotBefore) || c.ended(now):
 		return problem(CodeExpiredCredential, "the token of operator "+op.Name)
 	}
-	a.op, a.print = op, print
+	if c.Method == MethodOIDC {
+		if a.sess == nil || networkOf(a.sess.source) != c.Source {
+			return problem(CodeUnknownCredential, "the session of operator "+op.Name+" began from another network, and holds there alone")
+		}
+		a.until = c.NotAfter
+	}
+	a.op, a.print = op.by(c), print
 	return nil
 }
 
@@ -107,7 +113,7 @@ func (s *Server) giveToken(a *adminCall, name string) (any, *Problem) {
 	if err != nil {
 		return nil, s.failure(err)
 	}
-	d := credentialIssued{name, OperatorCredential{tokenPrint(token), MethodToken, span[0], span[1]}, now.Add(time.Duration(in.OverlapMinutes) * time.Minute)}
+	d := credentialIssued{name, OperatorCredential{Fingerprint: tokenPrint(token), Method: MethodToken, NotBefore: span[0], NotAfter: span[1]}, now.Add(time.Duration(in.OverlapMinutes) * time.Minute)}
 	if p := a.done(evidence.EntryOperatorIssued, evidence.AuditEntry{
 		Target: name, Reason: in.Reason, Data: raw(d),
 		Before: raw(map[string]any{"credentials": o.credentials}), After: raw(map[string]any{"credentials": o.withCredential(d, now).credentials}),

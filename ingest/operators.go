@@ -40,6 +40,8 @@ func Permissions() []Permission {
 		{"operator.remove", []string{RoleAdmin}},
 		{"operator.token", []string{RoleAdmin}},
 		{"token.rotate", Roles()},
+		{"session.end", []string{RoleAdmin}},
+		{"logout", Roles()},
 		{"grant.list", append(slices.Clone(readers), RoleSupport)},
 		{"grant.request", []string{RoleProvisioner, RoleApprover, RoleAdmin, RoleSupport}},
 		{"grant.approve", []string{RoleApprover}},
@@ -95,6 +97,7 @@ func (s *Server) addOperator(a *adminCall) (any, *Problem) {
 	var in struct {
 		Name    string   `json:"name"`
 		Roles   []string `json:"roles"`
+		OIDC    string   `json:"oidc"`    // name claim under which the operator will log in at the provider; roles come from there, or
 		CSR     string   `json:"csr"`     // to be certified, unless
 		Token   bool     `json:"token"`   // a token is wanted instead
 		Minutes int      `json:"minutes"` // that the token can be used; 0 is tokens.operator_max
@@ -109,7 +112,10 @@ func (s *Server) addOperator(a *adminCall) (any, *Problem) {
 	}
 	slices.Sort(in.Roles)
 	in.Roles = slices.Compact(in.Roles)
-	if len(in.Roles) == 0 {
+	if in.OIDC != "" && (len(in.Roles) > 0 || in.CSR != "" || in.Token || len(in.OIDC) > 255) {
+		return nil, problem(CodeInvalid, "oidc: takes at most 255 bytes, and neither roles, csr nor token beside it: roles come from the provider's groups")
+	}
+	if len(in.Roles) == 0 && in.OIDC == "" {
 		return nil, problem(CodeInvalid, "roles: give at least one")
 	}
 	for _, r := range in.Roles {
@@ -121,6 +127,9 @@ func (s *Server) addOperator(a *adminCall) (any, *Problem) {
 	defer s.decide.Unlock()
 	if in.Name == a.op.Name {
 		return nil, problem(CodeApprovalSelf, "nobody changes their own roles or certificate")
+	}
+	if in.OIDC != "" {
+		return s.addByIdentity(a, in.Name, in.OIDC, in.Reason)
 	}
 	added := evidence.Operator{Name: in.Name, Roles: in.Roles}
 	answer, p := s.firstCredential(&added, in.CSR, in.Token, in.Minutes)

@@ -20,6 +20,8 @@ func (s *Server) identifyOperator(c *call, a *adminCall) *Problem {
 		return s.operatorByCertificate(c, a)
 	case strings.HasPrefix(token, operatorTokenBegins):
 		p = s.operatorByToken(a, token)
+	case strings.Count(token, ".") == 2:
+		p = problem(CodeUnknownCredential, "an ID token opens nothing; it is exchanged for a session at POST "+adminPath+"login")
 	default:
 		p = problem(CodeUnknownCredential, "the bearer token is none of an operator")
 	}

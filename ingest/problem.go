@@ -52,6 +52,10 @@ const (
 	CodeRateSource         Code = "rate.source"
 	CodeRateExport         Code = "rate.export"
 	CodeApprovalSelf       Code = "approval.self"
+	CodeLoginInvalid       Code = "login.invalid"
+	CodeLoginUnlinked      Code = "login.unlinked"
+	CodeLoginNoRole        Code = "login.no-role"
+	CodeProviderSilent     Code = "login.provider-silent"
 	CodeEnrolBadCode       Code = "enrol.bad-code"
 	CodeEnrolBadCSR        Code = "enrol.bad-csr"
 	CodeESTLinking         Code = "est.linking"
@@ -90,6 +94,10 @@ func Problems() []ProblemInfo {
 		{CodeRetired, 403, "request", "The device was retired, or moved to another tenant, where it has another credential."},
 		{CodeForbidden, 403, "request", "The operator holds no role that may do this."},
 		{CodeApprovalSelf, 403, "request", "Nobody approves their own request, and nobody approves twice."},
+		{CodeLoginInvalid, 401, "request", "The ID token does not stand: signature, issuer, audience, times, nonce, or what the policy asks of it; or it was used before."},
+		{CodeLoginUnlinked, 403, "request", "The identity at the provider belongs to no operator."},
+		{CodeLoginNoRole, 403, "request", "None of the groups that the provider names gives a role."},
+		{CodeProviderSilent, 503, "request", "The OpenID provider cannot be asked for its keys, so nobody can log in. Sessions, certificates and tokens are not touched."},
 		{CodeTenantMismatch, 403, "request", "The request names a tenant other than the credential's."},
 		{CodeEnrolBadCode, 403, "request", "The enrolment code is wrong, used or expired, or no such device waits for enrolment."},
 		{CodeTokenNotAllowed, 403, "request", "The policy lets the device have no token; it enrols and renews with a certificate."},

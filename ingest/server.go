@@ -88,6 +88,8 @@ type Server struct {
 	ownClock     clockWatch
 	apart        *apart
 	acts         acts
+	logins       *logins
+	provider     *idProvider
 	outbox       *outbox // nil until it is open
 	closing      atomic.Bool
 	drains       chan struct{} // closed when closing begins
@@ -115,6 +117,7 @@ func Open(o Options) (*Server, error) {
 	}
 	s := &Server{o: o, log: o.Logger, sessions: newSessions(), ownClock: newClockWatch(o.Now), drains: make(chan struct{}), inHand: newInHand()}
 	s.refusals = newRefusals(s)
+	s.provider = newIDProvider(s.now)
 	if err := s.open(); err != nil {
 		if s.led != nil {
 			if cerr := s.led.Close(); !errors.Is(err, ledger.ErrRollback) {
@@ -132,6 +135,9 @@ func (s *Server) open() (err error) {
 	}
 	seed, err := readSeed(s.o.Dir)
 	if err != nil {
+		return err
+	}
+	if s.logins, err = newLogins(); err != nil {
 		return err
 	}
 	if s.ca, err = openAuthority(filepath.Join(s.o.Dir, "ca")); err != nil {

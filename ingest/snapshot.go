@@ -19,7 +19,7 @@ import (
 // of tenants and devices, so that none can be missing. In between they come in
 // any order: what changes while a snapshot is written is written before it
 // changes. A device has two parts, under its number.
-const stateVersion = 9
+const stateVersion = 10
 
 const (
 	partBegin byte = iota + 1

@@ -47,6 +47,8 @@ func (c *codec) operator(o *operator) {
 	c.time(&o.NotAfter)
 	c.text(&o.Serial)
 	c.bool(&o.removed)
+	c.text(&o.identity)
+	c.text(&o.OIDC)
 	listOf(c, &o.credentials, (*codec).operatorCredential)
 	listOf(c, &o.withdrawn, (*codec).withdrawn)
 }
@@ -62,6 +64,8 @@ func (c *codec) operatorCredential(v *OperatorCredential) {
 	c.name(&v.Method)
 	c.time(&v.NotBefore)
 	c.time(&v.NotAfter)
+	listOf(c, &v.Roles, (*codec).name)
+	c.name(&v.Source)
 }
 
 func (c *codec) grant(g *GrantRecord) {

@@ -506,7 +506,7 @@ func TestSnapshotKnowsTheState(t *testing.T) {
 		{runs{}, map[string]string{"packed": "runs", "from": "runs", "to": "runs", "last": "runs", "count": "runs"}},
 		{run{}, map[string]string{"seq": "runs", "index": "runs", "n": "runs"}},
 		{fate{}, map[string]string{"state": "fate", "by": "fate", "at": "fate", "reason": "fate", "as": "fate"}},
-		{operator{}, map[string]string{"Operator": "operator", "removed": "operator", "credentials": "operator", "withdrawn": "operator"}},
+		{operator{}, map[string]string{"Operator": "operator", "removed": "operator", "identity": "operator", "credentials": "operator", "withdrawn": "operator"}},
 		{contact{}, map[string]string{"fingerprint": "contact", "sources": "contact"}},
 		{provisionStep{}, map[string]string{"actor": "registry", "at": "registry", "reason": "registry"}},
 	} {

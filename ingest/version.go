@@ -56,6 +56,7 @@ func (set *settings) effective() map[string]any {
 			"device": durationText(c.Certificates.Device), "operator": durationText(c.Certificates.Operator), "server": durationText(c.Certificates.Server),
 		},
 		"support": map[string]any{"max": durationText(c.Support.Max)}, "break_glass": map[string]any{"max": durationText(c.BreakGlass.Max)},
+		"oidc":     c.OIDC.effective(),
 		"tokens":   map[string]any{"operator_max": durationText(c.Tokens.OperatorMax), "device_max": durationText(c.Tokens.DeviceMax), "allowed": c.Tokens.Allowed.effective()},
 		"rotation": map[string]any{"due_before": durationText(c.Rotation.DueBefore), "overlap": durationText(c.Rotation.Overlap)},
 		"alerts":   c.Alerts.effective(),
