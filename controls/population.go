@@ -242,7 +242,7 @@ func happened(kind evidence.Kind, it evidence.Item, period evidence.Period) bool
 func span(kind evidence.Kind) (first, last string) {
 	switch kind {
 	case "telemetry.refusals", "telemetry.exports", "telemetry.purges", "telemetry.admin-actions", "telemetry.config-changes", "telemetry.gaps",
-		"telemetry.clock", "telemetry.role-changes", "telemetry.transfers", "telemetry.rotations", "telemetry.break-glass", "telemetry.export-files", "telemetry.export-spikes":
+		"telemetry.clock", "telemetry.role-changes", "telemetry.transfers", "telemetry.rotations", "telemetry.break-glass", "telemetry.logins", "telemetry.export-files", "telemetry.export-spikes":
 		return "time", "time"
 	case "telemetry.drills":
 		return "started_at", "started_at"

@@ -29,6 +29,7 @@ func TestWhoMayExportIsReadFromTheTable(t *testing.T) {
 	want(t, item(t, e, "role/exporter"), map[string]any{"subject": "role", "requests": true, "takes": true, "may": "[export.get export.request]"})
 	r := &run{setup: setup{Permissions: []permission{{"read", []string{"auditor", "admin"}}, {"export.get", []string{"admin"}}}}}
 	want(t, r.mayExport("operator", "x", []string{"admin"}), map[string]any{"every_action": true, "every_role": false})
+	want(t, r.mayExport("operator", "x", []string{"auditor"}), map[string]any{"every_action": false, "every_role": false})
 	want(t, r.mayExport("operator", "x", []string{"admin", "auditor"}), map[string]any{"every_action": true, "every_role": true})
 }
 

@@ -153,3 +153,46 @@ func TestATransferIsTheRequestOfTheNewBinding(t *testing.T) {
 	want(t, item(t, got[KindBindings], "nord/m1/g1"), map[string]any{"ended_why": "transferred", "bound_tenant": "nord"})
 	want(t, item(t, got[KindBindings], "sued/m1/g1"), map[string]any{"bound_tenant": "sued", "bound_site": "west", "site": "west", "bound_by": "dora"})
 }
+
+// A session gives its own roles, for its time; what is done in it is told by
+// the credential.
+func TestLoginsGiveRolesForATime(t *testing.T) {
+	s := story(t)
+	begin := func(at time.Time, print string, roles ...string) int64 {
+		return s.control(at, by(entryLogin, "gina", "approver"), map[string]any{
+			"name": "gina", "roles": roles, "groups": []string{"g"}, "issuer": "https://id.example", "until": at.Add(8 * time.Hour), "fingerprint": print, "source": "192.0.2.1",
+		})
+	}
+	act := func(at time.Time, print string) entry {
+		e := by(evidence.EntryReleased, "gina", "approver")
+		e.Actor.Credential, e.Time = print, at
+		return entry{index: s.control(at, e, nil), AuditEntry: e}
+	}
+	first := begin(day(50), "sha256:s1", "approver")
+	good := act(day(50, 1), "sha256:s1")
+	late := act(day(50, 8), "sha256:s1")
+	second := begin(day(51), "sha256:s2", "auditor")
+	less := act(day(51, 1), "sha256:s2")
+	s.control(day(51, 2), by(entryLogout, "gina", "auditor"), map[string]any{"name": "gina", "fingerprint": "sha256:s2", "why": "logout"})
+	gone := act(day(51, 3), "sha256:s2")
+	other := act(day(52), "sha256:ff")
+	s.checkpoint()
+	e := collectFrom(t, s, Config{})[KindLogins]
+	want(t, item(t, e, entry{index: first}.id()), map[string]any{"operator": "gina", "roles": "[approver]", "hours": 8.0, "acts": 2, "late": []any{late.id()}, "ended_at": ""})
+	want(t, item(t, e, entry{index: second}.id()), map[string]any{"acts": 2, "late": []any{gone.id()}, "ended_why": "logout"})
+	r := &run{}
+	for i, data := range []string{
+		`{"name":"gina","roles":["approver"],"until":"` + ts(day(50, 8)) + `","fingerprint":"sha256:s1"}`,
+		`{"name":"gina","roles":["auditor"],"until":"` + ts(day(51, 8)) + `","fingerprint":"sha256:s2"}`,
+	} {
+		r.control = append(r.control, entry{index: int64(i), AuditEntry: evidence.AuditEntry{Type: entryLogin, Data: []byte(data)}})
+	}
+	for _, x := range []struct {
+		at   entry
+		want bool
+	}{{good, true}, {late, false}, {less, false}, {other, false}} {
+		if got := r.heldRole("gina", "approver", x.at); got != x.want {
+			t.Errorf("at %s with %s the role was held: %v, want %v", x.at.Time, x.at.Actor.Credential, got, x.want)
+		}
+	}
+}

@@ -214,8 +214,11 @@ func (r *run) provisioning() part {
 }
 
 // heldRole tells from the log whether the operator held the role when entry at
-// was made.
+// was made: by the roles of the session in which it was made, or by their own.
 func (r *run) heldRole(name, role string, at entry) bool {
+	if session, held := r.inSession(role, at); session {
+		return held
+	}
 	held := false
 	for _, e := range r.control {
 		if e.index >= at.index {

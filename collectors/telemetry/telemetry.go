@@ -77,6 +77,7 @@ const (
 	KindRotations         evidence.Kind = "telemetry.rotations"
 	KindSupportGrants     evidence.Kind = "telemetry.support-grants"
 	KindBreakGlass        evidence.Kind = "telemetry.break-glass"
+	KindLogins            evidence.Kind = "telemetry.logins"
 	KindRoleChanges       evidence.Kind = "telemetry.role-changes"
 	KindLayout            evidence.Kind = "telemetry.layout"
 	KindStatusPages       evidence.Kind = "telemetry.status-pages"
@@ -129,7 +130,7 @@ func (c *collector) Kinds() []evidence.Kind {
 		KindConfig, KindConfigChanges, KindDevices, KindOperators, KindProvisioning, KindRevocations,
 		KindRefusals, KindDeadLetters, KindAlerts, KindSilences, KindGaps, KindExports, KindPurges, KindPayloadDays, KindDrills,
 		KindCheckpoints, KindBooks, KindAdminActions, KindClock,
-		KindBindings, KindTransfers, KindRotations, KindSupportGrants, KindBreakGlass, KindRoleChanges, KindLayout, KindStatusPages, KindExportPermissions, KindExportFiles, KindExportSpikes,
+		KindBindings, KindTransfers, KindRotations, KindSupportGrants, KindBreakGlass, KindLogins, KindRoleChanges, KindLayout, KindStatusPages, KindExportPermissions, KindExportFiles, KindExportSpikes,
 	}
 }
 
@@ -142,7 +143,7 @@ func (c *collector) Collect(ctx context.Context, p evidence.Period) ([]evidence.
 		r.config(), r.configChanges(), r.devices(), r.operators(), r.provisioning(), r.revocations(),
 		r.refusals(), r.deadLetters(), r.alerts(), r.silences(), r.gaps(), r.exports(), r.purges(), r.payloadDays(), r.drills(),
 		r.checkpoints(), r.books(), r.adminActions(), r.clock(),
-		r.bindings(), r.transfers(), r.rotations(), r.supportGrants(), r.breakGlass(), r.roleChanges(), r.layout(), r.statusPages(), r.exportPermissions(), r.exportFiles(), r.exportSpikes(),
+		r.bindings(), r.transfers(), r.rotations(), r.supportGrants(), r.breakGlass(), r.logins(), r.roleChanges(), r.layout(), r.statusPages(), r.exportPermissions(), r.exportFiles(), r.exportSpikes(),
 	}
 	out := make([]evidence.Evidence, 0, len(parts))
 	for _, part := range parts {

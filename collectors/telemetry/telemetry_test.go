@@ -464,7 +464,7 @@ func incomplete(t *testing.T, got map[evidence.Kind]evidence.Evidence, want stri
 var fromControlLog = []evidence.Kind{
 	KindConfigChanges, KindDevices, KindOperators, KindProvisioning, KindRevocations, KindRefusals, KindAlerts, KindSilences,
 	KindGaps, KindExports, KindPurges, KindPayloadDays, KindDrills, KindCheckpoints, KindBooks, KindAdminActions, KindDeadLetters, KindClock,
-	KindBindings, KindTransfers, KindRotations, KindSupportGrants, KindBreakGlass, KindRoleChanges, KindLayout, KindStatusPages, KindExportPermissions, KindExportFiles, KindExportSpikes,
+	KindBindings, KindTransfers, KindRotations, KindSupportGrants, KindBreakGlass, KindLogins, KindRoleChanges, KindLayout, KindStatusPages, KindExportPermissions, KindExportFiles, KindExportSpikes,
 }
 
 func TestServedEntriesThatAreNotTheSignedOnes(t *testing.T) {
