@@ -19,6 +19,11 @@ func attack(t *testing.T, f *fake, only ...string) map[string]evidence.DrillResu
 	if err != nil {
 		t.Fatal(err)
 	}
+	return byID(t, results)
+}
+
+func byID(t *testing.T, results []evidence.DrillResult) map[string]evidence.DrillResult {
+	t.Helper()
 	by := map[string]evidence.DrillResult{}
 	for _, r := range results {
 		if r.ID == "" || r.Control == "" || r.What == "" || r.Expected == "" || r.Got == "" || !strings.HasPrefix(r.ID, r.Control+".") {
@@ -93,7 +98,15 @@ func rest(id string) []string {
 func TestEachDrillFailsWithoutItsDefence(t *testing.T) {
 	for _, d := range known() {
 		t.Run(d.id, func(t *testing.T) {
-			for id, r := range attack(t, newFake(t, d.id), rest(d.id)...) {
+			results, err := Run(context.Background(), newFake(t, d.id).target(), rest(d.id))
+			// Behind an expired certificate it cannot be seen what an earlier run left.
+			if expired := d.id == "TR-01.server-certificate"; (err != nil) != expired || expired && !strings.Contains(err.Error(), "left behind") {
+				t.Errorf("the run's error: %v", err)
+			}
+			if len(results) == 0 {
+				t.Fatal("no results")
+			}
+			for id, r := range byID(t, results) {
 				switch {
 				case id == d.id && r.Verdict != Failed:
 					t.Errorf("%s without its defence: %s: %s", id, r.Verdict, r.Got)
