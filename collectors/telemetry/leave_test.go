@@ -159,7 +159,7 @@ func TestATransferIsTheRequestOfTheNewBinding(t *testing.T) {
 func TestLoginsGiveRolesForATime(t *testing.T) {
 	s := story(t)
 	begin := func(at time.Time, print string, roles ...string) int64 {
-		return s.control(at, by(entryLogin, "gina", "approver"), map[string]any{
+		return s.control(at, by(evidence.EntryOperatorLogin, "gina", "approver"), map[string]any{
 			"name": "gina", "roles": roles, "groups": []string{"g"}, "issuer": "https://id.example", "until": at.Add(8 * time.Hour), "fingerprint": print, "source": "192.0.2.1",
 		})
 	}
@@ -173,7 +173,7 @@ func TestLoginsGiveRolesForATime(t *testing.T) {
 	late := act(day(50, 8), "sha256:s1")
 	second := begin(day(51), "sha256:s2", "auditor")
 	less := act(day(51, 1), "sha256:s2")
-	s.control(day(51, 2), by(entryLogout, "gina", "auditor"), map[string]any{"name": "gina", "fingerprint": "sha256:s2", "why": "logout"})
+	s.control(day(51, 2), by(evidence.EntryOperatorLogout, "gina", "auditor"), map[string]any{"name": "gina", "fingerprint": "sha256:s2", "why": "logout"})
 	gone := act(day(51, 3), "sha256:s2")
 	other := act(day(52), "sha256:ff")
 	s.checkpoint()
@@ -185,7 +185,7 @@ func TestLoginsGiveRolesForATime(t *testing.T) {
 		`{"name":"gina","roles":["approver"],"until":"` + ts(day(50, 8)) + `","fingerprint":"sha256:s1"}`,
 		`{"name":"gina","roles":["auditor"],"until":"` + ts(day(51, 8)) + `","fingerprint":"sha256:s2"}`,
 	} {
-		r.control = append(r.control, entry{index: int64(i), AuditEntry: evidence.AuditEntry{Type: entryLogin, Data: []byte(data)}})
+		r.control = append(r.control, entry{index: int64(i), AuditEntry: evidence.AuditEntry{Type: evidence.EntryOperatorLogin, Data: []byte(data)}})
 	}
 	for _, x := range []struct {
 		at   entry

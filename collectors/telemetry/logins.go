@@ -8,12 +8,6 @@ import (
 	"trustpack/evidence"
 )
 
-// The entries about sessions that a login at an OpenID provider begins.
-const (
-	entryLogin  = "operator.login"
-	entryLogout = "operator.logout"
-)
-
 // login is a session: roles for a time, by the groups that the provider names.
 type login struct {
 	Name        string    `json:"name"`
@@ -32,7 +26,7 @@ type login struct {
 // acts that were done in it once it was over.
 func (r *run) logins() part {
 	p, entries := r.fromControl(KindLogins, func(e entry) bool {
-		return e.Time.Before(r.period.To) && e.Result != "refused" && (e.Type == entryLogin || e.Type == entryLogout || e.Actor != nil && e.Actor.Credential != "")
+		return e.Time.Before(r.period.To) && e.Result != "refused" && (e.Type == evidence.EntryOperatorLogin || e.Type == evidence.EntryOperatorLogout || e.Actor != nil && e.Actor.Credential != "")
 	})
 	type session struct {
 		login
@@ -43,7 +37,7 @@ func (r *run) logins() part {
 	var all []*session
 	open := map[string]*session{} // by fingerprint
 	for _, e := range entries {
-		if e.Type != entryLogin && e.Type != entryLogout {
+		if e.Type != evidence.EntryOperatorLogin && e.Type != evidence.EntryOperatorLogout {
 			s := open[e.Actor.Credential]
 			if s == nil {
 				continue
@@ -58,7 +52,7 @@ func (r *run) logins() part {
 			p.gap("a login", err)
 			continue
 		}
-		if e.Type == entryLogout {
+		if e.Type == evidence.EntryOperatorLogout {
 			if s := open[d.Fingerprint]; s != nil {
 				s.ended, s.Why = e, d.Why
 			}
@@ -90,7 +84,7 @@ func (r *run) inSession(role string, at entry) (session, held bool) {
 		if e.index >= at.index {
 			break
 		}
-		if e.Type != entryLogin && e.Type != entryLogout || e.Result == "refused" {
+		if e.Type != evidence.EntryOperatorLogin && e.Type != evidence.EntryOperatorLogout || e.Result == "refused" {
 			continue
 		}
 		var d login
@@ -98,7 +92,7 @@ func (r *run) inSession(role string, at entry) (session, held bool) {
 			continue
 		}
 		session = true
-		held = e.Type == entryLogin && slices.Contains(d.Roles, role) && at.Time.Before(d.Until)
+		held = e.Type == evidence.EntryOperatorLogin && slices.Contains(d.Roles, role) && at.Time.Before(d.Until)
 	}
 	return session, held
 }
