@@ -32,6 +32,7 @@ type Deps struct {
 	Tool      string
 	Now       func() time.Time
 	Clock     evidence.Clock
+	Store     evidence.Store    // takes replies as they come; nil: they stay in memory until the end
 	Transport http.RoundTripper // for sources other than the ingest; nil: the default
 	Getenv    func(string) string
 	Progress  func(string)
@@ -62,7 +63,7 @@ func All(cfg Config, d Deps) ([]evidence.Collector, error) {
 		}
 	}
 	if c := cfg.GitHub; c != nil {
-		if err := add(github.New(*c, github.Deps{Tool: d.Tool, Now: d.Now, Clock: d.Clock, Transport: d.Transport, Getenv: d.Getenv, Progress: d.Progress})); err != nil {
+		if err := add(github.New(*c, github.Deps{Tool: d.Tool, Now: d.Now, Clock: d.Clock, Store: d.Store, Transport: d.Transport, Getenv: d.Getenv, Progress: d.Progress})); err != nil {
 			return nil, err
 		}
 	}

@@ -135,6 +135,10 @@ func RecordOf(e Evidence) (rec Record, canonical []byte, id string, err error) {
 			return Record{}, nil, "", fmt.Errorf("recording %s: raw reply %q stands twice", e.Kind, r.Name)
 		}
 		seen[r.Name] = true
+		if r.Kept != nil {
+			rec.RawFiles = append(rec.RawFiles, RawFile{r.Name, r.Kept.Size, r.Kept.SHA256})
+			continue
+		}
 		rec.RawFiles = append(rec.RawFiles, RawFile{r.Name, int64(len(r.Body)), SHA256Hex(r.Body)})
 	}
 	slices.SortFunc(rec.RawFiles, func(a, b RawFile) int { return bytes.Compare([]byte(a.Name), []byte(b.Name)) })

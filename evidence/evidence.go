@@ -6,6 +6,7 @@ package evidence
 
 import (
 	"context"
+	"io"
 	"time"
 )
 
@@ -91,10 +92,37 @@ type Request struct {
 }
 
 // RawReply is one reply byte for byte, after the redactions that its Request
-// names. Name is a relative slash path, unique within the evidence.
+// names. Name is a relative slash path, unique within the evidence. Where a
+// Store has the bytes already, Body is nil and Kept says which they are.
 type RawReply struct {
 	Name string
 	Body []byte
+	Kept *Kept
+}
+
+// Kept names bytes that a Store has.
+type Kept struct {
+	SHA256 string // hex
+	Size   int64
+}
+
+// Store keeps bytes by their digest: replies that are too many for memory go
+// there as they come. What was kept is durable before anything may cite it.
+type Store interface {
+	// Keep gives the hex SHA-256 of body, under which Open finds it.
+	Keep(body []byte) (digest string, err error)
+	// Open gives an error that is fs.ErrNotExist where nothing has that digest.
+	// Reading to the end fails where the bytes have changed.
+	Open(digest string) (io.ReadCloser, error)
+}
+
+// Streamer is a Collector whose evidence of a long window may be too much for
+// memory. It hands over each Evidence as it is made; several of one kind have
+// windows that join to the whole.
+type Streamer interface {
+	Collector
+	// Stream ends with the first error of keep.
+	Stream(ctx context.Context, p Period, keep func(Evidence) error) error
 }
 
 // CompletenessState says whether the population is known to be whole.

@@ -79,7 +79,7 @@ func TestPopulationLines(t *testing.T) {
 
 func TestRecordCommitsToEverything(t *testing.T) {
 	base := func() Evidence {
-		return Evidence{Kind: "x.y", Population: Population{[]Item{{"a", nil}}}, Raw: []RawReply{{"r", []byte("1")}}}
+		return Evidence{Kind: "x.y", Population: Population{[]Item{{"a", nil}}}, Raw: []RawReply{{Name: "r", Body: []byte("1")}}}
 	}
 	id := func(e Evidence) string {
 		t.Helper()

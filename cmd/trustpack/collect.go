@@ -76,9 +76,11 @@ type collection struct {
 func (a *app) collect(ctx context.Context, cfg *Config, p evidence.Period, wanted []string) (done []collection, err error) {
 	var cited map[string]int64
 	var heads map[string][]string
+	var store struct{ *locker.Locker } // opened only for what can be collected
 	all, err := collectors.All(cfg.Collectors, collectors.Deps{
 		Tool: tool(), Now: a.now, Clock: cfg.Clock, Getenv: a.getenv,
 		Progress: func(s string) { a.progress("%s", s) },
+		Store:    &store,
 		Cited:    func(origin string) int64 { return cited[origin] },
 		Heads:    func(repository, branch string) []string { return heads[repository+"@"+branch] },
 	})
@@ -94,6 +96,7 @@ func (a *app) collect(ctx context.Context, cfg *Config, p evidence.Period, wante
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
+	store.Locker = lock
 	if cited, err = lastHeads(lock); err != nil {
 		return nil, err
 	}

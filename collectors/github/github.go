@@ -10,6 +10,7 @@
 package github
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -71,6 +72,7 @@ type Deps struct {
 	Tool      string // "trustpack 0.1.0"
 	Now       func() time.Time
 	Clock     evidence.Clock
+	Store     evidence.Store                             // takes replies as they come; nil: they stay in memory until the end
 	Transport http.RoundTripper                          // default http.DefaultTransport
 	Getenv    func(string) string                        // gives the token
 	Sleep     func(context.Context, time.Duration) error // waits before a retry; default on the real clock
@@ -189,7 +191,7 @@ func (c *Collector) Kinds() []evidence.Kind {
 }
 
 // Collect asks for everything, one request after another. Whatever fails is a
-// gap. The error is only ever the context's.
+// gap. The error is the context's, or says that replies could not be kept.
 func (c *Collector) Collect(ctx context.Context, p evidence.Period) ([]evidence.Evidence, error) {
 	r := &run{c: c, window: p, started: c.deps.Now().UTC(), out: map[evidence.Kind]*gathered{}, principal: "unknown: it was not asked"}
 	for _, k := range c.Kinds() {
@@ -213,7 +215,7 @@ func (c *Collector) Collect(ctx context.Context, p evidence.Period) ([]evidence.
 	if c.config.Organization != "" {
 		r.members(ctx, c.config.Organization)
 	}
-	if err := ctx.Err(); err != nil {
+	if err := cmp.Or(ctx.Err(), r.rec.broken); err != nil {
 		return nil, fmt.Errorf("collecting from GitHub: %w", err)
 	}
 	return r.evidence(), nil

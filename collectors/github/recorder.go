@@ -29,6 +29,7 @@ type recorder struct {
 	token   string
 	count   int         // requests so far
 	keepers []*gathered // what the requests under way are for
+	broken  error       // why replies cannot be kept; nothing is asked after it
 	resume  time.Time   // when the primary rate limit lets go; zero while it does not hold
 }
 
@@ -36,14 +37,23 @@ func newRecorder(c *Collector, token string) *recorder { return &recorder{c: c, 
 
 // keep adds an exchange to all that it was made for. Names of replies are
 // numbered in the order of asking.
-func (t *recorder) keep(rec evidence.Request, body []byte) {
+func (t *recorder) keep(rec evidence.Request, body []byte) error {
 	t.count++
+	reply := evidence.RawReply{Name: fmt.Sprintf("%06d-%s.json", t.count, slug(rec.Target)), Body: body}
+	if s := t.c.deps.Store; s != nil && body != nil {
+		digest, err := s.Keep(body)
+		if err != nil {
+			return fmt.Errorf("keeping the reply: %w", err)
+		}
+		reply.Body, reply.Kept = nil, &evidence.Kept{SHA256: digest, Size: int64(len(body))}
+	}
 	for _, g := range t.keepers {
 		g.requests = append(g.requests, rec)
 		if body != nil {
-			g.raw = append(g.raw, evidence.RawReply{Name: fmt.Sprintf("%06d-%s.json", t.count, slug(rec.Target)), Body: body})
+			g.raw = append(g.raw, reply)
 		}
 	}
+	return nil
 }
 
 // RoundTrip sends the request until it is answered for good.
@@ -59,9 +69,12 @@ func (t *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 				return nil, err
 			}
 		}
+		if t.broken != nil {
+			return nil, t.broken
+		}
 		resp, body, err := t.once(req)
 		wait, again := t.patience(resp, body, err, backoff)
-		if !again || attempt == attempts || req.Context().Err() != nil {
+		if !again || attempt == attempts || t.broken != nil || req.Context().Err() != nil {
 			if err != nil {
 				return nil, err
 			}
@@ -121,7 +134,10 @@ func (t *recorder) once(req *http.Request) (*http.Response, []byte, error) {
 		rec.Error = err.Error()
 	}
 	rec.EndedAt = t.c.deps.Now().UTC()
-	t.keep(rec, kept)
+	if failed := t.keep(rec, kept); failed != nil {
+		t.broken = failed
+		return nil, nil, failed
+	}
 	return resp, kept, err
 }
 

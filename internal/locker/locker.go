@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -121,10 +122,18 @@ func (l *Locker) Put(ctx context.Context, e evidence.Evidence) (Collected, error
 	}
 	blobs := [][]byte{record, lines}
 	for _, r := range e.Raw {
-		blobs = append(blobs, r.Body)
+		if r.Kept == nil {
+			blobs = append(blobs, r.Body)
+			continue
+		}
+		if info, err := os.Stat(l.path(r.Kept.SHA256)); err != nil {
+			return Collected{}, fmt.Errorf("keeping evidence: reply %s, which was kept before: %w", r.Name, err)
+		} else if info.Size() != r.Kept.Size {
+			return Collected{}, fmt.Errorf("keeping evidence: reply %s has %d bytes, and had %d when it was kept", r.Name, info.Size(), r.Kept.Size)
+		}
 	}
 	for _, b := range blobs {
-		if err := l.putBlob(b); err != nil {
+		if _, err := l.Keep(b); err != nil {
 			return Collected{}, err
 		}
 	}
@@ -150,7 +159,7 @@ func (l *Locker) PutPack(ctx context.Context, p PackBuilt, heads []byte) (PackBu
 			return old, nil
 		}
 	}
-	if err := l.putBlob(heads); err != nil {
+	if _, err := l.Keep(heads); err != nil {
 		return PackBuilt{}, err
 	}
 	p.Type, p.Logs = EntryPackBuilt, evidence.SHA256Hex(heads)
@@ -266,14 +275,20 @@ func (l *Locker) Check(id string) error {
 }
 
 // ErrNotFound says that the locker has no such evidence.
-var ErrNotFound = errors.New("not in the locker")
+var ErrNotFound = fmt.Errorf("not in the locker: %w", fs.ErrNotExist)
 
 func (l *Locker) path(digest string) string {
 	return filepath.Join(l.dir, "blobs", digest[:2], digest)
 }
 
-func (l *Locker) putBlob(b []byte) error {
-	digest := evidence.SHA256Hex(b)
+// Keep stores b durably and gives its digest. Until an entry names it, it is
+// not evidence.
+func (l *Locker) Keep(b []byte) (digest string, err error) {
+	digest = evidence.SHA256Hex(b)
+	return digest, l.putBlob(digest, b)
+}
+
+func (l *Locker) putBlob(digest string, b []byte) error {
 	path := l.path(digest)
 	// A blob that is there is kept only if it is whole: an earlier damage must
 	// not be cited by a new entry.
