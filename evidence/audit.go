@@ -73,6 +73,8 @@ const (
 	EntryCredentialSeen   = "credential.seen"            // {"fingerprint","source"}: the first time from this source address
 	EntryBooksClosed      = "books.closed"               // Books
 	EntryDrill            = "drill.result"               // DrillResult
+	EntryDrillsStarted    = "drills.started"             // DrillRun, as it begins; its results follow
+	EntryDrillsEnded      = "drills.ended"               // DrillRun
 	EntryLetterReplayed   = "deadletter.replayed"        // {"index","rules"}: of the dead letter in the tenant's log, and the rules that now took it
 	EntryLetterDiscarded  = "deadletter.discarded"       // {"index"}; Reason is set
 	EntryExportRequested  = "export.requested"           // Export
@@ -302,4 +304,18 @@ type DrillResult struct {
 	StartedAt time.Time `json:"started_at"`
 	LatencyMS float64   `json:"latency_ms"` // measured on the real monotonic clock
 	LogEntry  string    `json:"log_entry"`  // "<log>/<index>" of the refusal it caused
+}
+
+// DrillRun is one scheduled run of the drills, as it begins and as it ends.
+type DrillRun struct {
+	Due       time.Time   `json:"due"`                  // when the schedule wanted it; names the run
+	StartedAt time.Time   `json:"started_at"`           //
+	EndedAt   time.Time   `json:"ended_at,omitzero"`    //
+	Verdict   string      `json:"verdict,omitempty"`    // "passed", "failed", or "not-available" where one could not be made
+	Passed    int         `json:"passed"`               // drills
+	Failed    int         `json:"failed"`               //
+	NotMade   int         `json:"not_available"`        //
+	Why       string      `json:"why,omitempty"`        // it could not start, or was cut off
+	Missed    []time.Time `json:"missed,omitempty"`     // when runs were due before this, and none was made; the last 100
+	MissedAll int         `json:"missed_all,omitempty"` // how many those are
 }

@@ -103,6 +103,8 @@ func (s *Server) adminRoutes() []adminRoute {
 	do("POST /v1/admin/purges/{id}/approve", "purge.approve", s.approvePurge)
 	do("GET /v1/admin/books", "read", s.showBooks)
 	do("POST /v1/admin/drills", "drill.post", s.postDrills)
+	do("GET /v1/admin/drills/runs", "read", s.showDrillRun)
+	do("POST /v1/admin/drills/runs", "drill.post", s.postDrillRun)
 	do("GET /v1/admin/logs", "read", s.listLogs)
 	do("GET /v1/admin/state", "read", s.showState)
 	do("GET /v1/admin/excerpt/{log}", "read", s.showExcerpt)

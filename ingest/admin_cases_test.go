@@ -157,6 +157,8 @@ func (r *adminRig) adminCases() []adminCase {
 
 		{route: "POST /v1/admin/devices/{tenant}/{device}/revoke", as: "ben", path: device + "revoke", body: why, status: 200, entry: evidence.EntryRevoked, more: []string{evidence.EntrySessionsCut}},
 		{route: "POST /v1/admin/drills", as: "ben", body: []evidence.DrillResult{{ID: "TR-01.x", Control: "TR-01", Verdict: "passed", StartedAt: r.clock.now()}}, status: 200, entry: evidence.EntryDrill, alone: true},
+		{route: "POST /v1/admin/drills/runs", as: "ben", body: map[string]any{"state": "started", "run": evidence.DrillRun{Due: r.clock.now(), StartedAt: r.clock.now()}}, status: 200, entry: evidence.EntryDrillsStarted},
+		{route: "GET /v1/admin/drills/runs", as: "erin", status: 200},
 		{route: "GET /v1/admin/books", as: "erin", status: 200},
 		{route: "GET /v1/admin/logs", as: "erin", status: 200},
 		{route: "GET /v1/admin/state", as: "erin", status: 200},

@@ -35,6 +35,7 @@ type Config struct {
 	BreakGlass   BreakGlassPolicy  `yaml:"break_glass"`
 	OIDC         OIDCPolicy        `yaml:"oidc"`
 	Alerts       AlertPolicy       `yaml:"alerts"`
+	Drills       DrillPolicy       `yaml:"drills"`
 	EST          ESTPolicy         `yaml:"est"`
 	ExternalCAs  []ExternalCA      `yaml:"external_cas"`
 	Timeouts     Timeouts          `yaml:"timeouts"`
@@ -233,6 +234,9 @@ func (c Config) Validate() error {
 	}
 	if err := c.OIDC.validate(); err != nil {
 		return fmt.Errorf("ingest.oidc.%w", err)
+	}
+	if err := c.Drills.validate(); err != nil {
+		return fmt.Errorf("ingest.drills.%w", err)
 	}
 	if err := c.Ledger.validate(); err != nil {
 		return fmt.Errorf("ingest.ledger.%w", err)

@@ -20,6 +20,8 @@ func (st *state) apply(index int64, e *evidence.AuditEntry) error {
 	case evidence.EntryDrill:
 		st.drills++
 		return nil
+	case evidence.EntryDrillsStarted, evidence.EntryDrillsEnded:
+		return st.applyDrillRun(e)
 	case evidence.EntryConfigApplied:
 		var c evidence.ConfigApplied
 		if err := json.Unmarshal(e.Data, &c); err != nil {

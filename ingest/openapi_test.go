@@ -23,7 +23,7 @@ import (
 func apiTypes() []any {
 	return []any{
 		Problem{}, evidence.Tenant{}, evidence.Operator{}, DeviceRecord{}, AlertView{}, ExportRecord{}, PurgeRecord{}, GrantRecord{}, BreakGlass{}, ConfigVersion{},
-		AppliedConfig{}, DeadLetter{}, LogInfo{}, Keeper{}, evidence.Books{}, evidence.DrillResult{}, OperatorToken{}, LoginTerms{}, OperatorSession{}, SessionInfo{}, ledger.Excerpt{}, StateSum{}, DueCredential{}, TenantStatus{},
+		AppliedConfig{}, DeadLetter{}, LogInfo{}, Keeper{}, evidence.Books{}, evidence.DrillResult{}, DrillRuns{}, OperatorToken{}, LoginTerms{}, OperatorSession{}, SessionInfo{}, ledger.Excerpt{}, StateSum{}, DueCredential{}, TenantStatus{},
 		CutReceipt{}, DevicePage{}, BatchResult{}, BatchApproval{},
 	}
 }

@@ -19,7 +19,7 @@ import (
 // of tenants and devices, so that none can be missing. In between they come in
 // any order: what changes while a snapshot is written is written before it
 // changes. A device has two parts, under its number.
-const stateVersion = 10
+const stateVersion = 11
 
 const (
 	partBegin byte = iota + 1
@@ -36,12 +36,13 @@ const (
 
 // general is what a snapshot says of the state as a whole.
 type general struct {
-	config   evidence.ConfigApplied
-	versions []ConfigVersion
-	refusals map[Code]int64
-	drills   int64
-	grants   map[string]*GrantRecord
-	breaks   map[string]*BreakGlass
+	config    evidence.ConfigApplied
+	versions  []ConfigVersion
+	refusals  map[Code]int64
+	drills    int64
+	drillRuns drillRuns
+	grants    map[string]*GrantRecord
+	breaks    map[string]*BreakGlass
 }
 
 func (c *codec) general(g *general) {
@@ -49,6 +50,7 @@ func (c *codec) general(g *general) {
 	listOf(c, &g.versions, (*codec).version)
 	tableOf(c, &g.refusals, func(c *codec, k *Code) { c.text((*string)(k)) }, (*codec).int64)
 	c.int64(&g.drills)
+	c.drillRuns(&g.drillRuns)
 	tableOf(c, &g.grants, (*codec).text, func(c *codec, v **GrantRecord) { optional(c, v, (*codec).grant) })
 	tableOf(c, &g.breaks, (*codec).text, func(c *codec, v **BreakGlass) { optional(c, v, (*codec).breakGlass) })
 }
@@ -82,7 +84,7 @@ func (st *state) capture() *capture {
 	defer st.mu.RUnlock()
 	st.round++
 	k := &capture{
-		st: st, round: st.round, general: general{st.config, st.versions, maps.Clone(st.refusals), st.drills, maps.Clone(st.grants), maps.Clone(st.breaks)}, devices: st.order,
+		st: st, round: st.round, general: general{st.config, st.versions, maps.Clone(st.refusals), st.drills, st.drillRuns, maps.Clone(st.grants), maps.Clone(st.breaks)}, devices: st.order,
 		tenants: slices.Collect(maps.Values(st.tenants)), operators: slices.Collect(maps.Values(st.operators)),
 		alerts: slices.Collect(maps.Values(st.alerts)), exports: slices.Collect(maps.Values(st.exports)),
 		purges: slices.Collect(maps.Values(st.purges)),
@@ -268,7 +270,7 @@ func (r *restoring) part(c *codec, kind byte) {
 	case partGeneral:
 		var g general
 		c.general(&g)
-		st.config, st.versions, st.refusals, st.drills = g.config, g.versions, g.refusals, g.drills
+		st.config, st.versions, st.refusals, st.drills, st.drillRuns = g.config, g.versions, g.refusals, g.drills, g.drillRuns
 		st.grants, st.breaks = g.grants, g.breaks
 	case partTenant:
 		t := &tenant{st: st}

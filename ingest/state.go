@@ -36,6 +36,7 @@ type state struct {
 	breaks      map[string]*BreakGlass
 	refusals    map[Code]int64
 	drills      int64
+	drillRuns   drillRuns
 	window      int64             // of replay windows
 	withdrawals atomic.Int64      // entries after which the list of revoked certificates is another one
 	order       []*device         // in the order in which they were requested: by number

@@ -61,8 +61,8 @@ func (set *settings) effective() map[string]any {
 		"rotation": map[string]any{"due_before": durationText(c.Rotation.DueBefore), "overlap": durationText(c.Rotation.Overlap)},
 		"alerts":   c.Alerts.effective(),
 		"est":      c.EST.effective(), "external_cas": set.externals.effective(),
-		"sharing":  map[string]any{"places": c.Sharing.Places, "counters": c.Sharing.Counters, "within": durationText(c.Sharing.Within)},
-		"ledger":   c.Ledger.effective(),
+		"sharing": map[string]any{"places": c.Sharing.Places, "counters": c.Sharing.Counters, "within": durationText(c.Sharing.Within)},
+		"ledger":  c.Ledger.effective(), "drills": c.Drills.effective(),
 		"timeouts": map[string]any{"header": durationText(c.Timeouts.Header), "body": durationText(c.Timeouts.Body), "idle": durationText(c.Timeouts.Idle), "answer": durationText(c.Timeouts.Answer)},
 	}
 }
