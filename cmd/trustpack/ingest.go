@@ -95,7 +95,10 @@ func (a *app) ingestServe() *cobra.Command {
 		Long: `Runs the ingest on the addresses in trustpack.yaml and prints one line when it
 is ready. It logs to standard error as JSON. On SIGHUP it reads trustpack.yaml
 again and goes on with it, or, where it cannot, with what it had. On SIGTERM or
-an interrupt it takes no new requests, answers those it has, and ends.
+an interrupt it takes no new requests, answers those it has, and ends. Where
+ingest.drills says when, it runs the drills by itself, through its own ports and
+as the two operators named there; what became of each run is in the log, also
+that one could not start or was missed.
 
 Where ingest.ledger names a copy of the checkpoints or witnesses, and one of
 them knows more of a log than it holds, or another log, the state was taken
@@ -126,7 +129,7 @@ made stays contradicted for ever.`,
 				return errors.Join(err, s.Close(context.WithoutCancel(cmd.Context())))
 			}
 			defer reloadOnHangup(s, logger)()
-			return s.Serve(cmd.Context())
+			return a.serveWithDrills(cmd.Context(), cfg, s, logger)
 		},
 	}
 	cmd.Flags().StringVar(&accept, "accept-rollback", "", "go on with state that was knowingly taken back to an older copy, for this `reason`")
@@ -137,19 +140,27 @@ func (a *app) ingestDrill() *cobra.Command {
 	var f, approver adminFlags
 	var only []string
 	var eventType string
-	var asJSON bool
+	var asJSON, schedule bool
 	cmd := &cobra.Command{
 		Use:   "drill [--only TR-02,…] --as REQUESTER --approver APPROVER",
 		Short: "Attack the running ingest with canary devices and log what it refused",
 		Long: `Attacks the running ingest through its public ports, with canary devices in
 canary tenants that it provisions and revokes itself, and enters each result in
 the control log. Two operators are needed, since nobody approves his own
-request. Exit 1 when a drill failed, 3 when one could not be made.`,
+request. Exit 1 when a drill failed, 3 when one could not be made.
+
+With --schedule it stays, and runs the drills when ingest.drills of
+trustpack.yaml says, as the operators named there. Use it where the ingest that
+runs elsewhere has no such schedule of its own: the runs of both are one list in
+the log, and none is made twice.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := a.loadConfig()
 			if err != nil {
 				return err
+			}
+			if schedule {
+				return a.drillOnSchedule(cmd.Context(), cfg)
 			}
 			target, err := a.drillTarget(cfg, f, approver, eventType)
 			if err != nil {
@@ -174,6 +185,7 @@ request. Exit 1 when a drill failed, 3 when one could not be made.`,
 	cmd.Flags().StringSliceVar(&only, "only", nil, "controls or drills to run, such as TR-02 or TR-02.replayed-batch")
 	cmd.Flags().StringVar(&f.as, "as", "", "operator who requests the canary devices")
 	cmd.Flags().StringVar(&approver.as, "approver", "", "operator who approves them")
+	cmd.Flags().BoolVar(&schedule, "schedule", false, "stay, and run all drills when ingest.drills says")
 	cmd.Flags().StringVar(&eventType, "event-type", "", "event type that the canary devices send (default: the first schema's)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
 	return cmd
@@ -184,13 +196,9 @@ func (a *app) drillTarget(cfg *Config, requester, approver adminFlags, eventType
 	if requester.as == "" || approver.as == "" {
 		return drill.Target{}, hint(errors.New("drills need two operators"), "give --as NAME and --approver NAME")
 	}
-	t := drill.Target{PublicURL: "https://" + cfg.Ingest.Listen, AdminURL: "https://" + cfg.Ingest.AdminListen, Now: a.now, CA: x509.NewCertPool()}
-	root, err := os.ReadFile(filepath.Join(cfg.ingestDir(), "ca", "root.crt"))
+	t, err := a.targetOf(cfg, eventType)
 	if err != nil {
-		return t, fmt.Errorf("reading the ingest's root certificate: %w", err)
-	}
-	if !t.CA.AppendCertsFromPEM(root) {
-		return t, errors.New("reading the ingest's root certificate: it holds no PEM certificate")
+		return t, err
 	}
 	req, err := a.operatorPair(cfg, requester)
 	if err != nil {
@@ -201,6 +209,19 @@ func (a *app) drillTarget(cfg *Config, requester, approver adminFlags, eventType
 		return t, err
 	}
 	t.Requester, t.Approver = *req, *app
+	return t, nil
+}
+
+// targetOf is the running ingest without anybody's credentials.
+func (a *app) targetOf(cfg *Config, eventType string) (drill.Target, error) {
+	t := drill.Target{PublicURL: "https://" + cfg.Ingest.Listen, AdminURL: "https://" + cfg.Ingest.AdminListen, Now: a.now, CA: x509.NewCertPool()}
+	root, err := os.ReadFile(filepath.Join(cfg.ingestDir(), "ca", "root.crt"))
+	if err != nil {
+		return t, fmt.Errorf("reading the ingest's root certificate: %w", err)
+	}
+	if !t.CA.AppendCertsFromPEM(root) {
+		return t, errors.New("reading the ingest's root certificate: it holds no PEM certificate")
+	}
 	t.EventType, t.EventData, err = sampleEvent(cfg.Ingest.Schemas, eventType)
 	return t, err
 }

@@ -37,6 +37,9 @@ type Schedule struct {
 	// run could not start, and is entered as such.
 	Target func() (Target, error)
 	Now    func() time.Time // the ingest's clock
+	// Alone says that whoever makes runs of the book ends with this process, so
+	// that one which has not ended when the schedule begins never will.
+	Alone bool
 	// Failed is told what could not even be entered.
 	Failed func(error)
 	// Ended is told of each run that ended; may be nil.
@@ -75,7 +78,10 @@ func (s *Schedule) step(ctx context.Context, table Timetable) error {
 	if err != nil {
 		return fmt.Errorf("looking up the last run of the drills: %w", err)
 	}
-	if open { // nobody but this schedule makes one, and it makes none now
+	if open && !s.Alone && s.Now().Sub(last.StartedAt) < runTime+5*time.Minute {
+		return nil // another process makes it
+	}
+	if open {
 		last.EndedAt, last.Verdict = s.Now().UTC(), NotAvailable
 		last.Why = "cut off: the process that made it ended before it did"
 		if err := s.Book.Ended(ctx, last); err != nil {

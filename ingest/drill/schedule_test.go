@@ -129,14 +129,26 @@ func TestALongAbsenceIsCountedAndItsEndListed(t *testing.T) {
 // A run that a process began and did not live to end is entered as cut off,
 // and is not made again.
 func TestARunThatWasCutOffIsAnEntry(t *testing.T) {
-	now := time.Date(2026, 8, 2, 3, 0, 0, 0, time.UTC)
-	book := &memoryBook{runs: []evidence.DrillRun{{Due: time.Date(2026, 8, 2, 2, 30, 0, 0, time.UTC)}}, open: true}
-	steps(t, scheduled(book, ingest.DrillPolicy{Daily: "02:30"}, &now), &now, "2026-08-02T03:00:00Z")
-	if r := book.runs[0]; len(book.runs) != 1 || book.open || r.Verdict != NotAvailable || !strings.Contains(r.Why, "cut off") {
-		t.Errorf("%+v", book.runs)
+	policy := ingest.DrillPolicy{Daily: "02:30"}
+	for at, want := range map[string][2]bool{ // whether it is called cut off: by who is alone, by who is not
+		"2026-08-02T02:31:00Z": {true, false},
+		"2026-08-02T03:00:00Z": {true, true},
+	} {
+		for i, alone := range []bool{true, false} {
+			var now time.Time
+			due := time.Date(2026, 8, 2, 2, 30, 0, 0, time.UTC)
+			book := &memoryBook{runs: []evidence.DrillRun{{Due: due, StartedAt: due}}, open: true}
+			s := scheduled(book, policy, &now)
+			s.Alone = alone
+			steps(t, s, &now, at)
+			cut := !book.open && book.runs[0].Verdict == NotAvailable && strings.Contains(book.runs[0].Why, "cut off")
+			if len(book.runs) != 1 || cut != want[i] || book.open == want[i] {
+				t.Errorf("at %s, alone %v: %+v, open %v", at, alone, book.runs, book.open)
+			}
+		}
 	}
-	book.broken = errors.New("no log")
-	if err := scheduled(book, ingest.DrillPolicy{Daily: "02:30"}, &now).step(context.Background(), ingest.DrillPolicy{Daily: "02:30"}); err == nil {
+	now := time.Now()
+	if err := scheduled(&memoryBook{broken: errors.New("no log")}, policy, &now).step(context.Background(), policy); err == nil {
 		t.Error("a book that cannot be read is no error")
 	}
 }
