@@ -57,6 +57,10 @@ const (
 	EntryReleased         = "device.released"            // none
 	EntryRevoked          = "device.revoked"             // none; Reason and Ticket are set
 	EntrySessionsCut      = "device.sessions-cut"        // {"decision_index","connections","elapsed_ms"}: after a quarantine, revocation, retirement or transfer
+	EntryRoleRequested    = "role.change-requested"      // {"id","name","roles"}: all the roles that the operator is to hold
+	EntryRoleApproved     = "role.change-approved"       // {"id","name","roles"}: which he now holds
+	EntryRoleDeclined     = "role.change-declined"       // {"id","name","roles"}; Reason is set
+	EntryRoleChanged      = "role.changed"               // {"name","roles"}: which took effect without a second person
 	EntryGrantRequested   = "grant.requested"            // {"id","operator","tenant","actions","minutes"}; Reason is set
 	EntryGrantApproved    = "grant.approved"             // {"id","from","until"}
 	EntryGrantDeclined    = "grant.declined"             // {"id"}; Reason is set

@@ -120,3 +120,36 @@ func (c *AdminClient) BreakGlasses(ctx context.Context) ([]BreakGlass, error) {
 	err := c.list(ctx, "break-glass", &out)
 	return out.BreakGlass, err
 }
+
+// ChangeRoles gives an operator other roles. State says whether they took
+// effect or wait for somebody else.
+func (c *AdminClient) ChangeRoles(ctx context.Context, name string, roles []string, reason string) (RoleChange, error) {
+	var out RoleChange
+	err := c.call(ctx, http.MethodPost, adminPath+"operators/"+url.PathEscape(name)+"/roles", map[string]any{"roles": roles, "reason": reason}, &out)
+	return out, err
+}
+
+// RoleChanges lists the role changes that a second person decides, newest first.
+func (c *AdminClient) RoleChanges(ctx context.Context) ([]RoleChange, error) {
+	var out struct {
+		RoleChanges []RoleChange `json:"role_changes"`
+	}
+	err := c.list(ctx, "role-changes", &out)
+	return out.RoleChanges, err
+}
+
+// ApproveRoles consents to a role change that somebody else asked for.
+func (c *AdminClient) ApproveRoles(ctx context.Context, id, reason string) (RoleChange, error) {
+	return c.decideRoles(ctx, id, "approve", reason)
+}
+
+// DeclineRoles refuses it.
+func (c *AdminClient) DeclineRoles(ctx context.Context, id, reason string) (RoleChange, error) {
+	return c.decideRoles(ctx, id, "decline", reason)
+}
+
+func (c *AdminClient) decideRoles(ctx context.Context, id, act, reason string) (RoleChange, error) {
+	var out RoleChange
+	err := c.call(ctx, http.MethodPost, adminPath+"role-changes/"+url.PathEscape(id)+"/"+act, map[string]string{"reason": reason}, &out)
+	return out, err
+}

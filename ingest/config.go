@@ -115,6 +115,7 @@ type ApprovalPolicy struct {
 	Critical       int           `yaml:"critical"`
 	CodeValid      time.Duration `yaml:"code_valid"`    // how long an enrolment code can be used
 	RequestValid   time.Duration `yaml:"request_valid"` // how long a request, or a transfer, waits for approval
+	Roles          int           `yaml:"roles"`         // persons that a privileged role takes, once there are so many: 2, or 1 to leave it to any admin
 }
 
 // CertificatePolicy gives the lifetimes of what the built-in CA issues.
@@ -156,7 +157,7 @@ func DefaultConfig() Config {
 		Heartbeat:   HeartbeatPolicy{DefaultInterval: 15 * time.Minute, Missed: 3, Types: map[string]time.Duration{evidence.CanarySilence: time.Second}},
 		DeadLetters: LetterPolicy{10_000},
 		Exports:     ExportPolicy{10_000, 10_000_000, 20, 1_000_000, day, 1_000},
-		Approvals:   ApprovalPolicy{nil, 2, day, 30 * day},
+		Approvals:   ApprovalPolicy{Critical: 2, Roles: 2, CodeValid: day, RequestValid: 30 * day},
 		Certificates: CertificatePolicy{
 			Device: 90 * day, Operator: 365 * day, Server: 90 * day,
 		},
@@ -205,6 +206,7 @@ func (c Config) Validate() error {
 		{"exports.spike_rows", c.Exports.SpikeRows, 1, 1 << 40},
 		{"exports.canary_spike_rows", c.Exports.CanarySpikeRows, 0, 1 << 40},
 		{"approvals.critical", int64(c.Approvals.Critical), 1, 10},
+		{"approvals.roles", int64(c.Approvals.Roles), 1, 2},
 	} {
 		if r.got < r.low || r.got > r.high {
 			return fmt.Errorf("ingest.%s: %d is outside %d to %d", r.key, r.got, r.low, r.high)

@@ -44,6 +44,8 @@ func (st *state) apply(index int64, e *evidence.AuditEntry) error {
 		return nil
 	case evidence.EntryOperatorAdded, evidence.EntryOperatorRemoved, evidence.EntryOperatorIssued, evidence.EntryOperatorLogin, evidence.EntryOperatorLogout:
 		return st.applyOperator(e)
+	case evidence.EntryRoleRequested, evidence.EntryRoleApproved, evidence.EntryRoleDeclined, evidence.EntryRoleChanged:
+		return st.applyRoles(e)
 	case evidence.EntryGrantRequested, evidence.EntryGrantApproved, evidence.EntryGrantDeclined, evidence.EntryGrantEnded:
 		return st.applyGrant(e)
 	case evidence.EntryBreakGlassOpened, evidence.EntryBreakGlassClosed:

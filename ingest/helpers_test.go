@@ -98,6 +98,7 @@ func newRig(t testing.TB, change ...func(*Config)) *rig {
 func testConfig(t testing.TB) Config {
 	c := DefaultConfig()
 	c.Listen, c.AdminListen = "127.0.0.1:0", "127.0.0.1:0"
+	c.Approvals.Roles = 1 // most tests are not about who makes operators
 	c.Schemas = t.TempDir()
 	if err := os.WriteFile(filepath.Join(c.Schemas, "power.v1.schema.json"), []byte(powerSchema), 0o600); err != nil {
 		t.Fatal(err)

@@ -22,7 +22,7 @@ import (
 // openapi.yaml say in place. Those that they are made of are found.
 func apiTypes() []any {
 	return []any{
-		Problem{}, evidence.Tenant{}, evidence.Operator{}, DeviceRecord{}, AlertView{}, ExportRecord{}, PurgeRecord{}, GrantRecord{}, BreakGlass{}, ConfigVersion{},
+		Problem{}, evidence.Tenant{}, OperatorRecord{}, RoleChange{}, DeviceRecord{}, AlertView{}, ExportRecord{}, PurgeRecord{}, GrantRecord{}, BreakGlass{}, ConfigVersion{},
 		AppliedConfig{}, DeadLetter{}, LogInfo{}, Keeper{}, evidence.Books{}, evidence.DrillResult{}, DrillRuns{}, OperatorToken{}, LoginTerms{}, OperatorSession{}, SessionInfo{}, ledger.Excerpt{}, StateSum{}, DueCredential{}, TenantStatus{},
 		CutReceipt{}, DevicePage{}, BatchResult{}, BatchApproval{},
 	}

@@ -110,6 +110,10 @@ func (st *state) applyOperator(e *evidence.AuditEntry) error {
 			op.withdrawn = append(slices.Clip(op.withdrawn), withdrawn{old.Serial, e.Time, old.NotAfter})
 		}
 	}
+	if len(op.Roles) == 0 {
+		op.Roles = nil // as a snapshot gives it back
+	}
+	st.lapse(op.Name, e.Time)
 	st.enterOperator(op)
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"trustpack/evidence"
@@ -71,6 +72,9 @@ type tokenRequest struct {
 func (s *Server) issueToken(a *adminCall) (any, *Problem) {
 	name := a.r.PathValue("name")
 	a.target = clip(name)
+	if o := s.st.operator(name); o != nil && slices.ContainsFunc(o.Roles, privileged) && s.secondPerson(a, name) {
+		return nil, problem(CodeConflict, "the operator holds a privileged role: he rotates his own token, or is added anew, which somebody else approves")
+	}
 	if name == a.op.Name {
 		return nil, problem(CodeApprovalSelf, "nobody gives themselves a credential; a token of one's own is rotated")
 	}

@@ -38,6 +38,9 @@ func Permissions() []Permission {
 		{"tenant.add", []string{RoleAdmin}},
 		{"operator.add", []string{RoleAdmin}},
 		{"operator.remove", []string{RoleAdmin}},
+		{"operator.roles", []string{RoleAdmin}},
+		{"role.approve", []string{RoleApprover, RoleAdmin}},
+		{"role.decline", []string{RoleApprover, RoleAdmin}},
 		{"operator.token", []string{RoleAdmin}},
 		{"token.rotate", Roles()},
 		{"session.end", []string{RoleAdmin}},
@@ -110,17 +113,14 @@ func (s *Server) addOperator(a *adminCall) (any, *Problem) {
 	if !operatorForm.MatchString(in.Name) {
 		return nil, problem(CodeInvalid, "name: want 1 to 64 letters, digits, dots, hyphens, underscores or @, beginning with a letter or digit")
 	}
-	slices.Sort(in.Roles)
-	in.Roles = slices.Compact(in.Roles)
 	if in.OIDC != "" && (len(in.Roles) > 0 || in.CSR != "" || in.Token || len(in.OIDC) > 255) {
 		return nil, problem(CodeInvalid, "oidc: takes at most 255 bytes, and neither roles, csr nor token beside it: roles come from the provider's groups")
 	}
-	if len(in.Roles) == 0 && in.OIDC == "" {
-		return nil, problem(CodeInvalid, "roles: give at least one")
-	}
-	for _, r := range in.Roles {
-		if !slices.Contains(Roles(), r) {
-			return nil, problem(CodeInvalid, "roles: there is no role "+clip(r))
+	var roles []string
+	if in.OIDC == "" {
+		var p *Problem
+		if roles, p = someRoles(in.Roles); p != nil {
+			return nil, p
 		}
 	}
 	s.decide.Lock()
@@ -131,7 +131,11 @@ func (s *Server) addOperator(a *adminCall) (any, *Problem) {
 	if in.OIDC != "" {
 		return s.addByIdentity(a, in.Name, in.OIDC, in.Reason)
 	}
-	added := evidence.Operator{Name: in.Name, Roles: in.Roles}
+	added := evidence.Operator{Name: in.Name, Roles: roles}
+	waits := slices.ContainsFunc(roles, privileged) && s.secondPerson(a, in.Name)
+	if waits {
+		added.Roles = unprivileged(roles)
+	}
 	answer, p := s.firstCredential(&added, in.CSR, in.Token, in.Minutes)
 	if p != nil {
 		return nil, p
@@ -143,7 +147,15 @@ func (s *Server) addOperator(a *adminCall) (any, *Problem) {
 	if old != nil {
 		e.Before = raw(old.Operator)
 	}
-	if p := a.done(evidence.EntryOperatorAdded, e); p != nil {
+	e.Type = evidence.EntryOperatorAdded
+	entries := []evidence.AuditEntry{e}
+	if waits {
+		more := a.roleRequested(in.Name, added.Roles, roles, in.Reason)
+		more.Type = evidence.EntryRoleRequested
+		entries = append(entries, more)
+		answer["role_change"] = "role-" + a.id
+	}
+	if p := a.doneAll(entries); p != nil {
 		return nil, p
 	}
 	s.cutOperator(old)
@@ -206,18 +218,11 @@ func (s *Server) removeOperator(a *adminCall) (any, *Problem) {
 	a.target = clip(name)
 	s.decide.Lock()
 	defer s.decide.Unlock()
-	s.st.mu.RLock()
-	o, admins := s.st.operators[name], 0
-	for _, other := range s.st.operators {
-		if !other.removed && slices.Contains(other.Roles, RoleAdmin) {
-			admins++
-		}
-	}
-	s.st.mu.RUnlock()
+	o := s.st.operator(name)
 	switch {
 	case o == nil || o.removed:
 		return nil, problem(CodeNotFound, "there is no operator of that name")
-	case slices.Contains(o.Roles, RoleAdmin) && admins == 1:
+	case slices.Contains(o.Roles, RoleAdmin) && s.lastAdmin(name):
 		return nil, problem(CodeConflict, "the last admin cannot be removed")
 	}
 	e := evidence.AuditEntry{Target: name, Reason: in.Reason, Before: raw(o.Operator), After: stateData("removed"), Data: raw(o.Operator)}
@@ -228,15 +233,36 @@ func (s *Server) removeOperator(a *adminCall) (any, *Problem) {
 	return map[string]string{"removed": name}, nil
 }
 
+// OperatorRecord is an operator as the admin API lists him.
+type OperatorRecord struct {
+	evidence.Operator
+	Credentials []OperatorCredential `json:"credentials"`           // that have not ended
+	BreakGlass  string               `json:"break_glass,omitempty"` // ID of the one that is open
+}
+
 func (s *Server) listOperators(*adminCall) (any, *Problem) {
+	now := s.now()
 	s.st.mu.RLock()
-	defer s.st.mu.RUnlock()
-	out := []evidence.Operator{}
+	out := []OperatorRecord{}
 	for _, o := range s.st.operators {
-		if !o.removed {
-			out = append(out, o.Operator)
+		if o.removed {
+			continue
+		}
+		r := OperatorRecord{Operator: o.Operator, Credentials: []OperatorCredential{}}
+		r.Roles = append([]string{}, o.Roles...)
+		for _, c := range o.credentials {
+			if !c.ended(now) {
+				r.Credentials = append(r.Credentials, c)
+			}
+		}
+		out = append(out, r)
+	}
+	s.st.mu.RUnlock()
+	for i := range out {
+		if open := s.openBreaks(out[i].Name, now); len(open) > 0 {
+			out[i].BreakGlass = open[0].ID
 		}
 	}
-	slices.SortFunc(out, func(a, b evidence.Operator) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(out, func(a, b OperatorRecord) int { return strings.Compare(a.Name, b.Name) })
 	return map[string]any{"operators": out}, nil
 }

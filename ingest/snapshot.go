@@ -19,7 +19,7 @@ import (
 // of tenants and devices, so that none can be missing. In between they come in
 // any order: what changes while a snapshot is written is written before it
 // changes. A device has two parts, under its number.
-const stateVersion = 11
+const stateVersion = 12
 
 const (
 	partBegin byte = iota + 1
@@ -43,6 +43,7 @@ type general struct {
 	drillRuns drillRuns
 	grants    map[string]*GrantRecord
 	breaks    map[string]*BreakGlass
+	roles     map[string]*RoleChange
 }
 
 func (c *codec) general(g *general) {
@@ -53,6 +54,7 @@ func (c *codec) general(g *general) {
 	c.drillRuns(&g.drillRuns)
 	tableOf(c, &g.grants, (*codec).text, func(c *codec, v **GrantRecord) { optional(c, v, (*codec).grant) })
 	tableOf(c, &g.breaks, (*codec).text, func(c *codec, v **BreakGlass) { optional(c, v, (*codec).breakGlass) })
+	tableOf(c, &g.roles, (*codec).text, func(c *codec, v **RoleChange) { optional(c, v, (*codec).roleChange) })
 }
 
 // capture is the state at one moment, on its way into a snapshot. At that
@@ -84,7 +86,7 @@ func (st *state) capture() *capture {
 	defer st.mu.RUnlock()
 	st.round++
 	k := &capture{
-		st: st, round: st.round, general: general{st.config, st.versions, maps.Clone(st.refusals), st.drills, st.drillRuns, maps.Clone(st.grants), maps.Clone(st.breaks)}, devices: st.order,
+		st: st, round: st.round, general: general{st.config, st.versions, maps.Clone(st.refusals), st.drills, st.drillRuns, maps.Clone(st.grants), maps.Clone(st.breaks), maps.Clone(st.roleChanges)}, devices: st.order,
 		tenants: slices.Collect(maps.Values(st.tenants)), operators: slices.Collect(maps.Values(st.operators)),
 		alerts: slices.Collect(maps.Values(st.alerts)), exports: slices.Collect(maps.Values(st.exports)),
 		purges: slices.Collect(maps.Values(st.purges)),
@@ -271,7 +273,7 @@ func (r *restoring) part(c *codec, kind byte) {
 		var g general
 		c.general(&g)
 		st.config, st.versions, st.refusals, st.drills, st.drillRuns = g.config, g.versions, g.refusals, g.drills, g.drillRuns
-		st.grants, st.breaks = g.grants, g.breaks
+		st.grants, st.breaks, st.roleChanges = g.grants, g.breaks, g.roles
 	case partTenant:
 		t := &tenant{st: st}
 		c.tenant(t)

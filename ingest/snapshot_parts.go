@@ -88,6 +88,18 @@ func (c *codec) grant(g *GrantRecord) {
 	c.text(&g.Why)
 }
 
+func (c *codec) roleChange(v *RoleChange) {
+	c.text(&v.ID)
+	c.name(&v.Name)
+	listOf(c, &v.Roles, (*codec).name)
+	c.name(&v.State)
+	c.name(&v.Requester)
+	c.time(&v.RequestedAt)
+	c.text(&v.Reason)
+	c.name(&v.DecidedBy)
+	c.time(&v.DecidedAt)
+}
+
 func (c *codec) breakGlass(b *BreakGlass) {
 	c.text(&b.ID)
 	c.name(&b.Operator)

@@ -156,6 +156,7 @@ func TestNoChangeEscapesASnapshot(t *testing.T) {
 	h.record(evidence.EntryGrantRequested, evidence.AuditEntry{Data: raw(grantData{ID: "g"})})
 	h.record(evidence.EntryBreakGlassOpened, evidence.AuditEntry{Data: raw(breakGlassData{ID: "b"})})
 	h.record(evidence.EntryOperatorAdded, evidence.AuditEntry{Data: raw(evidence.Operator{Name: "ben", Fingerprint: "sha256:ben"})})
+	h.record(evidence.EntryRoleRequested, evidence.AuditEntry{Data: raw(roleData{"r", "ben", []string{RoleAdmin}})})
 	for what, change := range map[string]func(){
 		"event":       func() { h.send(d, line(2, 1)) },
 		"dead letter": func() { h.send(d, line(8, 501)) },
@@ -198,6 +199,12 @@ func TestNoChangeEscapesASnapshot(t *testing.T) {
 		},
 		"operator": func() {
 			h.record(evidence.EntryOperatorRemoved, evidence.AuditEntry{Data: raw(evidence.Operator{Name: "root.admin"})})
+		},
+		"role change": func() {
+			h.record(evidence.EntryRoleRequested, evidence.AuditEntry{Data: raw(roleData{"r2", "carla", nil})})
+		},
+		"role change that was": func() {
+			h.record(evidence.EntryRoleDeclined, evidence.AuditEntry{Data: raw(roleData{"r", "ben", nil})})
 		},
 		"grant": func() {
 			h.record(evidence.EntryGrantRequested, evidence.AuditEntry{Data: raw(grantData{ID: "g2"})})
@@ -487,7 +494,7 @@ func TestSnapshotKnowsTheState(t *testing.T) {
 	}{
 		{state{}, map[string]string{
 			"mu": derived, "tenants": "partTenant", "operators": "partOperator", "operatorFor": derived, "devices": "partRegistry", "latest": derived, "deviceFor": derived,
-			"alerts": "partAlert", "config": "partGeneral", "versions": "partGeneral", "exports": "partExport", "purges": "partPurge", "refusals": "partGeneral", "grants": "partGeneral", "breaks": "partGeneral", "drills": "partGeneral", "drillRuns": "partGeneral",
+			"alerts": "partAlert", "config": "partGeneral", "versions": "partGeneral", "exports": "partExport", "purges": "partPurge", "refusals": "partGeneral", "grants": "partGeneral", "roleChanges": "partGeneral", "breaks": "partGeneral", "drills": "partGeneral", "drillRuns": "partGeneral",
 			"window": "partBegin", "order": "numbers of devices", "names": derived, "capturing": derived, "round": derived, "sorted": derived, "withdrawals": derived,
 		}},
 		{tenant{}, map[string]string{
@@ -533,6 +540,7 @@ func TestSnapshotKnowsTheState(t *testing.T) {
 	comesBack(t, (*codec).config)
 	comesBack(t, (*codec).operatorCredential)
 	comesBack(t, (*codec).grant)
+	comesBack(t, (*codec).roleChange)
 	comesBack(t, (*codec).breakGlass)
 	comesBack(t, (*codec).day)
 	comesBack(t, func(c *codec, o *evidence.Operator) {

@@ -32,6 +32,7 @@ type state struct {
 	versions    []ConfigVersion // all, oldest first
 	exports     map[string]*ExportRecord
 	purges      map[string]*PurgeRecord
+	roleChanges map[string]*RoleChange
 	grants      map[string]*GrantRecord
 	breaks      map[string]*BreakGlass
 	refusals    map[Code]int64
@@ -91,7 +92,7 @@ func newState(window int64) *state {
 	return &state{
 		tenants: map[string]*tenant{}, operators: map[string]*operator{}, operatorFor: map[string]*operator{},
 		devices: map[deviceKey]*device{}, latest: map[deviceName]*device{}, deviceFor: map[string]*device{},
-		grants: map[string]*GrantRecord{}, breaks: map[string]*BreakGlass{},
+		roleChanges: map[string]*RoleChange{}, grants: map[string]*GrantRecord{}, breaks: map[string]*BreakGlass{},
 		exports: map[string]*ExportRecord{}, purges: map[string]*PurgeRecord{},
 		alerts: map[string]*AlertRecord{}, refusals: map[Code]int64{}, names: map[string]string{}, window: window,
 	}

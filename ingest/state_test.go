@@ -58,6 +58,7 @@ type plainState struct {
 	Versions  []ConfigVersion
 	Exports   map[string]*ExportRecord
 	Purges    map[string]*PurgeRecord
+	Roles     map[string]*RoleChange
 	Grants    map[string]*GrantRecord
 	Breaks    map[string]*BreakGlass
 	Refusals  map[Code]int64
@@ -70,7 +71,7 @@ func plainOf(st *state) plainState {
 	p := plainState{
 		Tenants: map[string]evidence.Tenant{}, Books: map[string]map[string]*evidence.Books{}, Closed: map[string]map[string]bool{}, Dead: map[string][]int64{}, Fates: map[string]map[int64]fate{},
 		Operators: map[string]operator{}, OpFor: slices.Sorted(maps.Keys(st.operatorFor)), Devices: map[deviceKey]plainDevice{},
-		Latest: map[deviceName]deviceKey{}, For: map[string]deviceKey{}, Alerts: st.alerts, Config: st.config, Versions: st.versions, Exports: st.exports, Purges: st.purges, Grants: st.grants, Breaks: st.breaks, Refusals: st.refusals, Drills: st.drills, DrillRuns: st.drillRuns,
+		Latest: map[deviceName]deviceKey{}, For: map[string]deviceKey{}, Alerts: st.alerts, Config: st.config, Versions: st.versions, Exports: st.exports, Purges: st.purges, Roles: st.roleChanges, Grants: st.grants, Breaks: st.breaks, Refusals: st.refusals, Drills: st.drills, DrillRuns: st.drillRuns,
 	}
 	for id, t := range st.tenants {
 		p.Tenants[id], p.Books[id], p.Closed[id], p.Dead[id], p.Fates[id] = t.Tenant, t.books, t.closed, t.dead, t.fates

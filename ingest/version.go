@@ -49,7 +49,7 @@ func (set *settings) effective() map[string]any {
 			"spike_rows": c.Exports.SpikeRows, "canary_spike_rows": cmp.Or(c.Exports.CanarySpikeRows, c.Exports.SpikeRows), "valid": durationText(c.Exports.Valid),
 		},
 		"approvals": map[string]any{
-			"critical_fleets": append([]string{}, c.Approvals.CriticalFleets...), "critical": c.Approvals.Critical, "code_valid": durationText(c.Approvals.CodeValid),
+			"critical_fleets": append([]string{}, c.Approvals.CriticalFleets...), "critical": c.Approvals.Critical, "roles": c.Approvals.Roles, "code_valid": durationText(c.Approvals.CodeValid),
 			"request_valid": durationText(c.Approvals.RequestValid),
 		},
 		"certificates": map[string]any{

@@ -48,8 +48,10 @@ func (a *app) operatorAddToken(ctx context.Context, f *adminFlags, name string, 
 		if err := writeToken(out, t); err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(a.out, "added operator %s (%s)\ntoken, valid until %s: %s\n", name, strings.Join(roles, ", "), stamp(&t.NotAfter), out)
-		return err
+		if _, err = fmt.Fprintf(a.out, "added operator %s (%s)\ntoken, valid until %s: %s\n", name, strings.Join(roles, ", "), stamp(&t.NotAfter), out); err != nil {
+			return err
+		}
+		return a.sayPending(ctx, c, name)
 	})
 }
 

@@ -69,7 +69,9 @@ func (a *app) tenantList(f *adminFlags) *cobra.Command {
 func (a *app) operatorCommand() *cobra.Command {
 	var f adminFlags
 	return adminGroup("operator", "People who may act on the ingest", &f, a.operatorAdd(&f), a.operatorRemove(&f), a.operatorList(&f),
-		a.operatorTokenCommand(&f), a.breakGlassCommand(&f))
+		a.operatorTokenCommand(&f), a.breakGlassCommand(&f), a.operatorRoles(&f), a.operatorChanges(&f),
+		a.operatorDecide(&f, "approve", "Let an operator have the roles that somebody else asked for", "approved", (*ingest.AdminClient).ApproveRoles),
+		a.operatorDecide(&f, "decline", "Refuse a role change", "declined", (*ingest.AdminClient).DeclineRoles))
 }
 
 func (a *app) operatorAdd(f *adminFlags) *cobra.Command {
@@ -103,7 +105,10 @@ func (a *app) operatorAdd(f *adminFlags) *cobra.Command {
 					return err
 				}
 				_, err = fmt.Fprintf(a.out, "added operator %s (%s)\ncertificate: %s.crt\nprivate key: %s.key\n", args[0], strings.Join(roles, ", "), out, out)
-				return err
+				if err != nil {
+					return err
+				}
+				return a.sayPending(cmd.Context(), c, args[0])
 			})
 		},
 	}

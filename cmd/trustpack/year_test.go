@@ -173,6 +173,7 @@ func (y *year) addOperator(ctx context.Context, name string, roles ...string) {
 	pair, err := y.as("anna.berg").AddOperator(ctx, name, roles, "joins")
 	y.must(err)
 	y.must(writePair(filepath.Join(y.cfg.ingestDir(), "operators", name), pair))
+	y.must(y.secondPerson(ctx, y.as("anna.berg"), metering.Step{Actor: "anna.berg", Name: name}))
 	y.want.Operators++
 	for _, r := range roles {
 		y.want.Roles[r]++
@@ -370,6 +371,7 @@ func (y *year) renewOperators(ctx context.Context) {
 			c.Close()
 			delete(y.operators, o.Name)
 		}
+		y.must(y.secondPerson(ctx, y.as(admin), metering.Step{Actor: admin, Name: o.Name}))
 	}
 }
 

@@ -154,7 +154,7 @@ func TestRoleChangesTellWhoConsented(t *testing.T) {
 	approved := change(day(6), "role.change-approved", "carla", map[string]any{"id": "c1", "name": "dora", "roles": []string{"exporter", "provisioner"}})
 	change(day(6, 1), "role.change-requested", "anna", map[string]any{"id": "c2", "name": "dora", "roles": []string{"admin"}})
 	change(day(6, 2), "role.change-declined", "carla", map[string]any{"id": "c2", "name": "dora", "roles": []string{"admin"}})
-	changed := change(day(6, 3), entryRoleChanged, "anna", map[string]any{"name": "dora", "roles": []string{"exporter", "auditor"}})
+	changed := change(day(6, 3), evidence.EntryRoleChanged, "anna", map[string]any{"name": "dora", "roles": []string{"exporter", "auditor"}})
 	removed := by(evidence.EntryOperatorRemoved, "anna", "admin")
 	removed.Target = "dora"
 	gone := s.control(day(7), removed, evidence.Operator{Name: "dora", Roles: []string{"exporter", "auditor"}})
@@ -183,13 +183,13 @@ func TestARoleIsHeldFromTheEntryThatGaveIt(t *testing.T) {
 	var held []bool
 	ask := func() { held = append(held, r.heldRole("dora", "approver", entry{index: int64(len(r.control))})) }
 	add(evidence.EntryOperatorAdded, "dora", `{"name":"dora","roles":["auditor"]}`)
-	add(entryRoleAsked, "role-1", `{"id":"role-1","name":"dora","roles":["approver","auditor"]}`)
+	add(evidence.EntryRoleRequested, "role-1", `{"id":"role-1","name":"dora","roles":["approver","auditor"]}`)
 	ask()
-	add(entryRoleApproved, "role-1", `{"id":"role-1","name":"dora","roles":["approver","auditor"]}`)
+	add(evidence.EntryRoleApproved, "role-1", `{"id":"role-1","name":"dora","roles":["approver","auditor"]}`)
 	ask()
-	add(entryRoleChanged, "dora", `{"name":"dora","roles":["auditor"]}`)
+	add(evidence.EntryRoleChanged, "dora", `{"name":"dora","roles":["auditor"]}`)
 	ask()
-	add(entryRoleChanged, "dora", `{"name":"dora","roles":["approver"]}`)
+	add(evidence.EntryRoleChanged, "dora", `{"name":"dora","roles":["approver"]}`)
 	add(evidence.EntryOperatorRemoved, "dora", `{"name":"dora","roles":["approver"]}`)
 	ask()
 	if got := fmt.Sprint(held); got != "[false true false false]" {

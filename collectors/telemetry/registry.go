@@ -70,7 +70,7 @@ func (r *run) devices() part {
 
 // operators are the people who may act on the ingest.
 func (r *run) operators() part {
-	p, added := r.fromControl(KindOperators, r.upToEnd(evidence.EntryOperatorAdded, entryRoleApproved, entryRoleChanged))
+	p, added := r.fromControl(KindOperators, r.upToEnd(evidence.EntryOperatorAdded, evidence.EntryRoleApproved, evidence.EntryRoleChanged))
 	p.snapshot, p.basis = true, "reconciled"
 	p.from(r.operatorsReply, "operators.json", "operators")
 	r.reconcileOperators(&p)

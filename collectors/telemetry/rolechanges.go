@@ -9,14 +9,6 @@ import (
 	"trustpack/evidence"
 )
 
-// The steps of a change of an operator's roles.
-const (
-	entryRoleAsked    = "role.change-requested"
-	entryRoleApproved = "role.change-approved"
-	entryRoleDeclined = "role.change-declined"
-	entryRoleChanged  = "role.changed" // without a second person
-)
-
 // rolesBy gives the operator whose roles an entry sets, and which they are from
 // then on; ok is false where it sets none.
 func rolesBy(e entry) (name string, roles []string, ok bool, err error) {
@@ -24,7 +16,7 @@ func rolesBy(e entry) (name string, roles []string, ok bool, err error) {
 		return "", nil, false, nil
 	}
 	switch e.Type {
-	case evidence.EntryOperatorAdded, evidence.EntryOperatorRemoved, entryRoleApproved, entryRoleChanged:
+	case evidence.EntryOperatorAdded, evidence.EntryOperatorRemoved, evidence.EntryRoleApproved, evidence.EntryRoleChanged:
 	default:
 		return "", nil, false, nil
 	}
@@ -49,7 +41,7 @@ type roleAsk struct {
 // consented, and how many others could have.
 func (r *run) roleChanges() part {
 	types := []string{
-		evidence.EntryOperatorAdded, evidence.EntryOperatorRemoved, entryRoleAsked, entryRoleApproved, entryRoleDeclined, entryRoleChanged,
+		evidence.EntryOperatorAdded, evidence.EntryOperatorRemoved, evidence.EntryRoleRequested, evidence.EntryRoleApproved, evidence.EntryRoleDeclined, evidence.EntryRoleChanged,
 	}
 	p, entries := r.fromControl(KindRoleChanges, func(e entry) bool { return r.upToEnd(types...)(e) && e.Result != "refused" })
 	held := map[string][]string{} // roles by operator
@@ -73,15 +65,15 @@ func (r *run) roleChanges() part {
 		}
 		var after []string
 		switch e.Type {
-		case entryRoleAsked:
+		case evidence.EntryRoleRequested:
 			asked[d.ID] = roleAsk{e, d.Roles}
 			continue
-		case entryRoleDeclined:
+		case evidence.EntryRoleDeclined:
 			delete(asked, d.ID)
 			continue
-		case entryRoleApproved:
+		case evidence.EntryRoleApproved:
 			if ask.Type == "" {
-				p.gap(e.id(), errNoRequest(d.ID, entryRoleAsked))
+				p.gap(e.id(), errNoRequest(d.ID, evidence.EntryRoleRequested))
 			}
 			change["requester"], change["approver"] = ask.actorName(), e.actorName()
 			change["others"] = othersWhoMayConsent(held, ask.actorName(), d.Name)
@@ -93,7 +85,7 @@ func (r *run) roleChanges() part {
 				after = ask.roles
 			}
 			delete(asked, d.ID)
-		case evidence.EntryOperatorAdded, entryRoleChanged:
+		case evidence.EntryOperatorAdded, evidence.EntryRoleChanged:
 			after = d.Roles
 		}
 		if held[d.Name] = after; len(after) == 0 {
