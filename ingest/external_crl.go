@@ -22,6 +22,7 @@ type revocations struct {
 	file    string
 	signers []*x509.Certificate
 	now     atomic.Pointer[revocationList]
+	said    string // of the last look at the file, where it could not be read; the ticks' own
 }
 
 // revocationList is a list as it was read. It is not changed.

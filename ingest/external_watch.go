@@ -17,9 +17,14 @@ func (s *Server) watchExternals(now time.Time) error {
 			continue
 		}
 		before := ca.revoked.now.Load()
-		if err := ca.revoked.read(now); err != nil {
+		err, said := ca.revoked.read(now), ""
+		if err != nil {
+			said = err.Error()
+		}
+		if said != ca.revoked.said && err != nil {
 			s.log.Error("the list of revoked certificates of an external CA cannot be read; the one before stays in force", "ca", ca.Name, "error", err)
 		}
+		ca.revoked.said = said
 		list := ca.revoked.now.Load()
 		if err := s.tellExpired(ca, list, now); err != nil {
 			return err
