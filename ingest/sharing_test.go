@@ -14,9 +14,8 @@ import (
 
 // speaker is one connection of a device.
 type speaker struct {
-	r   *rig
-	h   *hot
-	seq int
+	r *rig
+	h *hot
 }
 
 func (r *rig) speaker(pair *tls.Certificate, source string) *speaker {
