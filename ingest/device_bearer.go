@@ -151,10 +151,10 @@ func (s *Server) bindToken(c *session, print string) {
 	}
 	s.sessions.bindToken(c, print)
 	c.noted.Store(false)
-	c.token.Store(&print)
 	c.proof.Do(func() {
 		c.excess = s.sessions.prove(c, s.st.printsOf(print), s.cfg().Limits.ConnectionsPerDevice) && c.listener == "public"
 	})
+	c.token.Store(&print) // last: who finds it may read what stands above
 }
 
 // printsOf are the fingerprints of all credentials of the one's device: of an

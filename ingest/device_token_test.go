@@ -487,3 +487,33 @@ func TestAuthorizationStandsOnce(t *testing.T) {
 		t.Error("the log holds the token")
 	}
 }
+
+// TestATokenIsNotGoodBeforeItsTime, and who asks who it is learns its end to
+// the nanosecond.
+func TestATokenIsNotGoodBeforeItsTime(t *testing.T) {
+	r := newRig(t, allowTokens)
+	r.tenant("nord")
+	r.codeFor("nord", "m-1")
+	text, now := deviceTokenBegins+strings.Repeat("B", 43), r.clock.now()
+	d := r.s.st.device("nord", "m-1")
+	d.flow.Lock()
+	_, err := r.s.record(r.s.entry(evidence.EntryTokenIssued, evidence.AuditEntry{
+		Tenant: "nord", Device: "m-1", Generation: 1, Data: raw(evidence.Credential{Fingerprint: tokenPrint(text), Method: MethodToken, NotBefore: now.Add(time.Hour), NotAfter: now.Add(2 * time.Hour)}),
+	}))
+	d.flow.Unlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		at time.Duration
+		ok bool
+	}{{time.Hour - 1, false}, {time.Hour, true}, {2*time.Hour - 1, true}, {2 * time.Hour, false}} {
+		r.clock.add(now.Add(c.at).Sub(r.clock.now()))
+		q := &call{}
+		r.s.enter(q, &session{s: r.s, listener: "public", source: "127.0.0.1"}, "/")
+		q.bearer.text = text
+		if p := r.s.identify(q); (p == nil) != c.ok || p != nil && p.Code != CodeExpiredCredential {
+			t.Errorf("after %v: %v", c.at, p)
+		}
+	}
+}

@@ -37,7 +37,8 @@ type rotation struct {
 // renew gives a device a new credential for the one that it shows:
 // POST {"csr"}, or {"method":"token"}, which only a token may ask for. The old one lives on for rotation.overlap. Whoever holds a
 // credential's key can renew it; that this cannot go unnoticed is what the
-// entry, and the conflict below, are for.
+// entry is for, and the alert that is raised where the old one asks again though
+// the new one is in use: whoever has that is somebody else.
 func (s *Server) renew(w http.ResponseWriter, r *http.Request) {
 	c := s.begin(w, r)
 	out, p := s.renewal(c, w, r)
@@ -80,6 +81,16 @@ func (s *Server) renewFor(c *call, want wanted) (any, *Problem) {
 	if err := s.durable(); err != nil {
 		return nil, lostProblem(err)
 	}
+	out, p := s.renewNow(c, want)
+	if p != nil && p.Code == CodeConflict {
+		if err := s.raiseShared(c.d, c.outdated(s.now())); err != nil {
+			p = s.failure(err)
+		}
+	}
+	return out, p
+}
+
+func (s *Server) renewNow(c *call, want wanted) (any, *Problem) {
 	s.decide.Lock()
 	defer s.decide.Unlock()
 	c.d.flow.Lock()

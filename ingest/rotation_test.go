@@ -173,11 +173,17 @@ func TestRenewingAfterALostAnswer(t *testing.T) {
 	if !again.Equal(until) {
 		t.Errorf("the old credential lives until %v, before %v", again, until)
 	}
+	if got := r.shared(); len(got) != 0 {
+		t.Errorf("a lost answer raised %+v", got)
+	}
 	_, err := r.deviceClient(lost).Send(t.Context(), []byte(r.line(2, 1)))
 	refusedWith(t, err, CodeExpiredCredential)
 	r.send(r.deviceClient(fresh), r.line(2, 1))
 	_, _, err = r.deviceClient(old).Renew(t.Context(), "m-1")
 	refusedWith(t, err, CodeConflict)
+	if got := r.shared(); len(got) != 1 || !strings.Contains(got[0].Detail, fingerprintOf(old.Certificate[0])) || !strings.Contains(got[0].Detail, "from 127.0.0.1 to be renewed") {
+		t.Errorf("%+v", got)
+	}
 	r.clock.add(2 * day)
 	if third, _ := r.renew(fresh, "m-1"); third == nil {
 		t.Fatal()

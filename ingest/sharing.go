@@ -29,6 +29,10 @@ import (
 // time after the higher counter went on, and the lower one rises by itself, two
 // counters take turns.
 //
+// Successors. Where a credential asks to be renewed though the one that took its
+// place is in use, that is a finding too (see Server.renew), whatever is turned
+// off here.
+//
 // Not seen by this are copies that are used one after the other and never by
 // turns; two behind one address whose clocks differ by more than the time between
 // their batches, or that send the very same numbers, which is a replay conflict
@@ -95,8 +99,13 @@ type counters struct {
 // finding is what says that a credential is shared.
 type finding struct {
 	print string
+	since time.Time
 	how   string
 	stays []stay
+}
+
+func found(print, how string, stays []stay) *finding {
+	return &finding{print, time.Unix(0, stays[0].from).UTC(), how, stays}
 }
 
 // observe looks at a batch that is durable, before it is noted; first is its
@@ -188,7 +197,7 @@ func (p *credentialPlace) move(b *batch, s stay) *finding {
 	}
 	p.open, p.quick = 0, 0
 	n := min(len(p.before), sharedTurns+1)
-	return &finding{p.print, how, append(append([]stay(nil), p.before[len(p.before)-n:]...), p.now)}
+	return found(p.print, how, append(append([]stay(nil), p.before[len(p.before)-n:]...), p.now))
 }
 
 // next notes the numbers of a batch, all of which were accepted.
@@ -216,7 +225,7 @@ func (c *counters) next(d *device, b *batch, s stay) *finding {
 	if c.found = append(c.found, c.upper, s); c.turns < sharedTurns {
 		return nil
 	}
-	f := &finding{b.print, "two counters take turns, each of which goes on by itself", c.found}
+	f := found(b.print, "two counters take turns, each of which goes on by itself", c.found)
 	c.turns, c.found = 0, nil
 	return f
 }

@@ -19,12 +19,18 @@ func (s *Server) raiseShared(d *device, f *finding) error {
 	}
 	e := s.entry(evidence.EntryAlertRaised, evidence.AuditEntry{Tenant: d.key.tenant, Device: d.key.id, Generation: d.key.generation})
 	a := evidence.Alert{
-		ID: alertID(AlertCredentialShared, e.Time, d.key.tenant, d.key.id), Kind: AlertCredentialShared, Since: time.Unix(0, f.stays[0].from).UTC(),
+		ID: alertID(AlertCredentialShared, e.Time, d.key.tenant, d.key.id), Kind: AlertCredentialShared, Since: f.since,
 		Devices: []string{d.name()}, Detail: f.detail(d.key.tenant),
 	}
 	e.Target, e.Data = a.ID, raw(a)
 	_, err := s.record(e)
 	return err
+}
+
+// outdated is the finding that a credential asks to be renewed though another
+// one that took its place is in use: one of the two is not the device.
+func (c *call) outdated(now time.Time) *finding {
+	return &finding{print: c.print, since: now, how: "in request " + c.id() + " it asked from " + c.sess.source + " to be renewed, though the one that took its place is in use"}
 }
 
 // detail is the finding in words: each stay with its source, entries, numbers
