@@ -517,3 +517,36 @@ func TestATokenIsNotGoodBeforeItsTime(t *testing.T) {
 		}
 	}
 }
+
+// TestANewTokenOnTheSameConnectionIsSeen: so that the one before it, once its
+// successor is in use, renews nothing.
+func TestANewTokenOnTheSameConnectionIsSeen(t *testing.T) {
+	r := newRig(t, allowTokens)
+	r.tenant("nord")
+	first := r.tokenDevice("nord", "m-1")
+	h := &hot{s: r.s, port: r.s.port, sess: &session{s: r.s, listener: "public", source: "127.0.0.1"}}
+	seq := 0
+	say := func(tok DeviceToken) {
+		seq++
+		h.in = []byte(hotPost(r.line(seq, 1), "Authorization: Bearer "+tok.Token, "Content-Type: application/x-ndjson"))
+		if !parseHotHead(h.in, &h.head) {
+			t.Fatalf("not taken: %s", h.in)
+		}
+		b := h.judge()
+		if h.to.status != 202 {
+			t.Fatalf("%d %s", h.to.status, h.to.body)
+		}
+		b.release()
+	}
+	say(first)
+	second, err := r.withToken(first.Token, nil).RenewToken(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	say(second)
+	if got := r.s.st.device("nord", "m-1").sources(tokenPrint(second.Token)); len(got) != 1 {
+		t.Errorf("the new token was seen from %v", got)
+	}
+	_, err = r.withToken(first.Token, nil).RenewToken(t.Context())
+	refusedWith(t, err, CodeConflict)
+}

@@ -56,6 +56,9 @@ func (st *state) apply(index int64, e *evidence.AuditEntry) error {
 		return st.applyRefusal(e)
 	case evidence.EntryAlertRaised, evidence.EntryAlertAcked, evidence.EntryAlertResolved, evidence.EntryAlertEscalated,
 		evidence.EntryAlertDelivered, evidence.EntryAlertUndelivered, evidence.EntryAlertResend:
+		if e.Type == evidence.EntryAlertResolved {
+			st.credentials++ // what is due may have to be said anew
+		}
 		return st.applyAlert(index, e)
 	case evidence.EntryBooksClosed:
 		return st.applyBooks(e)
@@ -111,6 +114,9 @@ func (st *state) applyBooks(e *evidence.AuditEntry) error {
 func (st *state) applyDevice(d *device, index int64, e *evidence.AuditEntry) error {
 	if k := st.capturing.Load(); k != nil && e.Type != evidence.EntryGap {
 		k.registry(d)
+	}
+	if e.Type != evidence.EntryGap && e.Type != evidence.EntryCredentialSeen {
+		st.credentials++
 	}
 	switch e.Type {
 	case evidence.EntryDeviceApproved:

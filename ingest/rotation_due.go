@@ -15,6 +15,45 @@ import (
 // retireGroup is how many credentials one append retires.
 const retireGroup = 256
 
+// rotationsSeen is what the last look at all credentials left behind, so that the
+// next one can be left out where it would find the same. Only Tick uses it.
+type rotationsSeen struct {
+	at      time.Time // zero before the first look
+	changes uint64    // state.credentials then
+	policy  RotationPolicy
+	next    time.Time // when the first credential ends or becomes due; zero where none will
+}
+
+// first notes a time to come, where it is the first.
+func (r *rotationsSeen) first(at, now time.Time) {
+	if at.After(now) && (r.next.IsZero() || at.Before(r.next)) {
+		r.next = at
+	}
+}
+
+// credentialDuties retires what has ended and says what is due.
+func (s *Server) credentialDuties(now time.Time) error {
+	s.decide.Lock()
+	defer s.decide.Unlock()
+	s.st.mu.RLock()
+	changes := s.st.credentials
+	s.st.mu.RUnlock()
+	policy, last := s.cfg().Rotation, s.rotations
+	same := !last.at.IsZero() && last.changes == changes && last.policy == policy
+	if same && !now.Before(last.at) && (last.next.IsZero() || now.Before(last.next)) {
+		return nil
+	}
+	seen := rotationsSeen{at: now, changes: changes, policy: policy}
+	if err := s.retireCredentials(now, &seen); err != nil {
+		return err
+	}
+	if err := s.watchRotations(now, &seen); err != nil {
+		return err
+	}
+	s.rotations = seen
+	return nil
+}
+
 type ended struct {
 	d          *device
 	print, why string
@@ -22,11 +61,9 @@ type ended struct {
 
 // retireCredentials enters the end of each credential that has come to it, and
 // cuts the connections that showed it. They were refused from the very moment
-// on, which needs no tick.
-func (s *Server) retireCredentials(now time.Time) error {
-	s.decide.Lock()
-	defer s.decide.Unlock()
-	all := s.endedCredentials(now)
+// on, which needs no tick. The caller holds s.decide.
+func (s *Server) retireCredentials(now time.Time, seen *rotationsSeen) error {
+	all := s.endedCredentials(now, seen)
 	for len(all) > 0 {
 		n := min(len(all), retireGroup)
 		if err := s.retire(all[:n]); err != nil {
@@ -37,7 +74,7 @@ func (s *Server) retireCredentials(now time.Time) error {
 	return nil
 }
 
-func (s *Server) endedCredentials(now time.Time) []ended {
+func (s *Server) endedCredentials(now time.Time, seen *rotationsSeen) []ended {
 	var out []ended
 	s.st.mu.RLock()
 	defer s.st.mu.RUnlock()
@@ -50,6 +87,9 @@ func (s *Server) endedCredentials(now time.Time) []ended {
 				if why := deadline(c, now); why != "" {
 					out = append(out, ended{d, c.Fingerprint, why})
 				}
+				seen.first(c.Ends, now)
+				seen.first(c.NotAfter, now)
+				seen.first(c.NotAfter.Add(1), now) // when a certificate is past it
 			}
 		}
 	}
@@ -108,8 +148,8 @@ func (p RotationPolicy) dueFrom(c *evidence.Credential) time.Time {
 
 // dueCredentials lists what is due at now of a tenant, or of all where it is
 // empty, the first to end first. A device counts with its newest credential; a
-// device that may not send does not count.
-func (s *Server) dueCredentials(now time.Time, tenant string) []DueCredential {
+// device that may not send does not count. seen learns when there is more.
+func (s *Server) dueCredentials(now time.Time, tenant string, seen *rotationsSeen) []DueCredential {
 	policy, out := s.cfg().Rotation, []DueCredential{}
 	s.st.mu.RLock()
 	for _, d := range s.st.order {
@@ -122,6 +162,7 @@ func (s *Server) dueCredentials(now time.Time, tenant string) []DueCredential {
 			continue
 		}
 		since := policy.dueFrom(c)
+		seen.first(since, now)
 		if now.Before(since) {
 			continue
 		}
@@ -138,17 +179,16 @@ func (s *Server) dueCredentials(now time.Time, tenant string) []DueCredential {
 }
 
 func (s *Server) listDue(a *adminCall) (any, *Problem) {
-	return map[string]any{"due": s.dueCredentials(s.now(), a.r.URL.Query().Get("tenant"))}, nil
+	return map[string]any{"due": s.dueCredentials(s.now(), a.r.URL.Query().Get("tenant"), &rotationsSeen{})}, nil
 }
 
 // watchRotations raises one alert a tenant and fleet in which credentials are
 // due, and resolves it once none is. One that somebody resolved by hand is not
-// raised again for as long as the credential that was due first still is.
-func (s *Server) watchRotations(now time.Time) error {
-	s.decide.Lock()
-	defer s.decide.Unlock()
+// raised again for as long as the credential that was due first still is. The
+// caller holds s.decide.
+func (s *Server) watchRotations(now time.Time, seen *rotationsSeen) error {
 	fleets := map[fleetName][]DueCredential{}
-	for _, c := range s.dueCredentials(now, "") {
+	for _, c := range s.dueCredentials(now, "", seen) {
 		name := fleetName{c.Tenant, c.Fleet}
 		fleets[name] = append(fleets[name], c)
 	}
@@ -201,9 +241,27 @@ func (s *Server) raiseRotationDue(name fleetName, due []DueCredential) error {
 	for _, c := range due[:min(len(due), maxAlertDevices)] {
 		a.Devices = append(a.Devices, c.Tenant+"/"+c.Device)
 	}
-	if s.alertExists(a.ID) {
+	if s.known(&a) {
 		return nil
+	}
+	for at := first.since; s.alertExists(a.ID); { // resolved when none was due for a while
+		at = at.Add(1)
+		a.ID = alertID(AlertRotationDue, at, name.tenant, name.digest())
 	}
 	_, err := s.record(s.entry(evidence.EntryAlertRaised, evidence.AuditEntry{Tenant: name.tenant, Target: a.ID, Data: raw(a)}))
 	return err
+}
+
+// known reports whether somebody resolved by hand an alert of the same fleet,
+// for the same time.
+func (s *Server) known(a *evidence.Alert) bool {
+	s.st.mu.RLock()
+	defer s.st.mu.RUnlock()
+	of := a.ID[:strings.LastIndexByte(a.ID, '-')+1]
+	for id, x := range s.st.alerts {
+		if x.ResolvedBy != "" && x.Since.Equal(a.Since) && strings.HasPrefix(id, of) {
+			return true
+		}
+	}
+	return false
 }

@@ -129,6 +129,8 @@ func TestARequestDoesNotOutlastItsCredential(t *testing.T) {
 		}
 		b.release()
 	}
+	_, p := r.s.renewNow(c, wanted{method: MethodToken})
+	refusedWith(t, asError(p), CodeExpiredCredential)
 	r.clock.add(1)
 	r.s.enter(c, q.h.sess, "/v1/telemetry")
 	refusedWith(t, asError(r.s.identify(c)), CodeExpiredCredential)
@@ -429,5 +431,37 @@ func TestShortCredentialsAreDueLate(t *testing.T) {
 		if got := c.NotAfter.Sub(DefaultRotation().dueFrom(&c)); got != want {
 			t.Errorf("one of %v is due for %v, want %v", life, got, want)
 		}
+	}
+}
+
+// BenchmarkCredentialDuties is what a tick costs to look at the credentials of
+// 100,000 devices, none of which has ended or is due: after something changed,
+// and where nothing did.
+func BenchmarkCredentialDuties(b *testing.B) {
+	r := newRig(b)
+	r.tenant("nord")
+	st, now := r.s.st, r.clock.now()
+	st.mu.Lock()
+	for i := range 100_000 {
+		e := evidence.AuditEntry{Type: evidence.EntryDeviceRequested, Time: now, Tenant: "nord", Device: "d-" + itoa(int64(i)), Generation: 1}
+		e.Data = raw(evidence.Device{Tenant: "nord", ID: e.Device, Generation: 1, Type: "meter", Fleet: "f" + itoa(int64(i%100)), State: evidence.DeviceRequested})
+		if err := st.apply(0, &e); err != nil {
+			b.Fatal(err)
+		}
+		e.Type, e.Data = evidence.EntryDeviceIssued, raw(evidence.Credential{Fingerprint: "sha256:" + e.Device, Method: MethodCertificate, NotBefore: now, NotAfter: now.Add(90 * day)})
+		if err := st.apply(0, &e); err != nil {
+			b.Fatal(err)
+		}
+	}
+	st.mu.Unlock()
+	for name, changed := range map[string]uint64{"changed": 1, "same": 0} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				st.credentials += changed
+				if err := r.s.credentialDuties(now); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }

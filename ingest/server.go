@@ -85,6 +85,7 @@ type Server struct {
 	sourceLimits sourceLimits
 	crl          ownCRL
 	tokenMisses  sourceLimits // of wrong tokens
+	rotations    rotationsSeen
 	ownClock     clockWatch
 	apart        *apart
 	acts         acts
@@ -386,7 +387,7 @@ func (s *Server) Tick(ctx context.Context, now time.Time) error {
 	now = now.UTC()
 	for _, duty := range []func(time.Time) error{
 		func(time.Time) error { return s.refusals.flush(s.o.Clock != evidence.ClockSystem) },
-		s.endGrants, s.endBreakGlass, s.watchSystemClock, s.expireRequests, s.retireCredentials, s.watchExternals, s.watchRotations, s.heartbeats, s.escalateAlerts, s.ageGaps, s.closeBooks, s.publish, s.keepSnapshot,
+		s.endGrants, s.endBreakGlass, s.watchSystemClock, s.expireRequests, s.credentialDuties, s.watchExternals, s.heartbeats, s.escalateAlerts, s.ageGaps, s.closeBooks, s.publish, s.keepSnapshot,
 		func(time.Time) error { return s.renewCertificate() },
 	} {
 		if err := ctx.Err(); err != nil {

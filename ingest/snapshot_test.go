@@ -496,6 +496,7 @@ func TestSnapshotKnowsTheState(t *testing.T) {
 			"mu": derived, "tenants": "partTenant", "operators": "partOperator", "operatorFor": derived, "devices": "partRegistry", "latest": derived, "deviceFor": derived,
 			"alerts": "partAlert", "config": "partGeneral", "versions": "partGeneral", "exports": "partExport", "purges": "partPurge", "refusals": "partGeneral", "grants": "partGeneral", "roleChanges": "partGeneral", "breaks": "partGeneral", "drills": "partGeneral", "drillRuns": "partGeneral",
 			"window": "partBegin", "order": "numbers of devices", "names": derived, "capturing": derived, "round": derived, "sorted": derived, "withdrawals": derived,
+			"credentials": derived,
 		}},
 		{tenant{}, map[string]string{
 			"st": derived, "Tenant": "tenant", "rate": derived, "pacing": derived, "gate": derived, "mu": derived, "books": "tenant", "closed": "tenant", "lastBooks": derived, "lastDay": derived, "dead": "tenant", "fates": "tenant",

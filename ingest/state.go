@@ -38,6 +38,7 @@ type state struct {
 	refusals    map[Code]int64
 	drills      int64
 	drillRuns   drillRuns
+	credentials uint64            // how often a device's credentials or state changed, or an alert was resolved
 	window      int64             // of replay windows
 	withdrawals atomic.Int64      // entries after which the list of revoked certificates is another one
 	order       []*device         // in the order in which they were requested: by number
