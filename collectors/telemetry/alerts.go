@@ -155,7 +155,7 @@ func (r *run) alerts() part {
 			"kind": a.Kind, "tenant": a.raised.Tenant, "since": ts(a.Since), "raised_at": ts(a.raised.Time), "devices": list(a.Devices), "detail": a.Detail,
 			"acknowledged_at": ts(a.acked.Time), "acknowledged_by": a.acked.actorName(),
 			"resolved_at": ts(a.resolved.Time), "resolution": resolution(a), "resolved_by": a.resolved.actorName(),
-			"ticket": a.ticket, "deliveries": a.told(), "undelivered": a.untold(),
+			"ticket": a.ticket, "deliveries": a.told(), "undelivered": a.untold(), "seen_until": ts(r.endOfSight()),
 		})
 	}
 	return p
