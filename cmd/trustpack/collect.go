@@ -106,26 +106,31 @@ func (a *app) collect(ctx context.Context, cfg *Config, p evidence.Period, wante
 	var failed []error
 	for _, c := range chosen {
 		a.progress("collecting %s", c.Name())
-		got, cerr := c.Collect(ctx, p)
-		if cerr != nil {
-			failed = append(failed, fmt.Errorf("collecting %s: %w", c.Name(), cerr))
-		}
-		if cerr == nil {
-			failed = append(failed, missingKinds(c, got, wanted)...)
-		}
-		for _, e := range got {
+		var got []evidence.Kind
+		var broken error // of the locker: nothing more can be kept
+		cerr := each(ctx, c, p, func(e evidence.Evidence) error {
+			got = append(got, e.Kind)
 			if !matches(wanted, c.Name(), e.Kind) {
-				continue
+				return nil
 			}
-			entry, perr := lock.Put(ctx, e)
-			if perr != nil {
-				return done, perr
+			var entry locker.Collected
+			if entry, broken = lock.Put(ctx, e); broken != nil {
+				return broken
 			}
 			done = append(done, collection{
 				Kind: e.Kind, ID: entry.ID, LogIndex: entry.Index, Items: entry.Items, State: entry.Completeness,
 				Origin: entry.Origin, Gaps: append([]evidence.Gap{}, e.Completeness.Gaps...),
 			})
+			return nil
+		})
+		if broken != nil {
+			return done, broken
 		}
+		if cerr != nil {
+			failed = append(failed, fmt.Errorf("collecting %s: %w", c.Name(), cerr))
+			continue
+		}
+		failed = append(failed, missingKinds(c, got, wanted)...)
 	}
 	if len(done) > 0 {
 		if _, err := lock.Ledger().Checkpoint(locker.LogName); err != nil {
@@ -133,6 +138,21 @@ func (a *app) collect(ctx context.Context, cfg *Config, p evidence.Period, wante
 		}
 	}
 	return done, errors.Join(failed...)
+}
+
+// each hands what a collector brings to keep, as it comes where the collector
+// streams. Evidence that a collector returns beside an error is kept too.
+func each(ctx context.Context, c evidence.Collector, p evidence.Period, keep func(evidence.Evidence) error) error {
+	if s, ok := c.(evidence.Streamer); ok {
+		return s.Stream(ctx, p, keep)
+	}
+	got, err := c.Collect(ctx, p)
+	for _, e := range got {
+		if kerr := keep(e); kerr != nil {
+			return errors.Join(kerr, err)
+		}
+	}
+	return err
 }
 
 // earlierHeads gives what each repository's branch pointed to when it was
@@ -164,10 +184,10 @@ func earlierHeads(lock *locker.Locker) (map[string][]string, error) {
 
 // missingKinds is an error for each wanted kind of the collector that did not
 // come back, not even as a gap.
-func missingKinds(c evidence.Collector, got []evidence.Evidence, wanted []string) []error {
+func missingKinds(c evidence.Collector, got []evidence.Kind, wanted []string) []error {
 	var errs []error
 	for _, k := range c.Kinds() {
-		if matches(wanted, c.Name(), k) && !slices.ContainsFunc(got, func(e evidence.Evidence) bool { return e.Kind == k }) {
+		if matches(wanted, c.Name(), k) && !slices.Contains(got, k) {
 			errs = append(errs, fmt.Errorf("collecting %s: it brought nothing of %s, not even a gap", c.Name(), k))
 		}
 	}

@@ -6,116 +6,143 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	gh "github.com/google/go-github/v60/github"
-
-	"trustpack/evidence"
 )
 
-// changes starts from every commit that the branch reaches in the window and
-// ends with one class for each. It never goes by a pull request's title.
-func (r *reading) changes(ctx context.Context) {
-	var commits []*gh.RepositoryCommit
-	bypasses := map[string]string{}
-	r.ask(func() {
-		var err error
-		commits, err = all(func(o gh.ListOptions) ([]*gh.RepositoryCommit, *gh.Response, error) {
-			return r.client.Repositories.ListCommits(ctx, r.owner, r.repo,
-				&gh.CommitsListOptions{SHA: r.Branch, Since: r.window.From, Until: r.window.To, ListOptions: o})
-		})
-		r.fails(err, r.where("commits on %s", r.Branch), KindChanges)
-		bypasses = r.ruleSuites(ctx)
-	}, KindChanges)
+// landed is a commit as it stands on the branch.
+type landed struct {
+	authorship
+	Parent     string // the first; empty where there is none
+	Merge      bool
+	Committed  time.Time
+	Subject    string
+	PickedFrom string
+}
 
-	firstParent := map[string]string{}
-	for _, c := range commits {
-		firstParent[c.GetSHA()] = ""
-		if len(c.Parents) > 0 {
-			firstParent[c.GetSHA()] = c.Parents[0].GetSHA()
-		}
+func landedOf(c *gh.RepositoryCommit) landed {
+	l := landed{authorship: authorshipOf(c), Merge: len(c.Parents) > 1, Committed: c.GetCommit().GetCommitter().GetDate().Time,
+		Subject: firstLine(c.GetCommit().GetMessage()), PickedFrom: pickedFrom(c.GetCommit().GetMessage())}
+	if len(c.Parents) > 0 {
+		l.Parent = c.Parents[0].GetSHA()
 	}
-	came := r.arrivals(firstParent)
-	var met []arrived
-	listed := map[string]bool{}
-	byPull := map[int][]string{}
-	for _, c := range commits {
-		if ctx.Err() != nil {
-			return
-		}
-		sha := c.GetSHA()
-		if listed[sha] || !r.window.Contains(c.GetCommit().GetCommitter().GetDate().Time) { // "until" includes its instant
-			continue
-		}
-		listed[sha] = true
-		r.learn(c)
-		a := arrived{commit: c, push: came[sha]}
-		r.ask(func() { a.pull = r.broughtBy(ctx, sha, &a.change) }, KindChanges)
-		if a.pull != nil {
-			byPull[a.pull.facts.Number] = append(byPull[a.pull.facts.Number], sha)
-			if sha == a.pull.mergeSHA && a.pull.item != nil {
-				a.pull.item["merge_method"] = method(a.pull, c)
-			}
-		}
-		met = append(met, a)
-	}
-	r.reconcile(listed, byPull)
-	r.settle()
-	for _, a := range met {
-		r.judge(a, bypasses)
-	}
+	return l
 }
 
 // arrived is a commit that reached the branch in the window, with what is known
 // of how.
 type arrived struct {
-	commit *gh.RepositoryCommit
-	pull   *pull // nil: none is tied to it
-	push   push  // zero where it is not known
-	change Change
+	commit  ref // landed
+	about   subject
+	sha     string
+	push    int    // of reading.moved; -1 where it is not known
+	pull    int    // number; 0: none is tied to it
+	unknown string // why it is not known which one is
+	other   int    // Change.Elsewhere
+}
+
+// changes starts from every commit that the branch reaches in the window and
+// ends with one class for each. It never goes by a pull request's title.
+func (r *reading) changes(ctx context.Context) {
+	var met []arrived
+	bypasses := map[string]string{}
+	firstParent := map[string]string{}
+	r.ask(func() {
+		seen := map[string]bool{}
+		err := each(func(o gh.ListOptions) ([]*gh.RepositoryCommit, *gh.Response, error) {
+			return r.client.Repositories.ListCommits(ctx, r.owner, r.repo,
+				&gh.CommitsListOptions{SHA: r.Branch, Since: r.window.From, Until: r.window.To, ListOptions: o})
+		}, func(page []*gh.RepositoryCommit) {
+			for _, c := range page {
+				l := landedOf(c)
+				firstParent[l.SHA] = l.Parent
+				if seen[l.SHA] || !r.window.Contains(l.Committed) { // "until" includes its instant
+					continue
+				}
+				seen[l.SHA] = true
+				r.learn(l.authorship)
+				met = append(met, arrived{commit: r.spool.put(l), about: r.newSubject(), sha: l.SHA, push: -1})
+			}
+		})
+		r.fails(err, r.where("commits on %s", r.Branch), KindChanges)
+		bypasses = r.ruleSuites(ctx)
+	}, KindChanges)
+
+	came := r.arrivals(firstParent)
+	listed := map[string]bool{}
+	for i := range met {
+		if ctx.Err() != nil || r.spool.err != nil {
+			return
+		}
+		a := &met[i]
+		listed[a.sha] = true
+		if push, known := came[a.sha]; known {
+			a.push = push
+		}
+		r.subjectOf(a.about, func() { r.ask(func() { r.broughtBy(ctx, a) }, KindChanges) })
+		if a.pull != 0 {
+			m := r.pulls[a.pull]
+			if m.brought++; a.sha == m.mergeSHA {
+				m.method = r.method(m, a)
+			}
+		}
+	}
+	r.reconcile(listed)
+	r.settle()
+	for i := range met {
+		r.judge(&met[i], bypasses)
+	}
 }
 
 // judge gives the change its class.
-func (r *reading) judge(a arrived, bypasses map[string]string) {
-	c, change := a.commit, a.change
-	change.Pusher, change.Makers, change.PickedFrom = a.push.Actor.GetLogin(), r.makers(c), pickedFrom(c.GetCommit().GetMessage())
-	// A rule suite is of a whole push, and names what it pointed the branch to.
-	for _, head := range []string{c.GetSHA(), a.push.After, mergeOf(a.pull)} {
+func (r *reading) judge(a *arrived, bypasses map[string]string) {
+	var c landed
+	r.spool.get(a.commit, &c)
+	change := Change{PRUnknown: a.unknown, Elsewhere: a.other, Makers: r.makers(&c), PickedFrom: c.PickedFrom}
+	about := []subject{a.about}
+	var push push
+	if a.push >= 0 {
+		push = r.moved[a.push]
+	}
+	var p *pull
+	heads := []string{c.SHA, push.After} // a rule suite is of a whole push, and names what it pointed the branch to
+	if a.pull != 0 {
+		p = r.settled(r.pulls[a.pull])
+		change.PR = &p.Facts
+		heads, about = append(heads, p.MergeSHA), append(about, r.pulls[a.pull].about)
+	}
+	change.Pusher = push.Actor.login()
+	for _, head := range heads {
 		if change.Bypass == "" && head != "" {
 			change.Bypass = bypasses[head]
 		}
 	}
 	v := Judge(change, r.rules)
-	r.classes[c.GetSHA()] = v.Class
+	r.classes[c.SHA] = v.Class
 	attrs := map[string]any{
 		"repo": r.Name, "branch": r.Branch, "class": string(v.Class), "why": strings.Join(v.Reasons, "; "), "pr": nil,
-		"author":    r.accountOf(c.Author, c.GetCommit().GetAuthor().GetEmail()),
-		"committer": r.accountOf(c.Committer, c.GetCommit().GetCommitter().GetEmail()),
+		"author":    r.accountOf(c.Author, c.AuthorEmail),
+		"committer": r.accountOf(c.Committer, c.CommitterEmail),
 		"approvers": list(v.Approvers), "merged_by": "", "merged_at": "", "checks_green": nil,
-		"committed_at": stamp(c.GetCommit().GetCommitter().GetDate().Time), "pushed_at": stamp(timeOf(a.push.At)), "pushed_by": a.push.Actor.GetLogin(),
-		"subject": subject(c.GetCommit().GetMessage()), "merge": len(c.Parents) > 1,
+		"committed_at": stamp(c.Committed), "pushed_at": stamp(timeOf(push.At)), "pushed_by": push.Actor.login(),
+		"subject": c.Subject, "merge": c.Merge,
 	}
 	if v.ChecksGreen != nil {
 		attrs["checks_green"] = *v.ChecksGreen
 	}
-	if p := a.pull; p != nil {
-		attrs["pr"], attrs["merged_by"], attrs["merged_at"] = p.facts.Number, p.mergedBy, stamp(p.facts.Merged)
+	if p != nil {
+		attrs["pr"], attrs["merged_by"], attrs["merged_at"] = p.Facts.Number, p.MergedBy, stamp(p.Facts.Merged)
 	}
-	r.item(KindChanges, c.GetSHA(), attrs)
-}
-
-func mergeOf(p *pull) string {
-	if p == nil {
-		return ""
-	}
-	return p.mergeSHA
+	r.item(KindChanges, c.SHA, attrs, about...)
 }
 
 // makers are the author and the co-authors of a commit on the branch, those
 // whose account is known. The author of a merge is whoever merged, who made
 // nothing by that.
-func (r *reading) makers(c *gh.RepositoryCommit) []string {
+func (r *reading) makers(c *landed) []string {
 	out := []string{}
-	if len(c.Parents) > 1 {
+	if c.Merge {
 		return out
 	}
 	add := func(who string) {
@@ -123,9 +150,9 @@ func (r *reading) makers(c *gh.RepositoryCommit) []string {
 			out = append(out, who)
 		}
 	}
-	add(r.accountOf(c.Author, c.GetCommit().GetAuthor().GetEmail()))
-	for _, m := range coAuthor.FindAllStringSubmatch(c.GetCommit().GetMessage(), -1) {
-		add(r.accountOf(nil, strings.TrimSpace(m[1])))
+	add(r.accountOf(c.Author, c.AuthorEmail))
+	for _, address := range c.CoAuthors {
+		add(r.accountOf("", address))
 	}
 	return out
 }
@@ -139,36 +166,35 @@ func pickedFrom(message string) string {
 	return ""
 }
 
-func subject(message string) string {
+func firstLine(message string) string {
 	first, _, _ := strings.Cut(message, "\n")
 	return first
 }
 
 // method tells how a pull request was merged by what stands on the branch. A
 // rebase leaves the commits one by one; of a single commit it cannot be told.
-func method(p *pull, merged *gh.RepositoryCommit) string {
+func (r *reading) method(m *pullMark, a *arrived) string {
+	var p pull
+	var c landed
+	r.spool.get(m.ref, &p)
+	r.spool.get(a.commit, &c)
 	switch {
-	case len(merged.Parents) > 1:
+	case c.Merge:
 		return "merge"
-	case len(p.commits) <= 1:
-		return "squash-or-rebase"
-	}
-	if strings.TrimSpace(subject(merged.GetCommit().GetMessage())) == "" {
+	case len(p.Commits) <= 1, strings.TrimSpace(c.Subject) == "":
 		return "squash-or-rebase"
 	}
 	return "squash"
 }
 
-// broughtBy ties a commit to the pull request that brought it to the branch,
-// and fills in the change's facts.
-func (r *reading) broughtBy(ctx context.Context, sha string, change *Change) *pull {
-	where := r.where("pull requests of commit %s", sha)
+// broughtBy ties a commit to the pull request that brought it to the branch.
+func (r *reading) broughtBy(ctx context.Context, a *arrived) {
 	candidates, err := all(func(o gh.ListOptions) ([]*gh.PullRequest, *gh.Response, error) {
-		return r.client.PullRequests.ListPullRequestsWithCommit(ctx, r.owner, r.repo, sha, &o)
+		return r.client.PullRequests.ListPullRequestsWithCommit(ctx, r.owner, r.repo, a.sha, &o)
 	})
-	if r.fails(err, where, KindChanges) {
-		change.PRUnknown = r.reason(err)
-		return nil
+	if r.fails(err, r.where("pull requests of commit %s", a.sha), KindChanges) {
+		a.unknown = r.reason(err)
+		return
 	}
 	var merged []*gh.PullRequest
 	for _, p := range candidates {
@@ -177,29 +203,27 @@ func (r *reading) broughtBy(ctx context.Context, sha string, change *Change) *pu
 		case p.GetBase().GetRef() == r.Branch && sameRepo(p, r.Name):
 			merged = append(merged, p)
 		default:
-			change.Elsewhere = p.GetNumber()
+			a.other = p.GetNumber()
 		}
 	}
 	if len(merged) == 0 {
-		return nil
+		return
 	}
 	// The one whose merge made this commit, else the first to be merged.
-	best := slices.MinFunc(merged, func(a, b *gh.PullRequest) int {
-		if x, y := a.GetMergeCommitSHA() == sha, b.GetMergeCommitSHA() == sha; x != y {
-			if x {
+	best := slices.MinFunc(merged, func(x, y *gh.PullRequest) int {
+		if is, other := x.GetMergeCommitSHA() == a.sha, y.GetMergeCommitSHA() == a.sha; is != other {
+			if is {
 				return -1
 			}
 			return 1
 		}
-		return a.MergedAt.Time.Compare(b.MergedAt.Time)
-	})
-	p := r.pull(ctx, best.GetNumber())
-	if p == nil {
-		change.PRUnknown = fmt.Sprintf("pull request #%d could not be read", best.GetNumber())
-		return nil
+		return x.MergedAt.Time.Compare(y.MergedAt.Time)
+	}).GetNumber()
+	if r.pull(ctx, best).unread {
+		a.unknown = fmt.Sprintf("pull request #%d could not be read", best)
+		return
 	}
-	change.PR = &p.facts
-	return p
+	a.pull = best
 }
 
 func sameRepo(p *gh.PullRequest, name string) bool {
@@ -209,24 +233,25 @@ func sameRepo(p *gh.PullRequest, name string) bool {
 
 // reconcile looks from the other side: each pull request merged to the branch
 // in the window must have brought the commit that it says it was merged as.
-func (r *reading) reconcile(listed map[string]bool, byPull map[int][]string) {
-	for number, p := range r.pulls {
-		if p == nil || !p.merged || p.base != r.Branch || !r.window.Contains(p.facts.Merged) {
+func (r *reading) reconcile(listed map[string]bool) {
+	for number, m := range r.pulls {
+		if m.unread || !m.mine {
 			continue
 		}
-		what := r.where("pull request #%d, merged as %s", number, p.mergeSHA)
-		switch {
-		case !listed[p.mergeSHA]:
-			r.gap(KindChanges, what, "that commit is not among those of the branch in the window")
-		case len(byPull[number]) == 0:
-			r.gap(KindChanges, what, "no commit of the branch is tied to it")
-		}
+		what := r.where("pull request #%d, merged as %s", number, m.mergeSHA)
+		r.subjectOf(m.about, func() {
+			switch {
+			case !listed[m.mergeSHA]:
+				r.gap(KindChanges, what, "that commit is not among those of the branch in the window")
+			case m.brought == 0:
+				r.gap(KindChanges, what, "no commit of the branch is tied to it")
+			}
+		})
 		// After a rebase several commits of the branch come from one pull request.
-		if p.item != nil && p.item["merge_method"] == "squash" && len(byPull[number]) > 1 {
-			p.item["merge_method"] = "rebase"
+		if m.method == "squash" && m.brought > 1 {
+			m.method = "rebase"
 		}
 	}
-	slices.SortFunc(r.out[KindChanges].gaps, func(a, b evidence.Gap) int { return strings.Compare(a.What, b.What) })
 }
 
 // ruleSuites gives who bypassed a rule with which commit on top. GitHub keeps

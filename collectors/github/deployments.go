@@ -30,7 +30,7 @@ func (r *reading) deployments(ctx context.Context) {
 				continue
 			}
 			seen[d.GetID()] = true
-			r.deployment(ctx, d)
+			r.subjectOf(r.newSubject(), func() { r.deployment(ctx, d) })
 		}
 	}, KindDeployments)
 }

@@ -2,6 +2,8 @@ package github_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -28,9 +30,39 @@ func (h *hub) collect(ctx context.Context) (map[evidence.Kind]evidence.Evidence,
 	got, err := c.Collect(ctx, window)
 	out := map[evidence.Kind]evidence.Evidence{}
 	for _, e := range got {
-		out[e.Kind] = e
+		whole, jerr := join(out[e.Kind], e)
+		out[e.Kind], err = whole, errors.Join(err, jerr)
 	}
 	return out, err
+}
+
+// join puts the slices of a kind together, which must follow one another.
+func join(whole, e evidence.Evidence) (evidence.Evidence, error) {
+	if whole.Kind == "" {
+		if !e.Window.From.Equal(window.From) {
+			return e, fmt.Errorf("%s begins at %s", e.Kind, e.Window.From)
+		}
+		return e, nil
+	}
+	if !e.Window.From.Equal(whole.Window.To) {
+		return e, fmt.Errorf("%s: a slice from %s follows one to %s", e.Kind, e.Window.From, whole.Window.To)
+	}
+	whole.Window.To = e.Window.To
+	seen := map[string]bool{}
+	for _, it := range whole.Population.Items {
+		seen[it.ID] = true
+	}
+	for _, it := range e.Population.Items {
+		if !seen[it.ID] { // a pull request may be in the slice in which it was opened, and in that in which it was merged
+			whole.Population.Items = append(whole.Population.Items, it)
+		}
+	}
+	if e.Completeness.State != evidence.Complete {
+		whole.Completeness.State = e.Completeness.State
+		whole.Completeness.Gaps = append(whole.Completeness.Gaps, e.Completeness.Gaps...)
+	}
+	whole.Completeness.Got = len(whole.Population.Items)
+	return whole, nil
 }
 
 // agree holds what was collected to the truth, change by change.

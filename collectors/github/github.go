@@ -81,9 +81,10 @@ type Deps struct {
 
 // Collector reads the configured repositories and organisation.
 type Collector struct {
-	config Config
-	base   *url.URL
-	deps   Deps
+	config   Config
+	base     *url.URL
+	deps     Deps
+	perSlice int // items of events in one Evidence, about
 }
 
 // New checks the configuration. The token is looked up when collecting.
@@ -155,7 +156,7 @@ func New(c Config, d Deps) (*Collector, error) {
 	if d.Progress == nil {
 		d.Progress = func(string) {}
 	}
-	return &Collector{c, base, d}, nil
+	return &Collector{c, base, d, perSlice}, nil
 }
 
 func loopback(host string) bool {
@@ -191,21 +192,51 @@ func (c *Collector) Kinds() []evidence.Kind {
 }
 
 // Collect asks for everything, one request after another. Whatever fails is a
-// gap. The error is the context's, or says that replies could not be kept.
+// gap. The error is the context's, or says that what came could not be kept.
 func (c *Collector) Collect(ctx context.Context, p evidence.Period) ([]evidence.Evidence, error) {
-	r := &run{c: c, window: p, started: c.deps.Now().UTC(), out: map[evidence.Kind]*gathered{}, principal: "unknown: it was not asked"}
-	for _, k := range c.Kinds() {
-		r.out[k] = &gathered{}
+	var out []evidence.Evidence
+	err := c.Stream(ctx, p, func(e evidence.Evidence) error {
+		out = append(out, e)
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
+	return out, nil
+}
+
+// Stream is Collect, for windows of any size: nothing is handed over before
+// everything was asked, and then a few thousand items at a time.
+func (c *Collector) Stream(ctx context.Context, p evidence.Period, keep func(evidence.Evidence) error) (err error) {
+	r := &run{c: c, window: p, started: c.deps.Now().UTC(), out: map[evidence.Kind]*gathered{}, principal: "unknown: it was not asked"}
+	if c.deps.Store == nil {
+		r.bodies = map[string]ref{}
+	}
+	for _, k := range c.Kinds() {
+		r.out[k] = &gathered{named: map[evidence.Gap]bool{}}
+	}
+	if r.spool, err = newSpool(); err != nil {
+		return fmt.Errorf("collecting from GitHub: %w", err)
+	}
+	defer func() { err = errors.Join(err, r.spool.close()) }()
+	if err := r.everything(ctx); err != nil {
+		return fmt.Errorf("collecting from GitHub: %w", err)
+	}
+	return r.emit(keep)
+}
+
+// everything asks for it.
+func (r *run) everything(ctx context.Context) error {
+	c := r.c
 	token := c.deps.Getenv(c.config.TokenEnv)
 	if token == "" {
 		r.principal = "unknown: there is no token"
 		for _, k := range c.Kinds() {
 			r.gap(k, "everything", fmt.Sprintf("the environment variable %s holds no token", c.config.TokenEnv))
 		}
-		return r.evidence(), nil
+		return nil
 	}
-	r.rec = newRecorder(c, token)
+	r.rec = newRecorder(c, token, r.note)
 	r.client = gh.NewClient(&http.Client{Transport: r.rec})
 	r.client.BaseURL = c.base
 	r.whoAmI(ctx)
@@ -215,8 +246,5 @@ func (c *Collector) Collect(ctx context.Context, p evidence.Period) ([]evidence.
 	if c.config.Organization != "" {
 		r.members(ctx, c.config.Organization)
 	}
-	if err := cmp.Or(ctx.Err(), r.rec.broken); err != nil {
-		return nil, fmt.Errorf("collecting from GitHub: %w", err)
-	}
-	return r.evidence(), nil
+	return cmp.Or(ctx.Err(), r.rec.broken, r.spool.err)
 }

@@ -14,16 +14,44 @@ import (
 
 // pull is one pull request as read: the facts for the verdict and the item.
 type pull struct {
-	facts    PullRequest
-	base     string
-	merged   bool
-	mergeSHA string
-	mergedBy string
-	commits  []string
-	item     map[string]any // nil: read for a change only, it lies outside the window
+	Facts    PullRequest
+	Base     string
+	Merged   bool
+	MergeSHA string
+	MergedBy string
+	Commits  []string
+	Item     attributes // nil: read for a change only, it lies outside the window
 
-	made     []*gh.RepositoryCommit // until it is settled
-	forcedBy string                 // who forced the head that was merged; empty: nobody
+	Made     []authorship
+	ForcedBy string // who forced the head that was merged; empty: nobody
+}
+
+// pullMark is what stays in memory of a pull request that was read.
+type pullMark struct {
+	ref      ref
+	about    subject
+	unread   bool // it could not be read; nothing but about is set
+	mine     bool // merged to the branch, in the window
+	mergeSHA string
+	method   string // how it was merged; empty: not known
+	brought  int    // commits of the branch that are tied to it
+}
+
+// authorship is who made a commit, as GitHub's accounts and by address.
+type authorship struct {
+	SHA                         string
+	Author, Committer           string // logins; empty where GitHub knows no account
+	AuthorEmail, CommitterEmail string
+	CoAuthors                   []string // addresses
+}
+
+func authorshipOf(c *gh.RepositoryCommit) authorship {
+	a := authorship{SHA: c.GetSHA(), Author: c.Author.GetLogin(), Committer: c.Committer.GetLogin(),
+		AuthorEmail: c.GetCommit().GetAuthor().GetEmail(), CommitterEmail: c.GetCommit().GetCommitter().GetEmail()}
+	for _, m := range coAuthor.FindAllStringSubmatch(c.GetCommit().GetMessage(), -1) {
+		a.CoAuthors = append(a.CoAuthors, strings.TrimSpace(m[1]))
+	}
+	return a
 }
 
 // pullRequests reads those of the branch that were opened, closed or merged in
@@ -31,24 +59,22 @@ type pull struct {
 // these, so the listing ends at the first that was last updated before it.
 func (r *reading) pullRequests(ctx context.Context) {
 	for _, state := range []string{"open", "closed"} {
-		var listed []*gh.PullRequest
+		var listed []int
 		var err error
 		r.ask(func() { listed, err = r.listPulls(ctx, state) }, KindPullRequests, KindChanges)
 		r.fails(err, r.where("%s pull requests", state), KindPullRequests, KindChanges)
-		for _, p := range listed {
-			if ctx.Err() != nil {
+		for _, number := range listed {
+			if ctx.Err() != nil || r.spool.err != nil {
 				return
 			}
-			if _, twice := r.pulls[p.GetNumber()]; twice || !r.inWindow(p.CreatedAt, p.ClosedAt, p.MergedAt) {
-				continue
-			}
-			r.pull(ctx, p.GetNumber())
+			r.pull(ctx, number)
 		}
 	}
 }
 
-func (r *reading) listPulls(ctx context.Context, state string) ([]*gh.PullRequest, error) {
-	return all(func(o gh.ListOptions) ([]*gh.PullRequest, *gh.Response, error) {
+// listPulls gives the numbers of those of the window.
+func (r *reading) listPulls(ctx context.Context, state string) (numbers []int, err error) {
+	err = each(func(o gh.ListOptions) ([]*gh.PullRequest, *gh.Response, error) {
 		got, resp, err := r.client.PullRequests.List(ctx, r.owner, r.repo, &gh.PullRequestListOptions{
 			State: state, Base: r.Branch, Sort: "updated", Direction: "desc", ListOptions: o})
 		// All of a page must be older: a listing that shifts while it is read may
@@ -57,19 +83,44 @@ func (r *reading) listPulls(ctx context.Context, state string) ([]*gh.PullReques
 			resp.NextPage = 0
 		}
 		return got, resp, err
+	}, func(got []*gh.PullRequest) {
+		for _, p := range got {
+			if r.inWindow(p.CreatedAt, p.ClosedAt, p.MergedAt) {
+				numbers = append(numbers, p.GetNumber())
+			}
+		}
 	})
+	return numbers, err
 }
 
-// pull reads one pull request with all that the verdict needs, once. It is nil
-// where the pull request itself cannot be read, which is then a gap.
-func (r *reading) pull(ctx context.Context, number int) *pull {
-	if p, read := r.pulls[number]; read {
-		return p
+// pull reads one pull request with all that the verdict needs, once. It is
+// unread where the pull request itself cannot be read, which is then a gap.
+func (r *reading) pull(ctx context.Context, number int) *pullMark {
+	if m, read := r.pulls[number]; read {
+		return m
 	}
-	var p *pull
-	r.ask(func() { p = r.readPull(ctx, number) }, KindPullRequests, KindChanges)
-	r.pulls[number] = p
-	return p
+	m := &pullMark{about: r.newSubject()}
+	r.pulls[number] = m
+	r.subjectOf(m.about, func() {
+		r.ask(func() {
+			p := r.readPull(ctx, number)
+			if m.unread = p == nil; !m.unread {
+				m.ref, m.mergeSHA = r.spool.put(p), p.MergeSHA
+				m.mine = p.Merged && p.Base == r.Branch && r.window.Contains(p.Facts.Merged)
+			}
+		}, KindPullRequests, KindChanges)
+	})
+	return m
+}
+
+// settled is a pull request with who made it. It is asked for when all has been
+// read: only then is it known whose all the addresses are, and what was read
+// first must make no difference.
+func (r *reading) settled(m *pullMark) *pull {
+	var p pull
+	r.spool.get(m.ref, &p)
+	r.settleMakers(&p)
+	return &p
 }
 
 func (r *reading) readPull(ctx context.Context, number int) *pull {
@@ -78,35 +129,35 @@ func (r *reading) readPull(ctx context.Context, number int) *pull {
 	if r.fails(err, where, KindPullRequests, KindChanges) {
 		return nil
 	}
-	p := &pull{base: pr.GetBase().GetRef(), merged: pr.GetMerged() || pr.MergedAt != nil, mergeSHA: pr.GetMergeCommitSHA(), mergedBy: pr.GetMergedBy().GetLogin()}
-	p.facts = PullRequest{Number: number, Head: pr.GetHead().GetSHA(), Merged: timeOf(pr.MergedAt), Author: login(pr.User)}
+	p := &pull{Base: pr.GetBase().GetRef(), Merged: pr.GetMerged() || pr.MergedAt != nil, MergeSHA: pr.GetMergeCommitSHA(), MergedBy: pr.GetMergedBy().GetLogin()}
+	p.Facts = PullRequest{Number: number, Head: pr.GetHead().GetSHA(), Merged: timeOf(pr.MergedAt), Author: login(pr.User)}
 	for _, l := range pr.Labels {
-		p.facts.Labels = append(p.facts.Labels, l.GetName())
+		p.Facts.Labels = append(p.Facts.Labels, l.GetName())
 	}
 	raw, err := all(func(o gh.ListOptions) ([]*gh.PullRequestReview, *gh.Response, error) {
 		return r.client.PullRequests.ListReviews(ctx, r.owner, r.repo, number, &o)
 	})
 	if r.fails(err, where+": reviews", KindPullRequests, KindChanges) {
-		p.facts.ReviewsUnknown = "reviews: " + r.reason(err)
+		p.Facts.ReviewsUnknown = "reviews: " + r.reason(err)
 	}
 	reviews := p.addReviews(ctx, r, raw)
 	r.readCommits(ctx, p, pr.GetCommits())
 	events := r.timeline(ctx, p)
-	p.facts.Checks = r.checksAt(ctx, p, p.facts.Head)
-	if p.facts.Queued {
-		p.facts.QueueChecks = r.checksAt(ctx, p, p.mergeSHA)
+	p.Facts.Checks = r.checksAt(ctx, p, p.Facts.Head)
+	if p.Facts.Queued {
+		p.Facts.QueueChecks = r.checksAt(ctx, p, p.MergeSHA)
 	}
 	if !r.inWindow(pr.CreatedAt, pr.ClosedAt, pr.MergedAt) {
 		return p
 	}
-	p.item = map[string]any{
-		"repo": r.Name, "number": number, "title": pr.GetTitle(), "author": p.facts.Author, "state": pr.GetState(),
-		"merged": p.merged, "merged_at": stamp(p.facts.Merged), "merged_by": p.mergedBy, "merge_sha": p.mergeSHA,
-		"head_sha": p.facts.Head, "base": p.base, "created_at": stamp(timeOf(pr.CreatedAt)), "closed_at": stamp(timeOf(pr.ClosedAt)),
+	p.Item = attributes{
+		"repo": r.Name, "number": number, "title": pr.GetTitle(), "author": p.Facts.Author, "state": pr.GetState(),
+		"merged": p.Merged, "merged_at": stamp(p.Facts.Merged), "merged_by": p.MergedBy, "merge_sha": p.MergeSHA,
+		"head_sha": p.Facts.Head, "base": p.Base, "created_at": stamp(timeOf(pr.CreatedAt)), "closed_at": stamp(timeOf(pr.ClosedAt)),
 		"reviews": reviews,
-		"checks":  checkItems(p.facts.Checks), "labels": list(p.facts.Labels), "merge_method": "", "commits": list(p.commits),
-		"timeline": events, "draft": pr.GetDraft(), "queued": p.facts.Queued, "queue_checks": checkItems(p.facts.QueueChecks),
-		"base_changed_at": stamp(p.facts.Retargeted), "fork": forked(pr), "requested_reviewers": requested(pr),
+		"checks":  checkItems(p.Facts.Checks), "labels": list(p.Facts.Labels), "merge_method": "", "commits": list(p.Commits),
+		"timeline": events, "draft": pr.GetDraft(), "queued": p.Facts.Queued, "queue_checks": checkItems(p.Facts.QueueChecks),
+		"base_changed_at": stamp(p.Facts.Retargeted), "fork": forked(pr), "requested_reviewers": requested(pr),
 	}
 	return p
 }
@@ -131,8 +182,8 @@ func requested(pr *gh.PullRequest) []any {
 // checksAt reads the checks of a pull request at a commit.
 func (r *reading) checksAt(ctx context.Context, p *pull, sha string) []Check {
 	checks, err := r.checks(ctx, sha)
-	if r.fails(err, r.where("pull request #%d: checks at %s", p.facts.Number, sha), KindPullRequests, KindChanges) {
-		p.facts.ChecksUnknown = r.reason(err)
+	if r.fails(err, r.where("pull request #%d: checks at %s", p.Facts.Number, sha), KindPullRequests, KindChanges) {
+		p.Facts.ChecksUnknown = r.reason(err)
 	}
 	return checks
 }
@@ -140,12 +191,12 @@ func (r *reading) checksAt(ctx context.Context, p *pull, sha string) []Check {
 // coAuthors lists who else made it: logins, and addresses of no known account.
 func (p *pull) coAuthors() []string {
 	var out []string
-	for _, c := range p.facts.Contributors {
-		if !strings.EqualFold(c, p.facts.Author) {
+	for _, c := range p.Facts.Contributors {
+		if !strings.EqualFold(c, p.Facts.Author) {
 			out = append(out, c)
 		}
 	}
-	return append(out, p.facts.Strangers...)
+	return append(out, p.Facts.Strangers...)
 }
 
 func (p *pull) addReviews(ctx context.Context, r *reading, raw []*gh.PullRequestReview) []any {
@@ -159,7 +210,7 @@ func (p *pull) addReviews(ctx context.Context, r *reading, raw []*gh.PullRequest
 		if rev.State == "APPROVED" && !rev.Bot {
 			rev.Access = r.writes(ctx, rev.User)
 		}
-		p.facts.Reviews = append(p.facts.Reviews, rev)
+		p.Facts.Reviews = append(p.Facts.Reviews, rev)
 		kind := v.User.GetType()
 		if rev.Bot {
 			kind = "Bot"
@@ -181,110 +232,101 @@ var (
 // readCommits fills in who made the change. GitHub lists 250 commits of a pull
 // request and no more, so that a longer one has contributors nobody can name.
 func (r *reading) readCommits(ctx context.Context, p *pull, total int) {
-	where := r.where("pull request #%d: commits", p.facts.Number)
+	where := r.where("pull request #%d: commits", p.Facts.Number)
 	commits, err := all(func(o gh.ListOptions) ([]*gh.RepositoryCommit, *gh.Response, error) {
-		return r.client.PullRequests.ListCommits(ctx, r.owner, r.repo, p.facts.Number, &o)
+		return r.client.PullRequests.ListCommits(ctx, r.owner, r.repo, p.Facts.Number, &o)
 	})
 	commits = distinct(commits, (*gh.RepositoryCommit).GetSHA)
 	slices.SortStableFunc(commits, func(a, b *gh.RepositoryCommit) int {
 		return cmp.Or(a.GetCommit().GetCommitter().GetDate().Compare(b.GetCommit().GetCommitter().GetDate().Time), cmp.Compare(a.GetSHA(), b.GetSHA()))
 	})
 	if r.fails(err, where, KindPullRequests, KindChanges) {
-		p.facts.ReviewsUnknown = "commits, and so who made them: " + r.reason(err)
+		p.Facts.ReviewsUnknown = "commits, and so who made them: " + r.reason(err)
 	} else if len(commits) < total {
 		why := fmt.Sprintf("%d of %d are listed", len(commits), total)
 		r.gap(KindPullRequests, where, why)
 		r.gap(KindChanges, where, why)
-		p.facts.ReviewsUnknown = "commits, and so who made them: " + why
+		p.Facts.ReviewsUnknown = "commits, and so who made them: " + why
 	}
 	for _, c := range commits {
-		p.commits = append(p.commits, c.GetSHA())
-		r.learn(c)
+		p.Commits = append(p.Commits, c.GetSHA())
+		made := authorshipOf(c)
+		r.learn(made)
+		p.Made = append(p.Made, made)
 	}
-	p.made = commits
 }
 
-// settle says who made the pull requests, and enters those of the window. It
-// comes when all has been read: only then is it known whose all the addresses
-// are, and what was read first must make no difference.
+// settle enters the pull requests of the window.
 func (r *reading) settle() {
 	for _, number := range slices.Sorted(maps.Keys(r.pulls)) {
-		p := r.pulls[number]
-		if p == nil {
+		m := r.pulls[number]
+		if m.unread {
 			continue
 		}
-		r.settleMakers(p)
-		if p.item == nil {
+		p := r.settled(m)
+		if p.Item == nil {
 			continue
 		}
-		t := p.facts.tally(r.rules.DismissesStale, nil)
-		maps.Copy(p.item, map[string]any{
-			"last_pusher": p.facts.LastPusher, "contributors": list(p.facts.Contributors), "co_authors": list(p.coAuthors()),
-			"requested_changes_outstanding": list(t.objections), "approvals": list(t.valid),
+		t := p.Facts.tally(r.rules.DismissesStale, nil)
+		maps.Copy(p.Item, map[string]any{
+			"last_pusher": p.Facts.LastPusher, "contributors": list(p.Facts.Contributors), "co_authors": list(p.coAuthors()),
+			"requested_changes_outstanding": list(t.objections), "approvals": list(t.valid), "merge_method": m.method,
 		})
-		r.item(KindPullRequests, fmt.Sprintf("%s#%d", r.Name, number), p.item)
+		r.item(KindPullRequests, fmt.Sprintf("%s#%d", r.Name, number), p.Item, m.about)
 	}
 }
 
 func (r *reading) settleMakers(p *pull) {
 	add := func(who string) {
-		if who != "" && who != webFlow && !slices.Contains(p.facts.Contributors, who) {
-			p.facts.Contributors = append(p.facts.Contributors, who)
+		if who != "" && who != webFlow && !slices.Contains(p.Facts.Contributors, who) {
+			p.Facts.Contributors = append(p.Facts.Contributors, who)
 		}
 	}
-	p.facts.LastPusher = p.facts.Author
-	for _, c := range p.made {
-		author := r.accountOf(c.Author, c.GetCommit().GetAuthor().GetEmail())
-		committer := r.accountOf(c.Committer, c.GetCommit().GetCommitter().GetEmail())
-		addresses := []string{}
+	p.Facts.LastPusher = p.Facts.Author
+	for _, c := range p.Made {
+		author, committer := r.accountOf(c.Author, c.AuthorEmail), r.accountOf(c.Committer, c.CommitterEmail)
+		addresses := c.CoAuthors
 		if author == "" {
-			addresses = append(addresses, c.GetCommit().GetAuthor().GetEmail())
-		}
-		for _, m := range coAuthor.FindAllStringSubmatch(c.GetCommit().GetMessage(), -1) {
-			addresses = append(addresses, strings.TrimSpace(m[1]))
+			addresses = append([]string{c.AuthorEmail}, addresses...)
 		}
 		add(author)
 		add(committer)
 		for _, a := range addresses {
-			if who := r.accountOf(nil, a); who != "" {
+			if who := r.accountOf("", a); who != "" {
 				add(who)
-			} else if !slices.Contains(p.facts.Strangers, a) {
-				p.facts.Strangers = append(p.facts.Strangers, a)
+			} else if !slices.Contains(p.Facts.Strangers, a) {
+				p.Facts.Strangers = append(p.Facts.Strangers, a)
 			}
 		}
-		if c.GetSHA() == p.facts.Head {
+		if c.SHA == p.Facts.Head {
 			if committer != "" && committer != webFlow {
-				p.facts.LastPusher = committer
+				p.Facts.LastPusher = committer
 			} else if author != "" {
-				p.facts.LastPusher = author
+				p.Facts.LastPusher = author
 			}
 		}
 	}
-	if p.forcedBy != "" {
-		p.facts.LastPusher = p.forcedBy
+	if p.ForcedBy != "" {
+		p.Facts.LastPusher = p.ForcedBy
 	}
-	p.made = nil
-	slices.Sort(p.facts.Contributors)
-	slices.Sort(p.facts.Strangers)
+	slices.Sort(p.Facts.Contributors)
+	slices.Sort(p.Facts.Strangers)
 }
 
 // learn ties addresses to accounts where GitHub itself does.
-func (r *reading) learn(c *gh.RepositoryCommit) {
-	for _, pair := range []struct{ login, email string }{
-		{c.Author.GetLogin(), c.GetCommit().GetAuthor().GetEmail()},
-		{c.Committer.GetLogin(), c.GetCommit().GetCommitter().GetEmail()},
-	} {
-		if key := strings.ToLower(pair.email); pair.login != "" && key != "" && r.emails[key] == "" {
-			r.emails[key] = pair.login
+func (r *reading) learn(c authorship) {
+	for _, pair := range [][2]string{{c.Author, c.AuthorEmail}, {c.Committer, c.CommitterEmail}} {
+		if key := strings.ToLower(pair[1]); pair[0] != "" && key != "" && r.emails[key] == "" {
+			r.emails[key] = pair[0]
 		}
 	}
 }
 
-// accountOf gives the login of a user or, failing that, of an address; "" where
+// accountOf gives the login, or, failing that, of an address; "" where
 // neither is known.
-func (r *reading) accountOf(u *gh.User, address string) string {
-	if u.GetLogin() != "" {
-		return u.GetLogin()
+func (r *reading) accountOf(login, address string) string {
+	if login != "" {
+		return login
 	}
 	if m := noReply.FindStringSubmatch(address); m != nil {
 		return m[1]

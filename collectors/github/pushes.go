@@ -1,6 +1,7 @@
 package github
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/url"
@@ -19,7 +20,20 @@ type push struct {
 	Ref    string        `json:"ref"`
 	At     *gh.Timestamp `json:"timestamp"`
 	Type   string        `json:"activity_type"` // push, force_push, branch_creation, branch_deletion, pr_merge, merge_queue_merge
-	Actor  *gh.User      `json:"actor"`
+	Actor  *account      `json:"actor"`
+}
+
+// account is the part of a user that says who it is.
+type account struct {
+	Login string `json:"login"`
+}
+
+// login is empty where nobody is named.
+func (a *account) login() string {
+	if a == nil {
+		return ""
+	}
+	return a.Login
 }
 
 // pushes reads who changed what the branch points to, and when: the one time
@@ -64,7 +78,7 @@ func (r *reading) pushes(ctx context.Context) {
 			r.moved = append(r.moved, p)
 			if r.window.Contains(timeOf(p.At)) {
 				r.item(KindPushes, fmt.Sprint(p.ID), map[string]any{
-					"repo": r.Name, "branch": r.Branch, "kind": p.Type, "actor": login(p.Actor), "at": stamp(timeOf(p.At)), "before": p.Before, "after": p.After,
+					"repo": r.Name, "branch": r.Branch, "kind": p.Type, "actor": cmp.Or(p.Actor.login(), Ghost), "at": stamp(timeOf(p.At)), "before": p.Before, "after": p.After,
 				})
 			}
 		}
@@ -73,10 +87,11 @@ func (r *reading) pushes(ctx context.Context) {
 }
 
 // arrivals ties each commit of the branch's first-parent line to the push that
-// brought it: all that lie between what the branch pointed to before and after.
-func (r *reading) arrivals(firstParent map[string]string) map[string]push {
-	out := map[string]push{}
-	for _, p := range r.moved { // oldest first, so the first push of a commit stays
+// brought it, by its place in r.moved: all that lie between what the branch
+// pointed to before and after.
+func (r *reading) arrivals(firstParent map[string]string) map[string]int {
+	out := map[string]int{}
+	for i, p := range r.moved { // oldest first, so the first push of a commit stays
 		for at := p.After; at != "" && at != p.Before; at = firstParent[at] {
 			if _, known := out[at]; known {
 				break
@@ -84,7 +99,7 @@ func (r *reading) arrivals(firstParent map[string]string) map[string]push {
 			if _, listed := firstParent[at]; !listed {
 				break
 			}
-			out[at] = p
+			out[at] = i
 		}
 	}
 	return out

@@ -25,35 +25,15 @@ const (
 // asks for patience. go-github never sees the rate-limit headers, since it
 // would judge them by the real clock and keep requests back on its own.
 type recorder struct {
-	c       *Collector
-	token   string
-	count   int         // requests so far
-	keepers []*gathered // what the requests under way are for
-	broken  error       // why replies cannot be kept; nothing is asked after it
-	resume  time.Time   // when the primary rate limit lets go; zero while it does not hold
+	c      *Collector
+	token  string
+	note   func(evidence.Request, []byte) error // keeps an exchange
+	broken error                                // why replies cannot be kept; nothing is asked after it
+	resume time.Time                            // when the primary rate limit lets go; zero while it does not hold
 }
 
-func newRecorder(c *Collector, token string) *recorder { return &recorder{c: c, token: token} }
-
-// keep adds an exchange to all that it was made for. Names of replies are
-// numbered in the order of asking.
-func (t *recorder) keep(rec evidence.Request, body []byte) error {
-	t.count++
-	reply := evidence.RawReply{Name: fmt.Sprintf("%06d-%s.json", t.count, slug(rec.Target)), Body: body}
-	if s := t.c.deps.Store; s != nil && body != nil {
-		digest, err := s.Keep(body)
-		if err != nil {
-			return fmt.Errorf("keeping the reply: %w", err)
-		}
-		reply.Body, reply.Kept = nil, &evidence.Kept{SHA256: digest, Size: int64(len(body))}
-	}
-	for _, g := range t.keepers {
-		g.requests = append(g.requests, rec)
-		if body != nil {
-			g.raw = append(g.raw, reply)
-		}
-	}
-	return nil
+func newRecorder(c *Collector, token string, note func(evidence.Request, []byte) error) *recorder {
+	return &recorder{c: c, token: token, note: note}
 }
 
 // RoundTrip sends the request until it is answered for good.
@@ -134,7 +114,7 @@ func (t *recorder) once(req *http.Request) (*http.Response, []byte, error) {
 		rec.Error = err.Error()
 	}
 	rec.EndedAt = t.c.deps.Now().UTC()
-	if failed := t.keep(rec, kept); failed != nil {
+	if failed := t.note(rec, kept); failed != nil {
 		t.broken = failed
 		return nil, nil, failed
 	}

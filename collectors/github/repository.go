@@ -3,7 +3,6 @@ package github
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"strings"
 	"time"
 
@@ -19,7 +18,7 @@ type reading struct {
 	rules   Rules
 	access  map[string]Access // by login, once asked
 	emails  map[string]string // address to login, as learnt from commits
-	pulls   map[int]*pull     // read so far
+	pulls   map[int]*pullMark // read so far
 	classes map[string]Class  // by commit of the window
 	moved   []push            // of the branch, oldest first
 	bots    map[string]bool   // lower-case
@@ -28,7 +27,7 @@ type reading struct {
 func (r *run) repository(ctx context.Context, repo Repository) {
 	owner, name, _ := strings.Cut(repo.Name, "/")
 	rd := &reading{run: r, Repository: repo, owner: owner, repo: name,
-		access: map[string]Access{}, emails: map[string]string{}, pulls: map[int]*pull{}, classes: map[string]Class{}, bots: map[string]bool{}}
+		access: map[string]Access{}, emails: map[string]string{}, pulls: map[int]*pullMark{}, classes: map[string]Class{}, bots: map[string]bool{}}
 	for address, login := range r.c.config.Emails {
 		rd.emails[strings.ToLower(address)] = login
 	}
@@ -65,19 +64,16 @@ func (r *reading) writes(ctx context.Context, login string) Access {
 	if a, asked := r.access[key]; asked {
 		return a
 	}
-	level, resp, err := r.client.Repositories.GetPermissionLevel(ctx, r.owner, r.repo, login)
-	a := AccessLost // it is asked after the merge, and GitHub does not say since when
-	switch {
-	case err != nil && resp != nil && resp.StatusCode == http.StatusNotFound:
-		// GitHub answers so for an account that is no user any more.
-		a = AccessUnknown
-		r.gap(KindPullRequests, r.where("access of %s", login), r.reason(err))
-		r.gap(KindChanges, r.where("access of %s", login), r.reason(err))
-	case r.fails(err, r.where("access of %s", login), KindPullRequests, KindChanges):
-		a = AccessUnknown
-	case level.GetPermission() == "admin" || level.GetPermission() == "write" || level.GetPermission() == "maintain":
-		a = AccessWrite
-	}
+	a := AccessLost         // it is asked after the merge, and GitHub does not say since when
+	r.subjectOf(0, func() { // once, for all that they reviewed
+		level, _, err := r.client.Repositories.GetPermissionLevel(ctx, r.owner, r.repo, login)
+		switch {
+		case r.fails(err, r.where("access of %s", login), KindPullRequests, KindChanges):
+			a = AccessUnknown // also where GitHub says 404, as for an account that is no user any more
+		case level.GetPermission() == "admin" || level.GetPermission() == "write" || level.GetPermission() == "maintain":
+			a = AccessWrite
+		}
+	})
 	r.access[key] = a
 	return a
 }

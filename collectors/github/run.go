@@ -22,25 +22,84 @@ type run struct {
 	rec       *recorder
 	client    *gh.Client
 	principal string
+
+	spool     *spool
+	bodies    map[string]ref // of replies, by digest; nil where a Store takes them
+	exchanges []exchange     // in the order of asking
 	out       map[evidence.Kind]*gathered
+	keepers   []*gathered // what the requests under way are for
+	about     subject     // and what they are about
+	subjects  subject     // the last that was given out
 }
+
+// subject is what a request, a gap or an item is about: one pull request, one
+// commit, one deployment. 0 is none of them, and so all.
+type subject int32
 
 // gathered is what a kind has so far.
 type gathered struct {
-	items    []evidence.Item
-	gaps     []evidence.Gap
-	requests []evidence.Request
-	raw      []evidence.RawReply
+	items     []member
+	gaps      []mention
+	named     map[evidence.Gap]bool
+	exchanges []int32 // of run.exchanges
 }
 
-func (r *run) item(k evidence.Kind, id string, attributes map[string]any) {
-	r.out[k].items = append(r.out[k].items, evidence.Item{ID: id, Attributes: attributes})
+// member is an item whose attributes are in the spool.
+type member struct {
+	id    string
+	ref   ref
+	times []int64   // see timesOf
+	about []subject // never 0
+}
+
+type mention struct {
+	evidence.Gap
+	about subject
+}
+
+// exchange is a request that is in the spool.
+type exchange struct {
+	ref   ref
+	about subject
+}
+
+// spooled is what the spool holds of an exchange; without a name there was no
+// reply.
+type spooled struct {
+	Request evidence.Request
+	Name    string
+	Size    int64
+}
+
+// subjectOf runs f; what it asks and misses is about s.
+func (r *run) subjectOf(s subject, f func()) {
+	outer := r.about
+	r.about = s
+	f()
+	r.about = outer
+}
+
+func (r *run) newSubject() subject {
+	r.subjects++
+	return r.subjects
+}
+
+// item enters an item, which is about what the run is about, and about more.
+func (r *run) item(k evidence.Kind, id string, a map[string]any, more ...subject) {
+	m := member{id: id, ref: r.spool.put(a), times: r.timesOf(k, a)}
+	for _, s := range append(more, r.about) {
+		if s != 0 && !slices.Contains(m.about, s) {
+			m.about = append(m.about, s)
+		}
+	}
+	r.out[k].items = append(r.out[k].items, m)
 }
 
 func (r *run) gap(k evidence.Kind, what, reason string) {
 	g := evidence.Gap{What: what, Reason: reason}
-	if !slices.Contains(r.out[k].gaps, g) {
-		r.out[k].gaps = append(r.out[k].gaps, g)
+	if out := r.out[k]; !out.named[g] {
+		out.named[g] = true
+		out.gaps = append(out.gaps, mention{g, r.about})
 	}
 }
 
@@ -58,13 +117,51 @@ func (r *run) fails(err error, what string, kinds ...evidence.Kind) bool {
 // ask makes the requests of f and keeps them with each of the kinds; those
 // of an ask within f are kept with the inner one's kinds.
 func (r *run) ask(f func(), kinds ...evidence.Kind) {
-	outer := r.rec.keepers
-	r.rec.keepers = nil
+	outer := r.keepers
+	r.keepers = nil
 	for _, k := range kinds {
-		r.rec.keepers = append(r.rec.keepers, r.out[k])
+		r.keepers = append(r.keepers, r.out[k])
 	}
 	f()
-	r.rec.keepers = outer
+	r.keepers = outer
+}
+
+// note keeps an exchange for all that it was made for. Names of replies are
+// numbered in the order of asking. The body is nil where there was no reply.
+func (r *run) note(rec evidence.Request, body []byte) error {
+	x := spooled{Request: rec}
+	if body != nil {
+		x.Name, x.Size = fmt.Sprintf("%06d-%s.json", len(r.exchanges)+1, slug(rec.Target)), int64(len(body))
+		if s := r.c.deps.Store; s != nil {
+			if _, err := s.Keep(body); err != nil {
+				return fmt.Errorf("keeping the reply: %w", err)
+			}
+		} else if _, have := r.bodies[rec.ReplySHA256]; !have {
+			r.bodies[rec.ReplySHA256] = r.spool.write(body)
+		}
+	}
+	for _, g := range r.keepers {
+		g.exchanges = append(g.exchanges, int32(len(r.exchanges)))
+	}
+	r.exchanges = append(r.exchanges, exchange{r.spool.put(x), r.about})
+	return r.spool.err
+}
+
+// recall adds an exchange to the evidence.
+func (r *run) recall(e *evidence.Evidence, x exchange) {
+	var was spooled
+	r.spool.get(x.ref, &was)
+	e.Provenance.Requests = append(e.Provenance.Requests, was.Request)
+	if was.Name == "" {
+		return
+	}
+	reply := evidence.RawReply{Name: was.Name}
+	if body, here := r.bodies[was.Request.ReplySHA256]; here {
+		reply.Body = r.spool.read(body)
+	} else {
+		reply.Kept = &evidence.Kept{SHA256: was.Request.ReplySHA256, Size: was.Size}
+	}
+	e.Raw = append(e.Raw, reply)
 }
 
 func (r *run) whoAmI(ctx context.Context) {
@@ -114,40 +211,32 @@ func (r *run) reason(err error) string {
 	return r.rec.scrub(out)
 }
 
-func (r *run) evidence() []evidence.Evidence {
-	var all []evidence.Evidence
+// emit hands over what was gathered, kind by kind and slice by slice.
+func (r *run) emit(keep func(evidence.Evidence) error) error {
 	for _, k := range r.c.Kinds() {
-		g := r.out[k]
-		slices.SortFunc(g.items, func(a, b evidence.Item) int { return strings.Compare(a.ID, b.ID) })
-		e := evidence.Evidence{
-			Kind: k, Collector: r.c.Name(), CollectedAt: r.started, Window: r.window,
-			Snapshot: slices.Contains(snapshots(), k),
-			Provenance: evidence.Provenance{
-				System: "github", Account: r.account(k), Principal: r.principal, Tool: r.c.deps.Tool,
-				Origin: evidence.OriginLive, Clock: r.c.deps.Clock, Requests: slices.Concat([]evidence.Request{}, g.requests),
-			},
-			Completeness: evidence.Completeness{State: evidence.Complete, Basis: "read-to-end", Got: len(g.items), Gaps: g.gaps},
-			Population:   evidence.Population{Items: g.items},
-			Raw:          g.raw,
+		for i, p := range r.windows(k) {
+			e := r.slice(k, p, i == 0)
+			if r.spool.err != nil {
+				return r.spool.err
+			}
+			if r.c.config.Sample {
+				e.Provenance.Origin = evidence.OriginSample
+			}
+			switch k {
+			case KindChanges:
+				e.Completeness.Basis = "reconciled"
+				e.Completeness.Note = "every commit that the branch reaches in the window, by committer time, was tied to its pull request, and every " +
+					"pull request merged in the window to a commit; bypasses are looked up in the rule suites of the last month, which is all that GitHub keeps; " +
+					"rules and reviewers' access are those at the time of collection"
+			case KindPullRequests:
+				e.Completeness.Note = "pull requests to the branch that were opened, closed or merged in the window"
+			}
+			if err := keep(e); err != nil {
+				return err
+			}
 		}
-		if r.c.config.Sample {
-			e.Provenance.Origin = evidence.OriginSample
-		}
-		if len(g.gaps) > 0 {
-			e.Completeness.State = evidence.Incomplete
-		}
-		switch k {
-		case KindChanges:
-			e.Completeness.Basis = "reconciled"
-			e.Completeness.Note = "every commit that the branch reaches in the window, by committer time, was tied to its pull request, and every " +
-				"pull request merged in the window to a commit; bypasses are looked up in the rule suites of the last month, which is all that GitHub keeps; " +
-				"rules and reviewers' access are those at the time of collection"
-		case KindPullRequests:
-			e.Completeness.Note = "pull requests to the branch that were opened, closed or merged in the window"
-		}
-		all = append(all, e)
 	}
-	return all
+	return nil
 }
 
 // snapshots are the kinds that are the state at the time of collection.
@@ -175,25 +264,31 @@ type pageError struct {
 func (e *pageError) Error() string { return fmt.Sprintf("page %d: %v", e.page, e.err) }
 func (e *pageError) Unwrap() error { return e.err }
 
-// all reads every page of a listing. What was read before a page failed comes
-// back beside the error, which names the page.
-func all[T any](page func(gh.ListOptions) ([]T, *gh.Response, error)) ([]T, error) {
-	var out []T
+// each reads every page of a listing and gives it to take. The error names the
+// page that failed; those before it were taken.
+func each[T any](page func(gh.ListOptions) ([]T, *gh.Response, error), take func([]T)) error {
 	o := gh.ListOptions{PerPage: 100, Page: 1}
 	for {
 		got, resp, err := page(o)
 		if err != nil {
-			return out, &pageError{o.Page, err}
+			return &pageError{o.Page, err}
 		}
-		out = append(out, got...)
+		take(got)
 		if resp.NextPage == 0 {
-			return out, nil
+			return nil
 		}
 		if resp.NextPage <= o.Page {
-			return out, fmt.Errorf("page %d: the source says that the next page is %d", o.Page, resp.NextPage)
+			return fmt.Errorf("page %d: the source says that the next page is %d", o.Page, resp.NextPage)
 		}
 		o.Page = resp.NextPage
 	}
+}
+
+// all reads every page of a listing. What was read before a page failed comes
+// back beside the error.
+func all[T any](page func(gh.ListOptions) ([]T, *gh.Response, error)) (out []T, err error) {
+	err = each(page, func(got []T) { out = append(out, got...) })
+	return out, err
 }
 
 // distinct drops what is listed twice, as happens when a listing shifts from

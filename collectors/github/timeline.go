@@ -51,31 +51,31 @@ const mergeQueue = "github-merge-queue[bot]"
 func (r *reading) timeline(ctx context.Context, p *pull) []any {
 	out := []any{}
 	events, err := all(func(o gh.ListOptions) ([]happened, *gh.Response, error) {
-		return get[[]happened](ctx, r.run, fmt.Sprintf("repos/%s/%s/issues/%d/timeline?per_page=%d&page=%d", r.owner, r.repo, p.facts.Number, o.PerPage, o.Page))
+		return get[[]happened](ctx, r.run, fmt.Sprintf("repos/%s/%s/issues/%d/timeline?per_page=%d&page=%d", r.owner, r.repo, p.Facts.Number, o.PerPage, o.Page))
 	})
-	if r.fails(err, r.where("pull request #%d: timeline", p.facts.Number), KindPullRequests, KindChanges) {
-		p.facts.TimelineUnknown = r.reason(err)
+	if r.fails(err, r.where("pull request #%d: timeline", p.Facts.Number), KindPullRequests, KindChanges) {
+		p.Facts.TimelineUnknown = r.reason(err)
 	}
 	events = distinct(events, happened.key)
 	slices.SortFunc(events, func(a, b happened) int {
 		return cmp.Or(timeOf(a.CreatedAt).Compare(timeOf(b.CreatedAt)), cmp.Compare(a.key(), b.key()))
 	})
-	p.facts.Queued = p.mergedBy == mergeQueue
+	p.Facts.Queued = p.MergedBy == mergeQueue
 	for _, e := range events {
 		if !slices.Contains(toldEvents(), e.Event) {
 			continue
 		}
-		at, before := timeOf(e.CreatedAt), p.facts.Merged.IsZero() || !timeOf(e.CreatedAt).After(p.facts.Merged)
+		at, before := timeOf(e.CreatedAt), p.Facts.Merged.IsZero() || !timeOf(e.CreatedAt).After(p.Facts.Merged)
 		told := map[string]any{"event": e.Event, "at": stamp(at), "actor": login(e.Actor), "detail": ""}
 		switch {
 		case e.Event == "base_ref_changed" || e.Event == "automatic_base_change_succeeded":
 			if before {
-				p.facts.Retargeted = at
+				p.Facts.Retargeted = at
 			}
 		case e.Event == "head_ref_force_pushed":
 			told["detail"] = e.Commit
-			if before && e.Commit == p.facts.Head && e.Actor.GetLogin() != "" {
-				p.forcedBy = e.Actor.GetLogin()
+			if before && e.Commit == p.Facts.Head && e.Actor.GetLogin() != "" {
+				p.ForcedBy = e.Actor.GetLogin()
 			}
 		case e.Label != nil:
 			told["detail"] = e.Label.GetName()
