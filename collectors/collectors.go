@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"trustpack/collectors/aws"
+	"trustpack/collectors/derived"
 	"trustpack/collectors/documents"
 	"trustpack/collectors/git"
 	"trustpack/collectors/github"
@@ -40,6 +41,10 @@ type Deps struct {
 	// Heads gives what a repository's branch pointed to in earlier collections;
 	// nil: not known.
 	Heads func(repository, branch string) []string
+	// Kept lists the evidence that was collected for a period or in it, and Get
+	// reads one of it by its ID; without them nothing is drawn from it.
+	Kept func(evidence.Period) ([]evidence.Citation, error)
+	Get  func(id string) (evidence.Collected, error)
 }
 
 // All makes the collectors that cfg has a section for, in the order of the
@@ -79,6 +84,12 @@ func All(cfg Config, d Deps) ([]evidence.Collector, error) {
 	}
 	if c := cfg.Documents; c != nil {
 		if err := add(documents.New(*c, documents.Deps{Tool: d.Tool, Now: d.Now, Clock: d.Clock, Progress: d.Progress})); err != nil {
+			return nil, err
+		}
+	}
+	// Last, since it draws on what the others bring.
+	if cfg.GitHub != nil && len(cfg.GitHub.Repositories) > 0 && d.Kept != nil {
+		if err := add(derived.New(derived.Deps{Tool: d.Tool, Now: d.Now, Clock: d.Clock, Progress: d.Progress, Kept: d.Kept, Get: d.Get})); err != nil {
 			return nil, err
 		}
 	}

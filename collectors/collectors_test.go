@@ -43,7 +43,8 @@ func TestResolveReachesEveryPath(t *testing.T) {
 func TestAllHasALineForEverySection(t *testing.T) {
 	c := everything()
 	c.Telemetry, c.Git.Signers = nil, git.Signers{} // the one wants certificates, the other key files
-	got, err := All(c, Deps{Tool: "test", Now: time.Now, Clock: evidence.ClockSystem, Getenv: func(string) string { return "x" }})
+	got, err := All(c, Deps{Tool: "test", Now: time.Now, Clock: evidence.ClockSystem, Getenv: func(string) string { return "x" },
+		Kept: func(evidence.Period) ([]evidence.Citation, error) { return nil, nil }, Get: func(string) (evidence.Collected, error) { return evidence.Collected{}, nil }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +59,7 @@ func TestAllHasALineForEverySection(t *testing.T) {
 			kinds[k] = col.Name()
 		}
 	}
-	if want := []string{"git", "github", "aws", "rollout", "documents"}; !slices.Equal(names, want) {
+	if want := []string{"git", "github", "aws", "rollout", "documents", "derived"}; !slices.Equal(names, want) {
 		t.Errorf("collectors are %q, want %q", names, want)
 	}
 	if got, err := All(Config{}, Deps{}); err != nil || len(got) != 0 {

@@ -83,6 +83,8 @@ func (a *app) collect(ctx context.Context, cfg *Config, p evidence.Period, wante
 		Store:    &store,
 		Cited:    func(origin string) int64 { return cited[origin] },
 		Heads:    func(repository, branch string) []string { return heads[repository+"@"+branch] },
+		Kept:     func(p evidence.Period) ([]evidence.Citation, error) { return keptFor(store.Locker, p) },
+		Get:      func(id string) (evidence.Collected, error) { return store.Get(id) },
 	})
 	if err != nil {
 		return nil, err
