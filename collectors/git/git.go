@@ -1,10 +1,10 @@
-// Package git reads change evidence out of a clone, with no forge behind it:
+// Package git reads change evidence out of a clone, with no code host behind it:
 // every commit that the protected branch reaches, how it got there, whose
 // signature it bears, and which sensitive paths it touches. It reads files
 // only and runs no git program.
 //
-// What a clone cannot tell is who approved a change: that is for a forge's
-// collector. A clone knows no time of push either, so commits are taken into
+// What a clone cannot tell is who approved a change: that is for a code host's
+// collector. It tells direct pushes by topology and says unknown of the rest. A clone knows no time of push either, so commits are taken into
 // the window by committer time, which the committer sets.
 package git
 
@@ -40,6 +40,11 @@ type Repository struct {
 	Name           string   `yaml:"name"`            // how evidence calls it; default the last part of Path
 	Branch         string   `yaml:"branch"`          // protected branch; default "main"
 	SensitivePaths []string `yaml:"sensitive_paths"` // globs: "firmware/signing/**", "*.pem"
+	// CodeHost is "none" where nothing merges but git itself, so that all there is
+	// was pushed; "fast-forward" where a code host merges by fast-forward, which
+	// leaves the same trace as a push. Empty: found out, as far as a clone tells.
+	CodeHost          string   `yaml:"code_host"`
+	CodeHostAddresses []string `yaml:"code_host_addresses"` // that a code host commits under; default noreply@github.com
 }
 
 // Deps is what the collector needs from its caller.
@@ -93,6 +98,12 @@ func New(c Config, d Deps) (*Collector, error) {
 			return nil, fmt.Errorf("configuring git: two repositories are called %q; give each a name of its own", r.Name)
 		}
 		names[r.Name] = true
+		if r.CodeHostAddresses == nil {
+			r.CodeHostAddresses = []string{"noreply@github.com"}
+		}
+		if err := r.checkCodeHost(); err != nil {
+			return nil, fmt.Errorf("configuring git: repository %s: %w", r.Name, err)
+		}
 		globs, err := compileGlobs(r.SensitivePaths)
 		if err != nil {
 			return nil, fmt.Errorf("configuring git: repository %s: sensitive_paths: %w", r.Name, err)

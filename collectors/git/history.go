@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/object"
@@ -19,6 +20,7 @@ type history struct {
 	nodes   []node
 	index   map[plumbing.Hash]int32
 	missing []plumbing.Hash // parents that are named and not in the clone
+	hosted  bool            // some commit was made by a code host
 }
 
 type node struct {
@@ -26,13 +28,14 @@ type node struct {
 	committed   int64 // Unix seconds
 	parents     []int32
 	root        bool
-	firstParent bool // on the branch's first-parent line
-	backdated   bool // set by window: dated before commits that it stands upon
+	firstParent bool  // on the branch's first-parent line
+	backdated   bool  // set by window: dated before commits that it stands upon
+	broughtBy   int32 // set by bring: the first merge on the first-parent line that reaches it; -1 for none
 }
 
 const unread = -1 << 63 // node.committed of a commit that was met but not read
 
-func readHistory(ctx context.Context, s storer.EncodedObjectStorer, head plumbing.Hash, shallow []plumbing.Hash) (*history, error) {
+func readHistory(ctx context.Context, s storer.EncodedObjectStorer, head plumbing.Hash, shallow []plumbing.Hash, hosts func(address string) bool) (*history, error) {
 	h := &history{index: map[plumbing.Hash]int32{}}
 	cut := map[plumbing.Hash]bool{}
 	for _, x := range shallow {
@@ -59,6 +62,7 @@ func readHistory(ctx context.Context, s storer.EncodedObjectStorer, head plumbin
 		}
 		h.nodes[n].committed = commit.Committer.When.Unix()
 		h.nodes[n].root = len(commit.ParentHashes) == 0
+		h.hosted = h.hosted || hosts(commit.Committer.Email)
 		if cut[hash] {
 			continue
 		}
@@ -73,7 +77,34 @@ func readHistory(ctx context.Context, s storer.EncodedObjectStorer, head plumbin
 		h.nodes[n].firstParent = true
 	}
 	h.drop(gone)
+	h.bring()
 	return h, nil
+}
+
+// bring notes of each commit beside the first-parent line which merge on the
+// line brought it: the oldest that reaches it.
+func (h *history) bring() {
+	var line []int32
+	for i := range h.nodes {
+		h.nodes[i].broughtBy = -1
+	}
+	for n := int32(0); ; n = h.nodes[n].parents[0] {
+		line = append(line, n)
+		if len(h.nodes[n].parents) == 0 || !h.nodes[h.nodes[n].parents[0]].firstParent {
+			break
+		}
+	}
+	for _, merge := range slices.Backward(line) {
+		stack := slices.Clone(h.nodes[merge].parents)
+		for len(stack) > 0 {
+			n := stack[len(stack)-1]
+			stack = stack[:len(stack)-1]
+			if at := &h.nodes[n]; !at.firstParent && at.broughtBy < 0 {
+				at.broughtBy = merge
+				stack = append(stack, at.parents...)
+			}
+		}
+	}
 }
 
 func (h *history) meet(hash plumbing.Hash) int32 {

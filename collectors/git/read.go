@@ -59,7 +59,7 @@ func (c *Collector) read(ctx context.Context, i int, p evidence.Period) reading 
 	if err != nil {
 		return fail(fmt.Errorf("reading the list of shallow commits: %w", err))
 	}
-	h, err := readHistory(ctx, repo.Storer, head, shallow)
+	h, err := readHistory(ctx, repo.Storer, head, shallow, cfg.hosts)
 	if err != nil {
 		return fail(err)
 	}
@@ -71,18 +71,29 @@ func (c *Collector) read(ctx context.Context, i int, p evidence.Period) reading 
 		out.gap("repository "+cfg.Name+": commit "+m.String()+" and what it stands upon",
 			"the object is not in the clone (a partial clone, or damage)")
 	}
+	host, err := codeHostOf(repo, cfg, h)
+	if err != nil {
+		return fail(err)
+	}
 	var objects bytes.Buffer
 	owners := ownerFiles{}
+	classes := map[string]any{classDirectPush: 0, classUnknown: 0}
 	for _, n := range h.window(p) {
 		if ctx.Err() != nil {
 			return out
 		}
-		item, err := c.commit(ctx, repo, i, h.nodes[n], owners, &objects)
+		at := arrival{host: host, firstParent: h.nodes[n].firstParent}
+		if by := h.nodes[n].broughtBy; by >= 0 {
+			at.broughtBy = h.nodes[by].hash.String()
+		}
+		item, err := c.commit(ctx, repo, i, h.nodes[n], at, owners, &objects)
 		if err != nil {
 			out.gap("repository "+cfg.Name+": commit "+h.nodes[n].hash.String(), "%s", err)
 		}
 		if item.ID != "" {
 			out.commits = append(out.commits, item)
+			class := item.Attributes["class"].(string)
+			classes[class] = classes[class].(int) + 1
 		}
 	}
 	out.objects = objects.Bytes()
@@ -93,6 +104,7 @@ func (c *Collector) read(ctx context.Context, i int, p evidence.Period) reading 
 		"head": head.String(), "branch": cfg.Branch, "shallow": len(shallow) > 0,
 		"commits_in_window": len(out.commits), "commits": len(h.nodes),
 		"root_commits": plain(h.roots()), "rewritten_from": plain(rewritten),
+		"code_host": host.String(), "classes": classes,
 	}}
 	out.request.EndedAt = c.deps.Now().UTC()
 	return out
@@ -126,7 +138,7 @@ func refsFile(head plumbing.Hash, ref plumbing.ReferenceName, shallow []plumbing
 
 // commit makes the item of one commit and appends its object to objects. An
 // error beside an item says what is wrong with the item.
-func (c *Collector) commit(ctx context.Context, repo *gogit.Repository, i int, n node, owners ownerFiles, objects *bytes.Buffer) (evidence.Item, error) {
+func (c *Collector) commit(ctx context.Context, repo *gogit.Repository, i int, n node, came arrival, owners ownerFiles, objects *bytes.Buffer) (evidence.Item, error) {
 	encoded, err := repo.Storer.EncodedObject(plumbing.CommitObject, n.hash)
 	if err != nil {
 		return evidence.Item{}, fmt.Errorf("reading the object: %w", err)
@@ -153,6 +165,8 @@ func (c *Collector) commit(ctx context.Context, repo *gogit.Repository, i int, n
 		sigErr = fmt.Errorf("reading the signature: %w", sigErr)
 	}
 	sensitive := matching(c.sensitive[i], paths)
+	came.of(commit, c.config.Repositories[i])
+	class, why := came.judge()
 	attrs := map[string]any{
 		"repository": c.config.Repositories[i].Name, "branch": c.config.Repositories[i].Branch,
 		"author_name": commit.Author.Name, "author_email": commit.Author.Email,
@@ -162,6 +176,7 @@ func (c *Collector) commit(ctx context.Context, repo *gogit.Repository, i int, n
 		"first_parent": n.firstParent, "how": how, "subject": subject,
 		"co_authors": plain(coAuthors(trailers)), "trailers": trailers.plain(),
 		"signature": sig.plain(), "paths": plain(paths), "sensitive_paths": plain(sensitive),
+		"class": class, "why": why + "; " + hearsay(sig, trailers), "brought_by": came.broughtBy,
 	}
 	ownErr := owned(commit, owners, paths, attrs)
 	return evidence.Item{ID: n.hash.String(), Attributes: attrs}, errors.Join(pathErr, sigErr, ownErr)
