@@ -21,6 +21,7 @@ import (
 // The kinds of evidence.
 const (
 	KindReconciliation evidence.Kind = "derived.reconciliation"
+	KindProtectionDays evidence.Kind = "derived.protection-days"
 )
 
 // The kinds that it is drawn from.
@@ -30,6 +31,7 @@ const (
 	kindChanges    evidence.Kind = "github.changes"
 	kindPulls      evidence.Kind = "github.pull-requests"
 	kindProtection evidence.Kind = "github.branch-protection"
+	kindRulesets   evidence.Kind = "github.rulesets"
 )
 
 // Deps is what the collector needs from its caller.
@@ -69,7 +71,7 @@ func (c *Collector) Name() string { return "derived" }
 
 // Kinds lists what Collect brings back.
 func (c *Collector) Kinds() []evidence.Kind {
-	return []evidence.Kind{KindReconciliation}
+	return []evidence.Kind{KindReconciliation, KindProtectionDays}
 }
 
 // Collect draws the conclusions of the period from what is kept. The error is
@@ -86,6 +88,7 @@ func (c *Collector) Collect(ctx context.Context, p evidence.Period) ([]evidence.
 		draw func(*drawing) error
 	}{
 		{KindReconciliation, (*drawing).reconcile},
+		{KindProtectionDays, (*drawing).protectionDays},
 	} {
 		if err := ctx.Err(); err != nil {
 			return nil, fmt.Errorf("drawing %s: %w", step.kind, err)

@@ -113,6 +113,22 @@ func (d *drawing) events(k evidence.Kind, keep func(evidence.Item)) (time.Time, 
 	return listed[len(listed)-1].CollectedAt, nil
 }
 
+// snapshots reads all that were made in the period, or soon after it, oldest
+// first.
+func (d *drawing) snapshots(k evidence.Kind, each func(evidence.Collected)) error {
+	for _, c := range d.of(k) {
+		if c.CollectedAt.Before(d.period.From) || c.CollectedAt.After(d.period.To.Add(grace)) {
+			continue
+		}
+		e, err := d.read(c)
+		if err != nil {
+			return err
+		}
+		each(e)
+	}
+	return nil
+}
+
 // latest reads the newest snapshot that is whole, and before it those that came
 // later and are not.
 func (d *drawing) latest(k evidence.Kind, each func(evidence.Item)) error {
@@ -194,3 +210,5 @@ func moment(s string) time.Time {
 	}
 	return t
 }
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

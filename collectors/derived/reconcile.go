@@ -89,15 +89,13 @@ func (s *sides) compare(h *host, c *clone) *balance {
 	s.commits(b)
 	byPull := map[int][]string{}
 	for _, sha := range slices.Sorted(maps.Keys(h.commits)) {
-		it := h.commits[sha]
-		n := number(it.Attributes["pr"])
-		switch {
-		case n != 0:
+		switch c := h.commits[sha]; {
+		case c.pull != 0:
 			b.withPull++
-			byPull[n] = append(byPull[n], sha)
-		case text(it, "class") == "unknown":
+			byPull[c.pull] = append(byPull[c.pull], sha)
+		case c.unknown != "":
 			b.undecided++
-			b.differ(difference{what: commitUndecided, commit: sha, why: text(it, "why")})
+			b.differ(difference{what: commitUndecided, commit: sha, why: c.unknown})
 		default:
 			b.withoutPull++ // its class says how it came: it was pushed directly
 		}
@@ -115,36 +113,35 @@ func (s *sides) commits(b *balance) {
 		b.differ(difference{what: branchWithoutClone, why: fmt.Sprintf("no clone was read of it, so that %d commits have nothing to be compared with", len(b.host.commits))})
 		return
 	}
-	for sha, it := range b.clone.commits {
+	for sha, c := range b.clone.commits {
 		if _, both := b.host.commits[sha]; both {
 			b.both++
 			continue
 		}
 		x := difference{what: commitNotOnHost, commit: sha, why: "the code host does not list it"}
-		backdated, _ := it.Attributes["dated_before_parents"].(bool)
-		switch at := moment(text(it, "committed_at")); {
-		case backdated:
-			x.explained, x.why = true, "it is dated "+text(it, "committed_at")+", before what it stands upon, and the code host lists by that date"
-		case at.After(s.readHost):
+		switch {
+		case c.backdated:
+			x.explained, x.why = true, "it is dated "+stamp(c.at)+", before what it stands upon, and the code host lists by that date"
+		case c.at.After(s.readHost):
 			x.why = "it is dated after the code host was asked last; collect again"
 		}
 		b.differ(x)
 	}
-	for sha, it := range b.host.commits {
+	for sha, c := range b.host.commits {
 		if _, both := b.clone.commits[sha]; both {
 			continue
 		}
-		x := difference{what: commitNotInGit, commit: sha, pull: number(it.Attributes["pr"]), why: "the clone does not hold it on the branch"}
-		s.laterThanClone(&x, it)
+		x := difference{what: commitNotInGit, commit: sha, pull: c.pull, why: "the clone does not hold it on the branch"}
+		s.laterThanClone(&x, c)
 		b.differ(x)
 	}
 }
 
 // laterThanClone explains what reached the branch after the clone was read, by
 // the code host's own time of the push.
-func (s *sides) laterThanClone(x *difference, change evidence.Item) {
-	if pushed := moment(text(change, "pushed_at")); pushed.After(s.readGit) {
-		x.explained, x.why = true, "it was pushed at "+text(change, "pushed_at")+", after the clone was read"
+func (s *sides) laterThanClone(x *difference, c change) {
+	if c.pushed.After(s.readGit) {
+		x.explained, x.why = true, "it was pushed at "+stamp(c.pushed)+", after the clone was read"
 	}
 }
 
@@ -153,19 +150,19 @@ func (s *sides) laterThanClone(x *difference, change evidence.Item) {
 func (s *sides) pulls(b *balance, byPull map[int][]string) {
 	merges := map[string]int{} // merge commit to the first pull request that names it
 	for _, n := range slices.Sorted(maps.Keys(b.host.pulls)) {
-		sha := text(b.host.pulls[n], "merge_sha")
+		sha := b.host.pulls[n]
 		if first, claimed := merges[sha]; claimed {
 			b.differ(difference{what: mergeClaimedTwice, commit: sha, pull: n, explained: true, why: "it was merged with " + pullRequest(first) + ", which names the same commit"})
 		} else {
 			merges[sha] = n
 		}
-		change, listed := b.host.commits[sha]
+		merge, listed := b.host.commits[sha]
 		if len(byPull[n]) > 0 {
 			b.pullsWithCommit++
 		} else {
 			x := difference{what: pullWithoutCommit, commit: sha, pull: n, why: "what it says that it was merged as is not among the branch's commits of the period"}
-			if other := number(change.Attributes["pr"]); listed && other != 0 {
-				x.explained, x.why = true, "what it says that it was merged as came by "+pullRequest(other)+", which holds the same commits"
+			if listed && merge.pull != 0 {
+				x.explained, x.why = true, "what it says that it was merged as came by "+pullRequest(merge.pull)+", which holds the same commits"
 			} else if listed {
 				x.why = "what it says that it was merged as is tied to no pull request"
 			}
@@ -177,7 +174,7 @@ func (s *sides) pulls(b *balance, byPull map[int][]string) {
 		if _, there := b.clone.commits[sha]; !there {
 			x := difference{what: mergeAbsentFromGit, commit: sha, pull: n, why: "the clone does not hold it among the branch's commits of the period"}
 			if listed {
-				s.laterThanClone(&x, change)
+				s.laterThanClone(&x, merge)
 			}
 			b.differ(x)
 		}
@@ -187,8 +184,8 @@ func (s *sides) pulls(b *balance, byPull map[int][]string) {
 			continue
 		}
 		x := difference{what: pullOutsidePeriod, commit: byPull[n][0], pull: n, why: "it is not among the pull requests that were merged in the period"}
-		if at := text(b.host.commits[byPull[n][0]], "merged_at"); at != "" && !s.period.Contains(moment(at)) {
-			x.explained, x.why = true, "it was merged at "+at+", outside the period in which its commit is dated"
+		if at := b.host.commits[byPull[n][0]].merged; !at.IsZero() && !s.period.Contains(at) {
+			x.explained, x.why = true, "it was merged at "+stamp(at)+", outside the period in which its commit is dated"
 		}
 		b.differ(x)
 	}

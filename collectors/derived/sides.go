@@ -1,6 +1,7 @@
 package derived
 
 import (
+	"cmp"
 	"fmt"
 	"path"
 	"slices"
@@ -18,14 +19,27 @@ func (b branch) String() string { return b.repo + "@" + b.name }
 // clone is what a clone says of a branch in the period.
 type clone struct {
 	branch
-	commits map[string]evidence.Item // by hash
+	commits map[string]commit // by hash
+}
+
+// commit is what is compared of one in a clone.
+type commit struct {
+	at        time.Time // as its committer dates it
+	backdated bool      // before what it stands upon
 }
 
 // host is what the code host says of a branch in the period.
 type host struct {
 	branch
-	commits map[string]evidence.Item // by hash
-	pulls   map[int]evidence.Item    // merged to the branch in the period
+	commits map[string]change // by hash
+	pulls   map[int]string    // merged to the branch in the period, with the hash of what each was merged as
+}
+
+// change is what is compared of a commit at the code host.
+type change struct {
+	pull           int    // 0: none
+	unknown        string // why it is not known which one; "" where it is
+	pushed, merged time.Time
 }
 
 // sides is all that is compared.
@@ -43,14 +57,14 @@ func (d *drawing) sides() (*sides, error) {
 	clones, hosts := map[branch]*clone{}, map[branch]*host{}
 	cloneOf := func(b branch) *clone {
 		if clones[b] == nil {
-			clones[b] = &clone{b, map[string]evidence.Item{}}
+			clones[b] = &clone{b, map[string]commit{}}
 			s.clones = append(s.clones, clones[b])
 		}
 		return clones[b]
 	}
 	hostOf := func(b branch) *host {
 		if hosts[b] == nil {
-			hosts[b] = &host{b, map[string]evidence.Item{}, map[int]evidence.Item{}}
+			hosts[b] = &host{b, map[string]change{}, map[int]string{}}
 			s.hosts = append(s.hosts, hosts[b])
 		}
 		return hosts[b]
@@ -71,7 +85,7 @@ func (d *drawing) sides() (*sides, error) {
 		at := moment(text(it, "committed_at"))
 		if backdated, _ := it.Attributes["dated_before_parents"].(bool); d.period.Contains(at) || backdated && at.Before(d.period.From) {
 			sha, _, _ := strings.Cut(it.ID, "@") // one commit in two clones bears the clone's name
-			cloneOf(branch{text(it, "repository"), text(it, "branch")}).commits[sha] = it
+			cloneOf(branch{text(it, "repository"), text(it, "branch")}).commits[sha] = commit{at, backdated}
 		}
 	})
 	if err != nil {
@@ -79,7 +93,11 @@ func (d *drawing) sides() (*sides, error) {
 	}
 	s.readHost, err = d.events(kindChanges, func(it evidence.Item) {
 		if d.period.Contains(moment(text(it, "committed_at"))) {
-			hostOf(branch{text(it, "repo"), text(it, "branch")}).commits[it.ID] = it
+			c := change{pull: number(it.Attributes["pr"]), pushed: moment(text(it, "pushed_at")), merged: moment(text(it, "merged_at"))}
+			if c.pull == 0 && text(it, "class") == "unknown" {
+				c.unknown = cmp.Or(text(it, "why"), "no reason is given")
+			}
+			hostOf(branch{text(it, "repo"), text(it, "branch")}).commits[it.ID] = c
 		}
 	})
 	if err != nil {
@@ -87,7 +105,7 @@ func (d *drawing) sides() (*sides, error) {
 	}
 	_, err = d.events(kindPulls, func(it evidence.Item) {
 		if merged, _ := it.Attributes["merged"].(bool); merged && d.period.Contains(moment(text(it, "merged_at"))) {
-			hostOf(branch{text(it, "repo"), text(it, "base")}).pulls[number(it.Attributes["number"])] = it
+			hostOf(branch{text(it, "repo"), text(it, "base")}).pulls[number(it.Attributes["number"])] = text(it, "merge_sha")
 		}
 	})
 	if err != nil {
@@ -130,7 +148,7 @@ func (s *sides) pair() map[*host]*clone {
 	return out
 }
 
-func shares(a, b map[string]evidence.Item) bool {
+func shares(a map[string]change, b map[string]commit) bool {
 	for sha := range a {
 		if _, both := b[sha]; both {
 			return true
