@@ -252,7 +252,7 @@ func span(kind evidence.Kind) (first, last string) {
 		return "decided_at", "decided_at"
 	case "telemetry.alerts":
 		return "raised_at", "raised_at"
-	case "telemetry.books":
+	case "telemetry.books", "derived.protection-days":
 		return "day", "day"
 	case "telemetry.silences":
 		return "since", "until"
