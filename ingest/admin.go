@@ -55,6 +55,7 @@ func (s *Server) adminRoutes() []adminRoute {
 	do("GET /v1/admin/tenants", "read", s.listTenants)
 	do("POST /v1/admin/tenants", "tenant.add", s.addTenant)
 	do("GET /v1/admin/operators", "read", s.listOperators)
+	do("GET /v1/admin/who-could", "read", s.showWhoCould)
 	do("POST /v1/admin/operators", "operator.add", s.addOperator)
 	do("POST /v1/admin/operators/{name}/remove", "operator.remove", s.removeOperator)
 	do("POST /v1/admin/operators/{name}/roles", "operator.roles", s.changeRoles)

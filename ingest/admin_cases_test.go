@@ -77,6 +77,7 @@ func (r *adminRig) adminCases() []adminCase {
 			after: func([]byte) { r.setRoles(1) }},
 		{route: "GET /v1/admin/role-changes", as: "erin", status: 200},
 		{route: "GET /v1/admin/operators", as: "erin", status: 200},
+		{route: "GET /v1/admin/who-could", as: "erin", path: "/v1/admin/who-could?from=2026-07-01T00:00:00Z&to=2026-07-02T00:00:00Z&action=device.approve", status: 200},
 		{route: "POST /v1/admin/operators/{name}/remove", as: "root.admin", path: "/v1/admin/operators/tom/remove", body: m{"reason": "left"}, status: 200, entry: evidence.EntryOperatorRemoved},
 
 		{route: "POST /v1/admin/grants", as: "ben", body: grant, status: 201, entry: evidence.EntryGrantRequested, after: r.note("GRANT", "id")},

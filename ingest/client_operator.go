@@ -153,3 +153,13 @@ func (c *AdminClient) decideRoles(ctx context.Context, id, act, reason string) (
 	err := c.call(ctx, http.MethodPost, adminPath+"role-changes/"+url.PathEscape(id)+"/"+act, map[string]string{"reason": reason}, &out)
 	return out, err
 }
+
+// WhoCould asks who could do any of the actions at some moment of a span.
+func (c *AdminClient) WhoCould(ctx context.Context, q WhoQuery) (*WhoCould, error) {
+	in := url.Values{"from": {q.From.UTC().Format(time.RFC3339Nano)}, "to": {q.To.UTC().Format(time.RFC3339Nano)}, "action": q.Actions}
+	var out WhoCould
+	if err := c.list(ctx, "who-could?"+in.Encode(), &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}

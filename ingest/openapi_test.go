@@ -24,7 +24,7 @@ func apiTypes() []any {
 	return []any{
 		Problem{}, evidence.Tenant{}, OperatorRecord{}, RoleChange{}, DeviceRecord{}, AlertView{}, ExportRecord{}, PurgeRecord{}, GrantRecord{}, BreakGlass{}, ConfigVersion{},
 		AppliedConfig{}, DeadLetter{}, LogInfo{}, Keeper{}, evidence.Books{}, evidence.DrillResult{}, DrillRuns{}, OperatorToken{}, LoginTerms{}, OperatorSession{}, SessionInfo{}, ledger.Excerpt{}, StateSum{}, DueCredential{}, TenantStatus{},
-		CutReceipt{}, DevicePage{}, BatchResult{}, BatchApproval{},
+		WhoCould{}, CutReceipt{}, DevicePage{}, BatchResult{}, BatchApproval{},
 	}
 }
 
@@ -204,7 +204,7 @@ func (a *api) fits(pattern string, body []byte, at ...string) error {
 }
 
 // TestOpenAPIHasEachRoute: each route of the admin API is in openapi.yaml with
-// its action, and each operation there is a route.
+// its action and a description, and each operation there is a route.
 func TestOpenAPIHasEachRoute(t *testing.T) {
 	a := readAPI(t)
 	have := map[string]bool{"get /v1/admin/login": true, "post /v1/admin/login": true} // of which no operator is asked
@@ -215,6 +215,9 @@ func TestOpenAPIHasEachRoute(t *testing.T) {
 		if op == nil {
 			t.Errorf("%s is not in ingest/openapi.yaml: add it under paths (x-action: %s), and a case of it to adminCases in admin_cases_test.go", route.Pattern, route.Action)
 			continue
+		}
+		if summary, _ := op["summary"].(string); len(summary) < 10 {
+			t.Errorf("%s: openapi.yaml does not describe it: give it a summary", route.Pattern)
 		}
 		if op["x-action"] != route.Action {
 			t.Errorf("%s: openapi.yaml says x-action %v, the route has %s", route.Pattern, op["x-action"], route.Action)

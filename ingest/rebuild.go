@@ -46,12 +46,6 @@ var ErrNoIngest = errors.New("it has no control log, so it is not the ledger of 
 // to the ends, the snapshot in dir is held against the outcome.
 func Rebuild(dir string, upTo map[string]int64) (out Rebuilt, err error) {
 	var o ledger.Options
-	switch o.Instance, err = ledger.InstanceOf(dir); {
-	case errors.Is(err, ledger.ErrNotFound):
-		o.Instance = "unsigned.invalid" // nothing was signed yet, so there are no origins to hold it against
-	case err != nil:
-		return Rebuilt{}, fmt.Errorf("rebuilding the state: %w", err)
-	}
 	// Snapshots are sealed with the ingest's own seed: only where that is beside
 	// the ledger is there anything to hold against the logs.
 	home := filepath.Dir(dir)
@@ -61,7 +55,7 @@ func Rebuild(dir string, upTo map[string]int64) (out Rebuilt, err error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return Rebuilt{}, fmt.Errorf("rebuilding the state: %w", err)
 	}
-	led, err := ledger.OpenReadOnly(dir, o)
+	led, err := openLogs(dir, o)
 	if err != nil {
 		return Rebuilt{}, fmt.Errorf("rebuilding the state: %w", err)
 	}
@@ -92,6 +86,18 @@ func Rebuild(dir string, upTo map[string]int64) (out Rebuilt, err error) {
 		out.Snapshot, out.SnapshotDetail, err = out.compareSnapshot(led)
 	}
 	return out, err
+}
+
+// openLogs opens the ledger in dir, whatever its instance is, to read.
+func openLogs(dir string, o ledger.Options) (*ledger.Ledger, error) {
+	var err error
+	switch o.Instance, err = ledger.InstanceOf(dir); {
+	case errors.Is(err, ledger.ErrNotFound):
+		o.Instance = "unsigned.invalid" // nothing was signed yet, so there are no origins to hold it against
+	case err != nil:
+		return nil, err
+	}
+	return ledger.OpenReadOnly(dir, o)
 }
 
 // rebuild folds the logs from their beginnings with the replay window of the

@@ -172,8 +172,8 @@ func (a *adminCall) roleRequested(name string, before, roles []string, reason st
 	}
 }
 
-// changeRoles gives an operator other roles. Those that are taken go at once;
-// where privileged ones come to him, somebody else must approve.
+// changeRoles gives an operator other roles, at once where none comes that is
+// privileged; else all of it waits until somebody else approves.
 func (s *Server) changeRoles(a *adminCall) (any, *Problem) {
 	var in struct {
 		Roles  []string `json:"roles"`

@@ -140,9 +140,14 @@ func (a *app) operatorRemove(f *adminFlags) *cobra.Command {
 
 func (a *app) operatorList(f *adminFlags) *cobra.Command {
 	var asJSON bool
+	var then pastFlags
 	cmd := &cobra.Command{
-		Use: "list", Short: "List the operators and their roles", Args: cobra.NoArgs,
+		Use: "list", Short: "List the operators and their roles, or who could do something in the past", Args: cobra.NoArgs,
+		Long: listLong,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if then.asked() {
+				return a.whoCould(cmd.Context(), f, then, asJSON)
+			}
 			return a.withAdmin(f, func(c *ingest.AdminClient) error {
 				operators, err := c.Operators(cmd.Context())
 				if err != nil {
@@ -160,6 +165,7 @@ func (a *app) operatorList(f *adminFlags) *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
+	then.add(cmd)
 	return cmd
 }
 

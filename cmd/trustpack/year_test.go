@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -31,6 +32,9 @@ type year struct {
 	drills int64
 
 	rotations, granted, declined int
+
+	may map[string]string // who may provision, as the test knows it: "request", "approve" or both
+	on3 map[string]string // and who could at some moment of 3 August
 }
 
 // metered is a device as the test knows it.
@@ -51,6 +55,9 @@ func TestYear(t *testing.T) {
 	ctx := t.Context()
 	for month := range 12 {
 		at := yearBegins().AddDate(0, month, 0)
+		if third := time.Date(2026, 8, 3, 9, 0, 0, 0, time.UTC); at.After(third) && y.on3 == nil {
+			y.third(ctx, third)
+		}
 		y.until(ctx, at)
 		y.month(ctx, month)
 	}
@@ -156,6 +163,7 @@ func (y *year) founding(ctx context.Context) {
 			y.want.Roles[r]++
 		}
 	}
+	y.may = map[string]string{"anna.berg": "request", "ben.okafor": "request", "jonas.weber": "request", "carla.ruiz": "approve", "dmitri.volk": "approve", "hana.roth": "request"}
 	y.addOperator(ctx, "gil.haas", ingest.RoleExporter)
 	y.addOperator(ctx, "hana.roth", ingest.RoleAdmin)
 	y.addOperator(ctx, "ivo.lang", ingest.RoleSupport)
@@ -469,6 +477,59 @@ func (y *year) export(ctx context.Context, tenant string) {
 	y.must(err)
 }
 
+// third is 3 August: jonas, who could provision, leaves at nine, and kim comes at
+// ten. Nobody asks about it before the year
+// is over, and much is different then: certificates, roles, people.
+func (y *year) third(ctx context.Context, at time.Time) {
+	y.t.Helper()
+	y.on3 = maps.Clone(y.may)
+	y.until(ctx, at)
+	y.must(y.as("anna.berg").RemoveOperator(ctx, "jonas.weber", "his contract has ended"))
+	y.want.Operators--
+	y.want.Roles[ingest.RoleProvisioner]--
+	y.until(ctx, at.Add(time.Hour))
+	y.addOperator(ctx, "kim.lee", ingest.RoleProvisioner)
+	y.on3["kim.lee"] = "request"
+	y.until(ctx, at.AddDate(0, 0, 1))
+	_, err := y.as("anna.berg").ChangeRoles(ctx, "dmitri.volk", []string{ingest.RoleAuditor}, "another job")
+	y.must(err)
+	y.must(y.as("anna.berg").RemoveOperator(ctx, "kim.lee", "it was for a day"))
+	_, err = y.as("anna.berg").AddOperator(ctx, "lars.ek", []string{ingest.RoleAuditor}, "joins")
+	y.must(err)
+	y.want.Roles[ingest.RoleApprover]--
+	y.want.Roles[ingest.RoleProvisioner]--
+	y.want.Roles[ingest.RoleAuditor] += 2
+}
+
+// whoCould asks the command, over the logs alone, who could provision on 3
+// August, and holds the answer to what the test kept of the day.
+func (y *year) whoCould(ctx context.Context, ledger string) {
+	y.t.Helper()
+	var out bytes.Buffer
+	a := &app{out: &out, err: io.Discard, now: y.now, getenv: os.Getenv}
+	cmd := a.operatorList(&adminFlags{})
+	cmd.SetArgs([]string{"--at", "2026-08-03", "--action", "provision", "--ledger", ledger, "--json"})
+	cmd.SilenceErrors, cmd.SilenceUsage = true, true
+	y.must(cmd.ExecuteContext(ctx))
+	var w ingest.WhoCould
+	y.must(json.Unmarshal(out.Bytes(), &w))
+	got := map[string]string{}
+	for _, x := range w.Able {
+		if strings.HasPrefix(x.Operator, evidence.CanaryPrefix) {
+			continue
+		}
+		for _, action := range x.Actions {
+			got[x.Operator] += strings.TrimPrefix(action, "device.")
+		}
+		if x.Operator == "jonas.weber" && (x.Until.Hour() != 9 || x.EndedBy == nil) || x.Operator == "kim.lee" && x.From.Hour() != 10 {
+			y.t.Errorf("3 August: %+v", x)
+		}
+	}
+	if !maps.Equal(got, y.on3) {
+		y.t.Errorf("on 3 August could provision: %v, want %v", got, y.on3)
+	}
+}
+
 // balance holds what the ingest says to what was counted here, and both to what
 // the logs alone make, by the command that anybody can run.
 func (y *year) balance(ctx context.Context) {
@@ -553,6 +614,7 @@ func (y *year) balance(ctx context.Context) {
 	y.must(os.WriteFile(file, b, 0o600))
 	backup := filepath.Join(y.t.TempDir(), "ledger")
 	y.must(os.CopyFS(backup, os.DirFS(filepath.Join(y.cfg.ingestDir(), "ledger"))))
+	y.whoCould(ctx, backup)
 	var out bytes.Buffer
 	fsck := &app{out: &out, err: io.Discard, now: y.now, getenv: os.Getenv}
 	cmd := fsck.ledgerFsck()
