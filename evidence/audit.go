@@ -163,9 +163,10 @@ type Device struct {
 
 // Credential is what a device proves itself with, never the secret.
 type Credential struct {
-	Fingerprint string    `json:"fingerprint"` // "sha256:<hex>" of the DER certificate, or of a token's text
-	Method      string    `json:"method"`      // "x509" or "token"
-	KeyType     string    `json:"key_type"`    // "ecdsa-p256", "ed25519", "rsa-3072", …; "token-256"
+	Fingerprint string    `json:"fingerprint"`   // "sha256:<hex>" of the DER certificate, or of a token's text
+	Method      string    `json:"method"`        // "x509" or "token"
+	KeyType     string    `json:"key_type"`      // "ecdsa-p256", "ed25519", "rsa-3072", …; "token-256"
+	Key         string    `json:"key,omitempty"` // "sha256:<hex>" of a certificate's SubjectPublicKeyInfo; empty in logs from before it was kept
 	Serial      string    `json:"serial,omitempty"`
 	Issuer      string    `json:"issuer,omitempty"` // name of the external CA; empty where the ingest's own issued it
 	NotBefore   time.Time `json:"not_before"`

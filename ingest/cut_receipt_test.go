@@ -190,3 +190,71 @@ func TestReceiptRefusesEveryChange(t *testing.T) {
 		t.Error("checked under the key of another log")
 	}
 }
+
+// TestReceiptCitesWhatTheDecisionCaused has refusals in the log before the cut,
+// for another reason, and counted from before the decision.
+func TestReceiptCitesWhatTheDecisionCaused(t *testing.T) {
+	r := newRig(t)
+	r.tenant("nord")
+	r.enrol("nord", "m-1")
+	d := r.s.st.device("nord", "m-1")
+	about := evidence.AuditEntry{Tenant: "nord", Device: "m-1", Generation: 1, Result: "done", Reason: "x", Actor: &evidence.Actor{Name: "carla", Role: RoleApprover}}
+	enter := func(typ string, data any) int64 {
+		t.Helper()
+		e := about
+		if data != nil {
+			e.Data = raw(data)
+		}
+		index, err := r.s.record(r.s.entry(typ, e))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return index[0]
+	}
+	refusal := func(code Code, first time.Time) int64 {
+		return enter(evidence.EntryRefusal, evidence.Refusal{Code: string(code), Status: 403, Count: 1, First: first, Last: r.clock.now()})
+	}
+	early := r.clock.now()
+	r.clock.add(time.Second)
+	decided := enter(evidence.EntryRevoked, nil)
+	r.clock.add(time.Second)
+	rated := refusal(CodeRateDevice, r.clock.now())
+	counted := refusal(CodeRevoked, early)
+	want := refusal(CodeRevoked, r.clock.now())
+	refusal(CodeRevoked, r.clock.now())
+	enter(evidence.EntrySessionsCut, map[string]any{"decision_index": decided - 1, "connections": 9, "elapsed_ms": 9})
+	cut := enter(evidence.EntrySessionsCut, map[string]any{"decision_index": decided, "connections": 1, "elapsed_ms": 1})
+	rec, err := r.s.cutReceipt(d, d.decision)
+	if err != nil {
+		t.Fatal(err)
+	}
+	vkey, err := r.s.led.VerifierKey(controlLog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rec.FirstRefused == nil || rec.FirstRefused.Index != want || rec.Cut == nil || rec.Cut.Index != cut {
+		t.Fatalf("%+v %+v, want %d and %d", rec.FirstRefused, rec.Cut, want, cut)
+	}
+	if err := rec.Check(vkey); err != nil {
+		t.Error(err)
+	}
+	for _, index := range []int64{rated, counted, decided} {
+		bad := *rec
+		bad.Excerpt.Records = nil
+		all, err := r.s.led.ExcerptTo(controlLog, rec.Entries, rec.Entries, []int64{decided, cut, index})
+		if err != nil {
+			t.Fatal(err)
+		}
+		bad.Excerpt.Records = all.Records
+		e, err := readAudit(all.Records[2].Entry)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var f evidence.Refusal
+		_ = json.Unmarshal(e.Data, &f)
+		bad.FirstRefused = &ReceiptRefused{Index: index, Time: f.First, Code: Code(f.Code), Count: f.Count}
+		if err := bad.Check(vkey); err == nil || errors.Is(err, ErrReceiptOpen) {
+			t.Errorf("entry %d passes for the first refused attempt: %v", index, err)
+		}
+	}
+}

@@ -1,6 +1,10 @@
 package ingest
 
 import (
+	"crypto/ecdsa"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"os"
@@ -415,4 +419,131 @@ func (c *rawConn) gone(t *testing.T) {
 	if n, err := c.read.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("the connection is still open: %d %v", n, err)
 	}
+}
+
+// TestKeyIsOfOneDevice asks with a code of its own for a certificate over a key
+// that another device has, or that this one had before it was made anew: who
+// has that key must not come by the new credential.
+func TestKeyIsOfOneDevice(t *testing.T) {
+	r := newRig(t)
+	r.tenant("nord")
+	ctx := t.Context()
+	_, csr, err := NewCSR("x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	enrol := func(device, code string) error {
+		var out struct{ Certificate string }
+		return r.deviceClient(nil).call(ctx, "POST", "/v1/enroll", map[string]string{"tenant": "nord", "device": device, "code": code, "csr": string(csr)}, &out)
+	}
+	approved := func(device string) string {
+		r.request("nord", device)
+		code, _, err := r.admin("carla").ApproveDevice(ctx, "nord", device, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return code
+	}
+	if err := enrol("m-1", approved("m-1")); err != nil {
+		t.Fatal(err)
+	}
+	other := approved("m-2")
+	refusedWith(t, enrol("m-2", other), CodeEnrolBadCSR)
+	if _, err := r.admin("carla").RevokeDevice(ctx, "nord", "m-1", "stolen", ""); err != nil {
+		t.Fatal(err)
+	}
+	again := approved("m-1")
+	refusedWith(t, enrol("m-1", again), CodeEnrolBadCSR)
+	r.restart()
+	refusedWith(t, enrol("m-1", again), CodeEnrolBadCSR)
+	// The code is not spent by it.
+	if _, err := r.deviceClient(nil).Enrol(ctx, "nord", "m-1", again); err != nil {
+		t.Error(err)
+	}
+	if d := r.latest("nord", "m-1"); d.Generation != 2 || !strings.HasPrefix(d.Credentials[0].Key, "sha256:") {
+		t.Errorf("%+v", d)
+	}
+}
+
+// TestKeyIsKeptByItsDevice: renewing, by the device or on order, with the key
+// that it has. What is dropped from the registry is forgotten with its last
+// credential, and logs in which no keys stand bind none.
+func TestKeyIsKeptByItsDevice(t *testing.T) {
+	r := newRig(t)
+	r.tenant("nord")
+	ctx := t.Context()
+	old := r.enrol("nord", "m-1")
+	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, old.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	csr := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}))
+	var out struct {
+		Certificate string
+		CA          string
+		OldUntil    time.Time `json:"old_until"`
+	}
+	if err := r.deviceClient(old).call(ctx, "POST", "/v1/renew", map[string]string{"csr": csr}, &out); err != nil {
+		t.Fatal(err)
+	}
+	pair, err := pairOf(out.Certificate, old.PrivateKey.(*ecdsa.PrivateKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.send(r.deviceClient(pair), r.line(1, 1))
+	code, _, err := r.admin("carla").RotateDevice(ctx, "nord", "m-1", "why", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	enrol := func(device, code string) error {
+		return r.deviceClient(nil).call(ctx, "POST", "/v1/enroll", map[string]string{"tenant": "nord", "device": device, "code": code, "csr": csr}, &out)
+	}
+	if err := enrol("m-1", code); err != nil {
+		t.Fatal(err)
+	}
+	key := r.latest("nord", "m-1").Credentials
+	if len(key) != 3 || key[0].Key == "" || key[0].Key != key[1].Key || key[1].Key != key[2].Key {
+		t.Errorf("%+v", key)
+	}
+
+	st := newState(64)
+	d := &device{key: deviceKey{deviceName{"nord", "m-1"}, 1}}
+	a, b := evidence.Credential{Fingerprint: "a", Key: "k"}, evidence.Credential{Fingerprint: "b", Key: "k"}
+	bare := evidence.Credential{Fingerprint: "c"}
+	for _, c := range []evidence.Credential{a, b, bare} {
+		st.enterCredential(d, c)
+	}
+	if len(st.deviceFor) != 3 || len(st.keyFor) != 1 {
+		t.Errorf("%v %v", st.deviceFor, st.keyFor)
+	}
+	d.record.Credentials = []evidence.Credential{b, bare}
+	st.dropCredential(d, a)
+	if st.keyFor["k"] != d || st.deviceFor["a"] != nil {
+		t.Error("a key is forgotten of which the device has another certificate")
+	}
+	d.record.Credentials = []evidence.Credential{bare}
+	st.dropCredential(d, b)
+	if len(st.keyFor) != 0 {
+		t.Errorf("%v", st.keyFor)
+	}
+
+	// A credential as logs from before have it.
+	r.codeFor("nord", "m-2")
+	m := r.s.st.device("nord", "m-2")
+	cert, err := r.s.ca.device("nord", "m-2", 1, estKey(t).Public(), r.clock.now(), day)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.flow.Lock()
+	_, err = r.s.record(r.s.entry(evidence.EntryDeviceIssued, evidence.AuditEntry{
+		Tenant: "nord", Device: "m-2", Generation: 1, Data: raw(evidence.Credential{Fingerprint: fingerprintOf(cert.Raw), Method: MethodCertificate, KeyType: "ecdsa-p256", NotBefore: cert.NotBefore, NotAfter: cert.NotAfter}),
+	}))
+	m.flow.Unlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.restart()
+	r.enrol("nord", "m-3")
+	r.stop()
+	same(t, "the ingest and its logs", r.foldCopy(), plainOf(r.s.st))
 }

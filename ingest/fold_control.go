@@ -143,7 +143,7 @@ func (st *state) applyDevice(d *device, index int64, e *evidence.AuditEntry) err
 		c.Method, c.KeyType = st.name(c.Method), st.name(c.KeyType)
 		d.record.State, d.issued, d.codeHash = evidence.DeviceIssued, e.Time, ""
 		d.record.Credentials = append(d.record.Credentials, c)
-		st.deviceFor[c.Fingerprint] = d
+		st.enterCredential(d, c)
 	case evidence.EntryRotationOrdered, evidence.EntryDeviceRotated, evidence.EntryCredentialDead:
 		return st.applyRotation(d, e)
 	case evidence.EntryDeviceActivated:

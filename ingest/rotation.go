@@ -190,6 +190,10 @@ func (s *Server) rotate(x rotation, want wanted) (any, *Problem) {
 
 // newCertificate certifies a device's key for life. answer is what the device is told.
 func (s *Server) newCertificate(d *device, csr *x509.CertificateRequest, life time.Duration) (c evidence.Credential, answer map[string]any, p *Problem) {
+	key, err := s.ownKey(d, csr.PublicKey)
+	if err != nil {
+		return c, nil, s.failure(err)
+	}
 	cert, err := s.ca.device(d.key.tenant, d.key.id, d.key.generation, csr.PublicKey, s.now(), life)
 	if err != nil {
 		return c, nil, s.failure(err)
@@ -199,7 +203,7 @@ func (s *Server) newCertificate(d *device, csr *x509.CertificateRequest, life ti
 		return c, nil, s.failure(err)
 	}
 	c = evidence.Credential{
-		Fingerprint: fingerprintOf(cert.Raw), Method: MethodCertificate, KeyType: kind, Serial: cert.SerialNumber.Text(16),
+		Fingerprint: fingerprintOf(cert.Raw), Method: MethodCertificate, KeyType: kind, Key: key, Serial: cert.SerialNumber.Text(16),
 		NotBefore: cert.NotBefore, NotAfter: cert.NotAfter,
 	}
 	return c, map[string]any{"certificate": string(certPEM(cert.Raw)), "ca": string(s.ca.rootPEM())}, nil

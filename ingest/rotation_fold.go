@@ -85,7 +85,7 @@ func (st *state) replace(d *device, r rotatedData) {
 	c := r.Credential
 	c.Method, c.KeyType = st.name(c.Method), st.name(c.KeyType)
 	d.record.Credentials = append(d.record.Credentials, c)
-	st.deviceFor[c.Fingerprint] = d
+	st.enterCredential(d, c)
 	for i := 0; i < len(d.record.Credentials) && len(d.record.Credentials) > keptCredentials; {
 		gone := d.record.Credentials[i]
 		if gone.Retired == "" {
@@ -97,6 +97,6 @@ func (st *state) replace(d *device, r rotatedData) {
 		if len(d.seenFrom) == 0 {
 			d.seenFrom = nil
 		}
-		delete(st.deviceFor, gone.Fingerprint)
+		st.dropCredential(d, gone)
 	}
 }

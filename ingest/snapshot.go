@@ -19,7 +19,7 @@ import (
 // of tenants and devices, so that none can be missing. In between they come in
 // any order: what changes while a snapshot is written is written before it
 // changes. A device has two parts, under its number.
-const stateVersion = 12
+const stateVersion = 13
 
 const (
 	partBegin byte = iota + 1
@@ -351,7 +351,7 @@ func (r *restoring) whole() error {
 		st.order = append(st.order, d)
 		st.devices[d.key], st.latest[d.key.deviceName] = d, d
 		for _, c := range d.record.Credentials {
-			st.deviceFor[c.Fingerprint] = d
+			st.enterCredential(d, c)
 		}
 	}
 	return nil

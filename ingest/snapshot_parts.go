@@ -151,6 +151,7 @@ func (c *codec) credential(v *evidence.Credential) {
 	c.text(&v.Fingerprint)
 	c.name(&v.Method)
 	c.name(&v.KeyType)
+	c.text(&v.Key)
 	c.text(&v.Serial)
 	c.name(&v.Issuer)
 	c.time(&v.NotBefore)

@@ -495,6 +495,7 @@ func TestSnapshotKnowsTheState(t *testing.T) {
 		{state{}, map[string]string{
 			"mu": derived, "tenants": "partTenant", "operators": "partOperator", "operatorFor": derived, "devices": "partRegistry", "latest": derived, "deviceFor": derived,
 			"alerts": "partAlert", "config": "partGeneral", "versions": "partGeneral", "exports": "partExport", "purges": "partPurge", "refusals": "partGeneral", "grants": "partGeneral", "roleChanges": "partGeneral", "breaks": "partGeneral", "drills": "partGeneral", "drillRuns": "partGeneral",
+			"keyFor": derived,
 			"window": "partBegin", "order": "numbers of devices", "names": derived, "capturing": derived, "round": derived, "sorted": derived, "withdrawals": derived,
 			"credentials": derived,
 		}},

@@ -27,6 +27,7 @@ type state struct {
 	devices     map[deviceKey]*device
 	latest      map[deviceName]*device // highest generation
 	deviceFor   map[string]*device     // by fingerprint
+	keyFor      map[string]*device     // by Credential.Key
 	alerts      map[string]*AlertRecord
 	config      evidence.ConfigApplied
 	versions    []ConfigVersion // all, oldest first
@@ -92,7 +93,7 @@ type tenant struct {
 func newState(window int64) *state {
 	return &state{
 		tenants: map[string]*tenant{}, operators: map[string]*operator{}, operatorFor: map[string]*operator{},
-		devices: map[deviceKey]*device{}, latest: map[deviceName]*device{}, deviceFor: map[string]*device{},
+		devices: map[deviceKey]*device{}, latest: map[deviceName]*device{}, deviceFor: map[string]*device{}, keyFor: map[string]*device{},
 		roleChanges: map[string]*RoleChange{}, grants: map[string]*GrantRecord{}, breaks: map[string]*BreakGlass{},
 		exports: map[string]*ExportRecord{}, purges: map[string]*PurgeRecord{},
 		alerts: map[string]*AlertRecord{}, refusals: map[Code]int64{}, names: map[string]string{}, window: window,
