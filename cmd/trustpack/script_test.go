@@ -35,6 +35,7 @@ func TestScripts(t *testing.T) {
 			source, err := filepath.Abs(filepath.Join("..", ".."))
 			e.Setenv("SOURCE", source)
 			e.Setenv("TRUSTPACK_SIGSTORE", os.Getenv("TRUSTPACK_SIGSTORE"))
+			e.Setenv("TRUSTPACK_ESTCLIENT", os.Getenv("TRUSTPACK_ESTCLIENT"))
 			return err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -43,6 +44,9 @@ func TestScripts(t *testing.T) {
 		Condition: func(cond string) (bool, error) {
 			if cond == "sigstore" { // a folder with Sigstore's verifier for JavaScript
 				return os.Getenv("TRUSTPACK_SIGSTORE") != "", nil
+			}
+			if cond == "estclient" { // somebody else's EST client
+				return os.Getenv("TRUSTPACK_ESTCLIENT") != "", nil
 			}
 			tool, ok := strings.CutPrefix(cond, "has:")
 			if !ok {
