@@ -114,7 +114,7 @@ func (s *Server) enforce(next *settings, e evidence.AuditEntry) (AppliedConfig, 
 	}
 	before := s.set.Swap(next)
 	s.outbox.configure()
-	if !slices.Equal(before.Hostnames, next.Hostnames) || before.Certificates.Server != next.Certificates.Server {
+	if !slices.Equal(before.Hostnames, next.Hostnames) || before.Certificates.Server != next.Certificates.Server || before.Certificates.CRLURL != next.Certificates.CRLURL {
 		if err := s.makeCertificate(s.now()); err != nil {
 			return out, err
 		}

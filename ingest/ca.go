@@ -66,7 +66,7 @@ func createAuthority(dir, org string, now time.Time) (*authority, error) {
 		return nil, err
 	}
 	template := &x509.Certificate{
-		SerialNumber: serial, Subject: pkix.Name{CommonName: org + " telemetry root", Organization: []string{org}},
+		SerialNumber: serial, Subject: pkix.Name{CommonName: caName(org, " telemetry root"), Organization: []string{org}},
 		NotBefore: now.Add(-clockSlack).UTC(), NotAfter: now.AddDate(10, 0, 0).UTC(),
 		IsCA: true, BasicConstraintsValid: true, MaxPathLen: 1, // one issuing CA below it, see TakeRootOffline
 		KeyUsage:     x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
@@ -234,6 +234,9 @@ func (a *authority) stillServes(cert *x509.Certificate, hosts []string, now time
 			return false
 		}
 	}
+	if a.points != nil && !slices.Equal(cert.CRLDistributionPoints, a.points()) {
+		return false
+	}
 	return cert.CheckSignatureFrom(a.issuer) == nil && !now.Before(cert.NotBefore) && cert.NotAfter.Sub(now) > cert.NotAfter.Sub(cert.NotBefore)/3
 }
 
@@ -315,7 +318,14 @@ func keyID(pub crypto.PublicKey) []byte {
 	return sum[:20]
 }
 
-// clipName keeps a common name within its 64 characters (RFC 5280, ub-common-name).
+// caName is the common name of a CA of an organisation, of which it leaves out
+// the end where the whole would have more than 64 characters.
+func caName(org, what string) string {
+	text := []rune(org)
+	return string(text[:min(len(text), 64-len(what))]) + what
+}
+
+// clipName keeps a common name, which is ASCII, within its 64 characters (RFC 5280, ub-common-name).
 func clipName(s string) string { return s[:min(len(s), 64)] }
 
 func certPEM(der []byte) []byte {

@@ -139,7 +139,7 @@ func (a *authority) makeIssuing(now time.Time) (*x509.Certificate, error) {
 		org = a.root.Subject.Organization[0]
 	}
 	template := &x509.Certificate{
-		SerialNumber: serial, Subject: pkix.Name{CommonName: clipName(org + " telemetry issuing"), Organization: a.root.Subject.Organization},
+		SerialNumber: serial, Subject: pkix.Name{CommonName: caName(org, " telemetry issuing"), Organization: a.root.Subject.Organization},
 		NotBefore: now.Add(-clockSlack).UTC().Truncate(time.Second), NotAfter: now.Add(issuingLife).UTC().Truncate(time.Second),
 		IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true,
 		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign, SubjectKeyId: keyID(key.Public()),

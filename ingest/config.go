@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"net/url"
 	"strings"
 	"time"
 
@@ -129,6 +130,12 @@ type CertificatePolicy struct {
 	Device   time.Duration `yaml:"device"`
 	Operator time.Duration `yaml:"operator"`
 	Server   time.Duration `yaml:"server"`
+	// CRLURL is where certificates say that the list of revoked ones is, for who
+	// publishes /crl/issuing.crl elsewhere too. Plain HTTP serves best, since the
+	// list is signed, and who checks the certificate of an https server by it
+	// would need it first (RFC 5280, sections 4.2.1.13 and 8). Empty: the ingest
+	// itself, where hostnames names a host.
+	CRLURL string `yaml:"crl_url"`
 }
 
 // Timeouts cut off slow clients.
@@ -233,6 +240,9 @@ func (c Config) Validate() error {
 	}
 	if err := errors.Join(c.EST.validate(), validateExternals(c.ExternalCAs)); err != nil {
 		return err
+	}
+	if u, err := url.Parse(c.Certificates.CRLURL); c.Certificates.CRLURL != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.Fragment != "") {
+		return fmt.Errorf("ingest.certificates.crl_url: %q; write it like http://crl.example/issuing.crl", c.Certificates.CRLURL)
 	}
 	if err := c.OIDC.validate(); err != nil {
 		return fmt.Errorf("ingest.oidc.%w", err)

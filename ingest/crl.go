@@ -169,10 +169,14 @@ func (s *Server) crlFile(path string) ([]byte, *Problem) {
 	return nil, problem(CodeNotFound, "")
 }
 
-// crlURLs is where certificates say that the list is: at the first hostname of
-// the configuration. Where that names none, nobody outside could resolve it.
+// crlURLs is where certificates say that the list is: where the configuration
+// says, or at its first hostname. Where it names none, nobody outside could
+// resolve it.
 func (s *Server) crlURLs() []string {
 	c := s.cfg()
+	if c.Certificates.CRLURL != "" {
+		return []string{c.Certificates.CRLURL}
+	}
 	if len(c.Hostnames) == 0 {
 		return nil
 	}

@@ -53,7 +53,7 @@ func (set *settings) effective() map[string]any {
 			"request_valid": durationText(c.Approvals.RequestValid),
 		},
 		"certificates": map[string]any{
-			"device": durationText(c.Certificates.Device), "operator": durationText(c.Certificates.Operator), "server": durationText(c.Certificates.Server),
+			"device": durationText(c.Certificates.Device), "operator": durationText(c.Certificates.Operator), "server": durationText(c.Certificates.Server), "crl_url": c.Certificates.CRLURL,
 		},
 		"support": map[string]any{"max": durationText(c.Support.Max)}, "break_glass": map[string]any{"max": durationText(c.BreakGlass.Max)},
 		"oidc":     c.OIDC.effective(),
