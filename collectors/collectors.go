@@ -45,12 +45,18 @@ type Deps struct {
 	// reads one of it by its ID; without them nothing is drawn from it.
 	Kept func(evidence.Period) ([]evidence.Citation, error)
 	Get  func(id string) (evidence.Collected, error)
+	// Index names the file in which a collector notes which reply in Store
+	// answered what; nil or "": it asks for everything in full each time.
+	Index func(collector string) string
 }
 
 // All makes the collectors that cfg has a section for, in the order of the
 // trust stages that they mostly serve.
 func All(cfg Config, d Deps) ([]evidence.Collector, error) {
 	var out []evidence.Collector
+	if d.Index == nil {
+		d.Index = func(string) string { return "" }
+	}
 	add := func(c evidence.Collector, err error) error {
 		if err == nil {
 			out = append(out, c)
@@ -68,7 +74,7 @@ func All(cfg Config, d Deps) ([]evidence.Collector, error) {
 		}
 	}
 	if c := cfg.GitHub; c != nil {
-		if err := add(github.New(*c, github.Deps{Tool: d.Tool, Now: d.Now, Clock: d.Clock, Store: d.Store, Transport: d.Transport, Getenv: d.Getenv, Progress: d.Progress})); err != nil {
+		if err := add(github.New(*c, github.Deps{Tool: d.Tool, Now: d.Now, Clock: d.Clock, Store: d.Store, Index: d.Index("github"), Transport: d.Transport, Getenv: d.Getenv, Progress: d.Progress})); err != nil {
 			return nil, err
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -81,6 +82,7 @@ func (a *app) collect(ctx context.Context, cfg *Config, p evidence.Period, wante
 		Tool: tool(), Now: a.now, Clock: cfg.Clock, Getenv: a.getenv,
 		Progress: func(s string) { a.progress("%s", s) },
 		Store:    &store,
+		Index:    func(collector string) string { return filepath.Join(cfg.lockerDir(), "requests", collector+".jsonl") },
 		Cited:    func(origin string) int64 { return cited[origin] },
 		Heads:    func(repository, branch string) []string { return heads[repository+"@"+branch] },
 		Kept:     func(p evidence.Period) ([]evidence.Citation, error) { return keptFor(store.Locker, p) },

@@ -198,6 +198,7 @@ func (r *reading) broughtBy(ctx context.Context, a *arrived) {
 	}
 	var merged []*gh.PullRequest
 	for _, p := range candidates {
+		r.noteUpdate(p)
 		switch {
 		case p.MergedAt == nil:
 		case p.GetBase().GetRef() == r.Branch && sameRepo(p, r.Name):

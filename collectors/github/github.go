@@ -77,6 +77,10 @@ type Deps struct {
 	Getenv    func(string) string                        // gives the token
 	Sleep     func(context.Context, time.Duration) error // waits before a retry; default on the real clock
 	Progress  func(string)                               // may be nil
+	// Index is the file that says which reply in Store answered what, so that an
+	// unchanged reply is not sent again and a collection that was cut off goes
+	// on; empty: everything is asked for in full.
+	Index string
 }
 
 // Collector reads the configured repositories and organisation.
@@ -219,6 +223,7 @@ func (c *Collector) Stream(ctx context.Context, p evidence.Period, keep func(evi
 		return fmt.Errorf("collecting from GitHub: %w", err)
 	}
 	defer func() { err = errors.Join(err, r.spool.close()) }()
+	defer func() { r.end(err == nil) }()
 	if err := r.everything(ctx); err != nil {
 		return fmt.Errorf("collecting from GitHub: %w", err)
 	}
@@ -240,6 +245,7 @@ func (r *run) everything(ctx context.Context) error {
 	r.client = gh.NewClient(&http.Client{Transport: r.rec})
 	r.client.BaseURL = c.base
 	r.whoAmI(ctx)
+	r.begin()
 	for _, repo := range c.config.Repositories {
 		r.repository(ctx, repo)
 	}

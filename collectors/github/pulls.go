@@ -87,6 +87,7 @@ func (r *reading) listPulls(ctx context.Context, state string) (numbers []int, e
 		for _, p := range got {
 			if r.inWindow(p.CreatedAt, p.ClosedAt, p.MergedAt) {
 				numbers = append(numbers, p.GetNumber())
+				r.noteUpdate(p)
 			}
 		}
 	})
@@ -103,7 +104,8 @@ func (r *reading) pull(ctx context.Context, number int) *pullMark {
 	r.pulls[number] = m
 	r.subjectOf(m.about, func() {
 		r.ask(func() {
-			p := r.readPull(ctx, number)
+			var p *pull
+			r.rec.changedAt(r.updated[number], func() { p = r.readPull(ctx, number) })
 			if m.unread = p == nil; !m.unread {
 				m.ref, m.mergeSHA = r.spool.put(p), p.MergeSHA
 				m.mine = p.Merged && p.Base == r.Branch && r.window.Contains(p.Facts.Merged)

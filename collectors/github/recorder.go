@@ -2,6 +2,7 @@ package github
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +19,9 @@ const (
 	attempts     = 5
 	maxReply     = 64 << 20 // bytes; a listing of 100 is far below
 	firstBackoff = time.Second
+	// secondaryWait is the least wait after a secondary rate limit that names none.
+	// https://docs.github.com/rest/using-the-rest-api/best-practices-for-using-the-rest-api
+	secondaryWait = time.Minute
 )
 
 // recorder is the transport of one collection. It adds the token, keeps every
@@ -30,6 +34,8 @@ type recorder struct {
 	note   func(evidence.Request, []byte) error // keeps an exchange
 	broken error                                // why replies cannot be kept; nothing is asked after it
 	resume time.Time                            // when the primary rate limit lets go; zero while it does not hold
+	kept   *kept                                // replies of earlier collections; nil: none are known
+	floor  time.Time                            // no reply from before stands for what is asked now
 }
 
 func newRecorder(c *Collector, token string, note func(evidence.Request, []byte) error) *recorder {
@@ -41,6 +47,9 @@ func (t *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.URL.Host != t.c.base.Host || req.URL.Scheme != t.c.base.Scheme {
 		// A redirect or link elsewhere must not get the token.
 		return nil, fmt.Errorf("the source points to another host, %s", req.URL.Host)
+	}
+	if resp, err := t.fromCutOff(req); resp != nil || err != nil {
+		return resp, err
 	}
 	backoff := firstBackoff
 	for attempt := 1; ; attempt++ {
@@ -91,6 +100,7 @@ func (t *recorder) once(req *http.Request) (*http.Response, []byte, error) {
 	if n, err := strconv.Atoi(rec.Parameters["page"]); err == nil {
 		rec.Page = n
 	}
+	before := t.condition(out, &rec)
 	resp, err := t.c.deps.Transport.RoundTrip(out)
 	var body, kept []byte
 	if err == nil {
@@ -106,8 +116,12 @@ func (t *recorder) once(req *http.Request) (*http.Response, []byte, error) {
 		if kept == nil {
 			kept = []byte{}
 		}
-		rec.ReplySHA256 = evidence.SHA256Hex(kept)
 		t.watchLimit(resp)
+		if before != nil && err == nil && resp.StatusCode == http.StatusNotModified {
+			kept, rec.Redactions = before.body, before.line.Request.Redactions
+			resp = before.line.standsFor(resp, kept)
+		}
+		rec.ReplySHA256 = evidence.SHA256Hex(kept)
 	}
 	if err != nil {
 		err = errors.New(t.scrub(err.Error()))
@@ -117,6 +131,12 @@ func (t *recorder) once(req *http.Request) (*http.Response, []byte, error) {
 	if failed := t.note(rec, kept); failed != nil {
 		t.broken = failed
 		return nil, nil, failed
+	}
+	if err == nil && t.kept != nil && out.Method == http.MethodGet && resp.StatusCode == http.StatusOK && json.Valid(kept) {
+		if werr := t.kept.answered(req, resp, kept, rec); werr != nil {
+			t.c.deps.Progress(fmt.Sprintf("github: replies are no longer kept for later: %v", errors.Join(werr, t.kept.close())))
+			t.kept = nil
+		}
 	}
 	return resp, kept, err
 }
@@ -137,10 +157,12 @@ func (t *recorder) patience(resp *http.Response, body []byte, err error, backoff
 	if err != nil {
 		return backoff, true
 	}
+	secondary := false
 	switch resp.StatusCode {
-	case http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout, http.StatusTooManyRequests:
-	case http.StatusForbidden:
-		limited := resp.Header.Get("Retry-After") != "" || !t.resume.IsZero() || bytes.Contains(bytes.ToLower(body), []byte("secondary rate limit"))
+	case http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+	case http.StatusForbidden, http.StatusTooManyRequests:
+		secondary = bytes.Contains(bytes.ToLower(body), []byte("secondary rate limit"))
+		limited := resp.StatusCode == http.StatusTooManyRequests || resp.Header.Get("Retry-After") != "" || !t.resume.IsZero() || secondary
 		if !limited {
 			return 0, false
 		}
@@ -155,6 +177,9 @@ func (t *recorder) patience(resp *http.Response, body []byte, err error, backoff
 	}
 	if !t.resume.IsZero() {
 		return max(t.resume.Sub(t.c.deps.Now()), 0), true
+	}
+	if secondary {
+		return backoff * time.Duration(secondaryWait/firstBackoff), true
 	}
 	return backoff, true
 }

@@ -19,6 +19,7 @@ type reading struct {
 	access  map[string]Access // by login, once asked
 	emails  map[string]string // address to login, as learnt from commits
 	pulls   map[int]*pullMark // read so far
+	updated map[int]time.Time // when each pull request was last changed, by the listings
 	classes map[string]Class  // by commit of the window
 	moved   []push            // of the branch, oldest first
 	bots    map[string]bool   // lower-case
@@ -27,7 +28,7 @@ type reading struct {
 func (r *run) repository(ctx context.Context, repo Repository) {
 	owner, name, _ := strings.Cut(repo.Name, "/")
 	rd := &reading{run: r, Repository: repo, owner: owner, repo: name,
-		access: map[string]Access{}, emails: map[string]string{}, pulls: map[int]*pullMark{}, classes: map[string]Class{}, bots: map[string]bool{}}
+		access: map[string]Access{}, emails: map[string]string{}, pulls: map[int]*pullMark{}, updated: map[int]time.Time{}, classes: map[string]Class{}, bots: map[string]bool{}}
 	for address, login := range r.c.config.Emails {
 		rd.emails[strings.ToLower(address)] = login
 	}

@@ -231,6 +231,7 @@ func (r *run) emit(keep func(evidence.Evidence) error) error {
 			case KindPullRequests:
 				e.Completeness.Note = "pull requests to the branch that were opened, closed or merged in the window"
 			}
+			r.tellResumed(&e)
 			if err := keep(e); err != nil {
 				return err
 			}
