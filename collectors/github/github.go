@@ -210,7 +210,7 @@ func (c *Collector) Collect(ctx context.Context, p evidence.Period) ([]evidence.
 }
 
 // Stream is Collect, for windows of any size: nothing is handed over before
-// everything was asked, and then a few thousand items at a time.
+// everything was asked, and then about a thousand items at a time.
 func (c *Collector) Stream(ctx context.Context, p evidence.Period, keep func(evidence.Evidence) error) (err error) {
 	r := &run{c: c, window: p, started: c.deps.Now().UTC(), out: map[evidence.Kind]*gathered{}, principal: "unknown: it was not asked"}
 	if c.deps.Store == nil {

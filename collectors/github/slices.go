@@ -11,7 +11,7 @@ import (
 // perSlice is how many items one Evidence of events holds. The window of a kind
 // that has more is cut into several, each with its own requests and gaps, so that no
 // record and no population grows beyond what a reader has memory for.
-const perSlice = 2500
+const perSlice = 1000
 
 // eventTimes names the attributes that say when an event happened, of each kind
 // of events; a kind of snapshots has none.
