@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,16 +28,48 @@ type Terms struct {
 	Scopes       []string
 	ACR          []string
 	Nonce        string
+
+	transport http.RoundTripper // nil: the default
 }
 
 // config asks the provider for its addresses.
 func (t Terms) config(ctx context.Context) (context.Context, *oauth2.Config, error) {
-	ctx = oidc.ClientContext(ctx, &http.Client{Timeout: 20 * time.Second})
+	ctx = oidc.ClientContext(ctx, &http.Client{Timeout: 20 * time.Second, Transport: t.transport})
 	p, err := oidc.NewProvider(ctx, t.Issuer)
 	if err != nil {
 		return nil, nil, fmt.Errorf("asking the provider %s where to log in: %w", t.Issuer, err)
 	}
-	return ctx, &oauth2.Config{ClientID: t.ClientID, ClientSecret: t.ClientSecret, Endpoint: p.Endpoint(), Scopes: t.Scopes}, nil
+	var about struct {
+		Methods []string `json:"token_endpoint_auth_methods_supported"`
+	}
+	if err := p.Claims(&about); err != nil {
+		return nil, nil, fmt.Errorf("reading what the provider %s says of itself: %w", t.Issuer, err)
+	}
+	e := p.Endpoint()
+	for _, address := range []string{e.AuthURL, e.TokenURL, e.DeviceAuthURL} {
+		if address != "" && !private(address) {
+			return nil, nil, fmt.Errorf("the provider %s names the address %s, which is not https", t.Issuer, plain(address))
+		}
+	}
+	// Told how to show the client, oauth2 does not try both ways in turn, which
+	// would double each poll of a device grant. A public client can only be named
+	// in the body (RFC 6749, section 3.2.1).
+	e.AuthStyle = oauth2.AuthStyleInParams
+	if t.ClientSecret != "" && (len(about.Methods) == 0 || slices.Contains(about.Methods, "client_secret_basic")) {
+		e.AuthStyle = oauth2.AuthStyleInHeader
+	}
+	return ctx, &oauth2.Config{ClientID: t.ClientID, ClientSecret: t.ClientSecret, Endpoint: e, Scopes: t.Scopes}, nil
+}
+
+// private reports whether what is sent to address is seen by nobody on its
+// way: https, or http that stays on this machine.
+func private(address string) bool {
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" {
+		return false
+	}
+	ip := net.ParseIP(u.Hostname())
+	return u.Scheme == "https" || u.Scheme == "http" && (u.Hostname() == "localhost" || ip != nil && ip.IsLoopback())
 }
 
 // Browser lets the person log in with a browser, which show is given the
@@ -149,7 +183,11 @@ func Device(ctx context.Context, t Terms, show func(address, code, both string) 
 	if err := show(plain(begun.VerificationURI), plain(begun.UserCode), plain(begun.VerificationURIComplete)); err != nil {
 		return "", err
 	}
+	begun.Interval = max(begun.Interval, 0)
 	token, err := cfg.DeviceAccessToken(ctx, begun)
+	if errors.Is(err, context.DeadlineExceeded) && !begun.Expiry.IsZero() && !time.Now().Before(begun.Expiry) {
+		return "", errors.New("the code expired before the login was made; begin again")
+	}
 	return idTokenOf(token, err)
 }
 
