@@ -49,7 +49,8 @@ func (a *app) admin(f adminFlags) (*ingest.AdminClient, error) {
 	return ingest.NewAdminClient(o)
 }
 
-func (a *app) adminOptions(cfg *Config, f adminFlags) (ingest.ClientOptions, error) {
+// adminAddress says where the admin API is, and by which root it is known.
+func (a *app) adminAddress(cfg *Config, f adminFlags) (ingest.ClientOptions, error) {
 	o := ingest.ClientOptions{URL: f.url, Now: a.now}
 	if o.URL == "" {
 		o.URL = "https://" + cfg.Ingest.AdminListen
@@ -61,8 +62,21 @@ func (a *app) adminOptions(cfg *Config, f adminFlags) (ingest.ClientOptions, err
 	if o.CA, err = os.ReadFile(f.ca); err != nil {
 		return o, fmt.Errorf("reading the ingest's root certificate: %w", err)
 	}
+	return o, nil
+}
+
+func (a *app) adminOptions(cfg *Config, f adminFlags) (ingest.ClientOptions, error) {
+	o, err := a.adminAddress(cfg, f)
+	if err != nil {
+		return o, err
+	}
 	if o.Token, err = a.operatorToken(f); err != nil || o.Token != "" {
 		return o, err
+	}
+	if f.as == "" && f.cert == "" && f.key == "" {
+		if o.Token, err = sessionToken(cfg); err != nil || o.Token != "" {
+			return o, err
+		}
 	}
 	pair, err := a.operatorPair(cfg, f)
 	o.Certificate = pair
@@ -127,6 +141,9 @@ func refusal(err error) error {
 	err = fmt.Errorf("the ingest refused: %w", err)
 	if p.Code == ingest.CodeNoCertificate {
 		err = hint(err, "give a certificate that this ingest has issued; one of another authority is not even shown to it")
+	}
+	if p.Code == ingest.CodeExpiredCredential || p.Code == ingest.CodeUnknownCredential {
+		err = hint(err, "where this was a session, log in again with 'trustpack operator login'")
 	}
 	return &exitError{code: exitWrong, err: err}
 }

@@ -79,6 +79,7 @@ func (a *app) parseConfig(name string, data []byte) (cfg *Config, err error) {
 	cfg.Ingest.Schemas = cfg.path(cfg.Ingest.Schemas)
 	cfg.Ingest.Alerts.Resolve(cfg.path)
 	cfg.Ingest.Drills.Resolve(cfg.path)
+	cfg.Ingest.OIDC.ClientSecretFile = cfg.path(cfg.Ingest.OIDC.ClientSecretFile)
 	cfg.Ingest.Ledger.CheckpointCopy = cfg.path(cfg.Ingest.Ledger.CheckpointCopy)
 	for i := range cfg.Ingest.ExternalCAs {
 		x := &cfg.Ingest.ExternalCAs[i]

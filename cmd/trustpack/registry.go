@@ -69,18 +69,27 @@ func (a *app) tenantList(f *adminFlags) *cobra.Command {
 func (a *app) operatorCommand() *cobra.Command {
 	var f adminFlags
 	return adminGroup("operator", "People who may act on the ingest", &f, a.operatorAdd(&f), a.operatorRemove(&f), a.operatorList(&f),
-		a.operatorTokenCommand(&f), a.breakGlassCommand(&f), a.operatorRoles(&f), a.operatorChanges(&f),
+		a.operatorTokenCommand(&f), a.operatorLogin(&f), a.operatorLogout(&f), a.operatorSessions(&f), a.breakGlassCommand(&f), a.operatorRoles(&f), a.operatorChanges(&f),
 		a.operatorDecide(&f, "approve", "Let an operator have the roles that somebody else asked for", "approved", (*ingest.AdminClient).ApproveRoles),
 		a.operatorDecide(&f, "decline", "Refuse a role change", "declined", (*ingest.AdminClient).DeclineRoles))
 }
 
 func (a *app) operatorAdd(f *adminFlags) *cobra.Command {
 	var roles []string
-	var reason, out, tokenOut string
+	var reason, out, tokenOut, identity string
 	var minutes int
 	cmd := &cobra.Command{
 		Use: "add NAME --role ROLE", Short: "Add an operator: makes a key here and has the ingest certify it", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if identity != "" {
+				return a.withAdmin(f, func(c *ingest.AdminClient) error {
+					if err := c.AddOperatorByIdentity(cmd.Context(), args[0], identity, reason); err != nil {
+						return err
+					}
+					_, err := fmt.Fprintf(a.out, "added operator %s, who logs in at the provider as %s\n", args[0], identity)
+					return err
+				})
+			}
 			if tokenOut != "" {
 				return a.operatorAddToken(cmd.Context(), f, args[0], roles, minutes, reason, tokenOut)
 			}
@@ -116,7 +125,11 @@ func (a *app) operatorAdd(f *adminFlags) *cobra.Command {
 	cmd.Flags().StringVar(&reason, "reason", "", "why, for the log")
 	cmd.Flags().StringVar(&tokenOut, "token", "", "have the ingest make a token instead of a certificate, and write it to this `file`")
 	cmd.Flags().IntVar(&minutes, "minutes", 0, "how long the token can be used (default: tokens.operator_max)")
+	cmd.Flags().StringVar(&identity, "oidc", "", "the operator logs in at the OpenID provider, which knows him as this `identity` (the claim oidc.name_claim); his groups give the roles")
 	cmd.Flags().StringVar(&out, "out", "", "write OUT.crt and OUT.key (default: where --as NAME finds them)")
+	for _, other := range []string{"role", "token", "out"} {
+		cmd.MarkFlagsMutuallyExclusive("oidc", other)
+	}
 	return cmd
 }
 

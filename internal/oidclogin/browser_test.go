@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -148,6 +149,7 @@ func TestBrowserIsRefused(t *testing.T) {
 		"a client unknown": {change: func(p *oidctest.Provider) { p.Secret = "now it has one" }, want: "fetching the ID token: the provider answered 401 Unauthorized invalid_client "},
 		"another issuer's metadata": {change: func(p *oidctest.Provider) { p.Metadata = map[string]any{"issuer": "https://other.example"} },
 			want: "asking the provider ISSUER where to log in: oidc: issuer URL provided to client (\"ISSUER\") did not match the issuer URL returned by provider (\"https://other.example\")"},
+		"a page instead of metadata": {change: func(p *oidctest.Provider) { p.Down = "<b>\x1b[2Jlater" }, want: "asking the provider ISSUER where to log in: 503 Service Unavailable: <b>[2Jlater"},
 		"a token endpoint in the clear": {change: func(p *oidctest.Provider) {
 			p.Metadata = map[string]any{"token_endpoint": "http://login.example/token"}
 		}, want: "the provider ISSUER names the address http://login.example/token, which is not https"},
@@ -216,7 +218,7 @@ func TestBrowserGivesUp(t *testing.T) {
 	}
 	terms := termsOf(p)
 	terms.Issuer = "http://127.0.0.1:1"
-	if _, err := Browser(t.Context(), terms, func(string) error { t.Error("an address was shown"); return nil }); err == nil || !strings.HasPrefix(err.Error(), "asking the provider http://127.0.0.1:1 where to log in: ") {
+	if _, err := Browser(t.Context(), terms, func(string) error { t.Error("an address was shown"); return nil }); err == nil || !strings.HasPrefix(err.Error(), "asking the provider http://127.0.0.1:1 where to log in: ") || errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("%v", err)
 	}
 }

@@ -37,7 +37,7 @@ func (t Terms) config(ctx context.Context) (context.Context, *oauth2.Config, err
 	ctx = oidc.ClientContext(ctx, &http.Client{Timeout: 20 * time.Second, Transport: t.transport})
 	p, err := oidc.NewProvider(ctx, t.Issuer)
 	if err != nil {
-		return nil, nil, fmt.Errorf("asking the provider %s where to log in: %w", t.Issuer, err)
+		return nil, nil, fmt.Errorf("asking the provider %s where to log in: %w", t.Issuer, shortOf(err))
 	}
 	var about struct {
 		Methods []string `json:"token_endpoint_auth_methods_supported"`
@@ -204,15 +204,19 @@ func idTokenOf(t *oauth2.Token, err error) (string, error) {
 	return text, nil
 }
 
-// shortOf is err without the answer's body, which may hold anything.
+// shortOf is err as it can be shown: without what else an answer holds, and
+// without the errors below it, which are of the provider and not of the ingest.
 func shortOf(err error) error {
 	var r *oauth2.RetrieveError
-	if errors.As(err, &r) {
+	switch {
+	case errors.As(err, &r):
 		status := ""
 		if r.Response != nil {
 			status = r.Response.Status
 		}
-		return fmt.Errorf("the provider answered %s %s %s", status, plain(r.ErrorCode), plain(r.ErrorDescription))
+		return fmt.Errorf("the provider answered %s %s %s", plain(status), plain(r.ErrorCode), plain(r.ErrorDescription))
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return err
 	}
-	return err
+	return errors.New(plain(err.Error()))
 }

@@ -32,6 +32,8 @@ type Provider struct {
 	Claims   map[string]any // of the ID token beside iss, aud, azp, iat, exp and nonce
 	Metadata map[string]any // in place of what it says of itself; nil leaves a member out
 
+	Down string // a page that it answers everything with, and 503; empty: it is up
+
 	Back     func(url.Values)     // alters what the browser is sent back with
 	Token    func(map[string]any) // alters the token endpoint's answer that grants
 	Interval int                  // that the device grant asks for, seconds
@@ -68,6 +70,11 @@ func Start(t testing.TB, client string) *Provider {
 func (p *Provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.Lock()
 	defer p.Unlock()
+	if p.Down != "" {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_, _ = w.Write([]byte(p.Down)) // whoever has gone needs no answer
+		return
+	}
 	switch r.Method + " " + r.URL.Path {
 	case "GET /.well-known/openid-configuration":
 		about := map[string]any{
