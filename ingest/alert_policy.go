@@ -82,10 +82,7 @@ const maxWebhooks = 16
 // maxRetryAfter bounds what a target can ask to wait.
 const maxRetryAfter = 24 * time.Hour
 
-var (
-	alertKindForm  = regexp.MustCompile(`^[a-z0-9]+([.-][a-z0-9]+)*$`)
-	repositoryForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9._-]+$`)
-)
+var repositoryForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9._-]+$`)
 
 // Resolve makes the paths in it seen from elsewhere.
 func (p *AlertPolicy) Resolve(path func(string) string) {
@@ -177,8 +174,8 @@ func (g AlertGitHubPolicy) api() string {
 
 func validKinds(kinds []string) error {
 	for _, k := range kinds {
-		if !alertKindForm.MatchString(k) {
-			return fmt.Errorf("kinds: %q is no kind of alert; want one such as %s", k, AlertDeviceSilent)
+		if !slices.Contains(AlertKinds(), k) {
+			return fmt.Errorf("kinds: there is no kind of alert %q; want %s", k, strings.Join(AlertKinds(), ", "))
 		}
 	}
 	return nil
@@ -235,7 +232,7 @@ func (p AlertPolicy) effective() map[string]any {
 // alertSeverity is how much an alert of the kind hurries.
 func alertSeverity(kind string) string {
 	switch kind {
-	case AlertReplayConflict, AlertExportSpike, AlertClockJump, "credential.shared", "operator.break-glass":
+	case AlertReplayConflict, AlertExportSpike, AlertClockJump, AlertCredentialShared, AlertBreakGlass:
 		return SeverityCritical
 	}
 	return SeverityWarning

@@ -939,7 +939,7 @@ func TestAlertPolicyIsChecked(t *testing.T) {
 		"webhooks[0].url: no user, query":       webhook(func(w *WebhookPolicy) { w.URL = "https://pager.example/hook?token=x" }),
 		"webhooks[0].secret_file":               webhook(func(w *WebhookPolicy) { w.SecretFile = "" }),
 		"webhooks[0].events: there is no event": webhook(func(w *WebhookPolicy) { w.Events = []string{"closed"} }),
-		"webhooks[0].kinds":                     webhook(func(w *WebhookPolicy) { w.Kinds = []string{"Device Silent"} }),
+		"webhooks[0].kinds: there is no kind":   webhook(func(w *WebhookPolicy) { w.Kinds = []string{AlertFleetSilent, "device.slient"} }),
 		"webhooks: 17":                          func(p *AlertPolicy) { p.Webhooks = make([]WebhookPolicy, 17) },
 		"github.repository: name it":            github(func(g *AlertGitHubPolicy) { g.Repository = "" }),
 		"github.repository: \"acme\"":           github(func(g *AlertGitHubPolicy) { g.Repository = "acme" }),

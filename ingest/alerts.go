@@ -23,6 +23,14 @@ const (
 	AlertConfigReverted   = "config.reverted"
 )
 
+// AlertKinds lists all that there are.
+func AlertKinds() []string {
+	return []string{
+		AlertDeviceSilent, AlertFleetSilent, AlertReplayConflict, AlertLetterQuota, AlertCredentialShared, AlertRotationDue,
+		AlertCRLExpired, AlertExportSpike, AlertClockJump, AlertConfigReverted, AlertBreakGlass,
+	}
+}
+
 // maxAlertDevices is how many devices one alert lists; its detail gives the
 // number of all.
 const maxAlertDevices = 300

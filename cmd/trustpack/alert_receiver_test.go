@@ -56,18 +56,8 @@ func newAlertReceiver(t *testing.T) *alertReceiver {
 	return &alertReceiver{t: t, addr: quietPort(t)}
 }
 
-// open begins to listen.
-func (v *alertReceiver) open() {
-	v.t.Helper()
-	l, err := net.Listen("tcp", v.addr)
-	if err != nil {
-		v.t.Fatal(err)
-	}
-	server := &http.Server{Handler: v, ReadHeaderTimeout: time.Minute}
-	ended := make(chan struct{})
-	go func() { _ = server.Serve(l); close(ended) }()
-	v.t.Cleanup(func() { _ = server.Close(); <-ended })
-}
+// open begins to listen, without TLS.
+func (v *alertReceiver) open() { v.openTLS(nil) }
 
 // answers says how requests are answered from now on.
 func (v *alertReceiver) answers(how func(http.ResponseWriter, *http.Request, told)) {
