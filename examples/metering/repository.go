@@ -66,6 +66,11 @@ func (b *repoBuilder) build() error {
 			return err
 		}
 	}
+	for _, r := range b.h.Releases {
+		if err := b.point(plumbing.NewTagReferenceName(r.Tag), plumbing.NewHash(b.shas[r.Change])); err != nil {
+			return err
+		}
+	}
 	return b.point(plumbing.NewBranchReferenceName(b.h.Branch), main.hash)
 }
 
