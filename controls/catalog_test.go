@@ -24,7 +24,7 @@ func TestBuiltinControls(t *testing.T) {
 			t.Errorf("%s: source %q, digest %q, guidance %q", ctl.ID, ctl.Source, ctl.SHA256, ctl.Guidance)
 		}
 	}
-	for _, id := range strings.Fields("ID-01 ID-02 ID-03 ID-04 ID-05 ID-06 ID-07 TR-01 TR-02 TR-03 TR-04 PR-01 PR-04 PR-06 PR-07 PR-08 PR-11 ST-01 ST-02 ST-03 ST-05 ST-06 ST-07 AU-02 AU-03 AU-05 AU-06 AU-07 AU-08 AU-09") {
+	for _, id := range strings.Fields("ID-01 ID-02 ID-03 ID-04 ID-05 ID-06 ID-07 ID-08 TR-01 TR-02 TR-03 TR-04 PR-01 PR-04 PR-06 PR-07 PR-08 PR-10 PR-11 ST-01 ST-02 ST-03 ST-05 ST-06 ST-07 AU-02 AU-03 AU-05 AU-06 AU-07 AU-08 AU-09") {
 		if !have[id] {
 			t.Errorf("control %s is missing", id)
 		}
