@@ -101,7 +101,7 @@ func Problems() []ProblemInfo {
 		{CodeTenantMismatch, 403, "request", "The request names a tenant other than the credential's."},
 		{CodeEnrolBadCode, 403, "request", "The enrolment code is wrong, used or expired, or no such device waits for enrolment."},
 		{CodeTokenNotAllowed, 403, "request", "The policy lets the device have no token; it enrols and renews with a certificate."},
-		{CodeEnrolBadCSR, 422, "request", "The certificate request cannot be used: bad signature, or a key weaker than P-256, Ed25519 or RSA 3072."},
+		{CodeEnrolBadCSR, 422, "request", "The certificate request cannot be used: bad signature, a key weaker than P-256, Ed25519 or RSA 3072, or one that was certified for another device or generation."},
 		{CodeESTLinking, 400, "request", "The certificate request is not linked to the TLS connection that brings it (RFC 7030, section 3.5)."},
 		{CodeESTNotRequested, 403, "request", "Nobody requested the device that the bootstrap certificate names, and it may not ask for itself."},
 		{CodeESTPending, 429, "request", "As many devices of this manufacturer's CA wait for approval as may."},
