@@ -197,12 +197,17 @@ func (r *rig) loggedIn(p *provider, c *AdminClient, user string) (*AdminClient, 
 // provider.
 func (r *rig) session(name string, roles ...string) string {
 	r.t.Helper()
+	return r.sessionFrom(name, "127.0.0.1", roles...)
+}
+
+func (r *rig) sessionFrom(name, source string, roles ...string) string {
+	r.t.Helper()
 	token, err := newOperatorToken()
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	added := evidence.Operator{Name: name, Roles: []string{}, Method: MethodOIDC, OIDC: name}
-	d := loginDone{Name: name, Roles: roles, Subject: evidence.SHA256Hex([]byte(name)), Until: r.s.now().Add(time.Hour), Fingerprint: tokenPrint(token), Source: "127.0.0.1"}
+	d := loginDone{Name: name, Roles: roles, Subject: evidence.SHA256Hex([]byte(name)), Until: r.s.now().Add(time.Hour), Fingerprint: tokenPrint(token), Source: source}
 	entries := []evidence.AuditEntry{r.s.entry(evidence.EntryOperatorLogin, evidence.AuditEntry{Target: name, Data: raw(d)})}
 	if r.s.st.operator(name) == nil {
 		entries = append([]evidence.AuditEntry{r.s.entry(evidence.EntryOperatorAdded, evidence.AuditEntry{Target: name, Data: raw(added)})}, entries...)
