@@ -150,6 +150,15 @@ func spike() drill {
 			if limit > leaveMost/2 {
 				return unable(sent, fmt.Errorf("exports.canary_spike_rows is %d; a drill lets no more than %d rows leave", limit, leaveMost))
 			}
+			list, err := r.alerts(ctx)
+			if err != nil {
+				return unable(sent, err)
+			}
+			if i := slices.IndexFunc(list, func(al alert) bool {
+				return al.Kind == "export.spike" && al.ResolvedAt.IsZero() && strings.HasPrefix(al.Tenant, evidence.CanaryPrefix)
+			}); i >= 0 {
+				return unable(sent, fmt.Errorf("the alert %s of an earlier run is open, and meanwhile no other is raised; resolve it", list[i].ID))
+			}
 			o, err := r.exporting(ctx, "fetcher", limit, 40)
 			if err != nil {
 				return unable(sent, err)

@@ -16,14 +16,33 @@ import (
 // runForm is how a run's ID begins: with the time of its beginning.
 const runForm = "20060102-150405"
 
+// Clear clears away what a run left behind that was begun at a time and whose
+// process ended before it did, and what older ones did.
+func Clear(ctx context.Context, t Target, began time.Time) error {
+	r, err := newRun(t)
+	if err != nil {
+		return err
+	}
+	r.dead = began.UTC().Truncate(time.Second)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	return r.sweep(ctx)
+}
+
 // abandoned reports whether the run that name begins with must have ended
-// long ago, so that whatever is there of it was left behind.
+// long ago, or is known to have, so that whatever is there of it was left behind.
 func (r *run) abandoned(name string) bool {
 	if len(name) < len(runForm) || strings.HasPrefix(name, r.id) {
 		return false
 	}
 	began, err := time.Parse(runForm, name[:len(runForm)])
-	return err == nil && r.t.Now().Sub(began) > runTime+5*time.Minute
+	return err == nil && r.over(began, 5*time.Second)
+}
+
+// over reports whether what happened at a time was of a run that has ended: so
+// long ago, or at most within after the beginning of the one that is dead.
+func (r *run) over(at time.Time, within time.Duration) bool {
+	return r.t.Now().Sub(at) > runTime+5*time.Minute || !r.dead.IsZero() && !at.Before(r.dead) && at.Sub(r.dead) <= within
 }
 
 // sweep revokes the canary devices, removes the canary operators and resolves
@@ -49,6 +68,9 @@ func (r *run) sweep(ctx context.Context) error {
 		}
 	}
 	failed = append(failed, r.resolveIf(ctx, func(a alert) bool {
+		if a.Kind == "export.spike" { // of all canaries' exports, and names no device
+			return strings.HasPrefix(a.Tenant, evidence.CanaryPrefix) && r.over(a.RaisedAt, runTime)
+		}
 		return len(a.Devices) > 0 && !slices.ContainsFunc(a.Devices, func(name string) bool {
 			device, ok := strings.CutPrefix(name, TenantA+"/")
 			if !ok {

@@ -46,6 +46,7 @@ type Schedule struct {
 	Ended func(evidence.DrillRun)
 
 	since time.Time // runs due before were nobody's to make
+	dead  time.Time // when a run began that was cut off and is not cleared away after; zero where none is
 }
 
 // glance is how long the schedule lets pass at most before it looks at the
@@ -87,6 +88,8 @@ func (s *Schedule) step(ctx context.Context, table Timetable) error {
 		if err := s.Book.Ended(ctx, last); err != nil {
 			return err
 		}
+		s.dead = last.StartedAt
+		s.clear(ctx)
 	}
 	now := s.Now()
 	due := table.Slot(now)
@@ -100,6 +103,7 @@ func (s *Schedule) step(ctx context.Context, table Timetable) error {
 	if err := s.Book.Started(ctx, run); err != nil {
 		return err
 	}
+	s.clear(ctx)
 	s.make(ctx, &run)
 	run.EndedAt = s.Now().UTC()
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
@@ -111,6 +115,23 @@ func (s *Schedule) step(ctx context.Context, table Timetable) error {
 		s.Ended(run)
 	}
 	return nil
+}
+
+// clear clears away what a run left behind that was cut off. Where that fails,
+// it is tried again before the next run.
+func (s *Schedule) clear(ctx context.Context) {
+	if s.dead.IsZero() {
+		return
+	}
+	target, err := s.Target()
+	if err == nil {
+		err = Clear(ctx, target, s.dead)
+	}
+	if err != nil {
+		s.Failed(err)
+		return
+	}
+	s.dead = time.Time{}
 }
 
 // missed lists the slots between two, the last ones where they are many.

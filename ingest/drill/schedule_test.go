@@ -67,6 +67,7 @@ func scheduled(book Book, policy ingest.DrillPolicy, now *time.Time) *Schedule {
 	return &Schedule{
 		Table: func() Timetable { return policy }, Book: book, Now: func() time.Time { return *now },
 		Target: func() (Target, error) { return Target{}, errors.New("no credentials today") },
+		Failed: func(error) {},
 	}
 }
 

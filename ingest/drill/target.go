@@ -193,6 +193,7 @@ type run struct {
 	exportable int64            // events stored so that they can be exported
 	blind      error            // why the logs cannot be read; nil where they can
 	config     config
+	dead       time.Time // when a run began that is known to have been cut off; zero for none
 }
 
 func newRun(t Target) (*run, error) {
