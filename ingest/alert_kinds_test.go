@@ -151,7 +151,14 @@ func TestAlertsOfEveryKindGoOut(t *testing.T) {
 	if in := alertKindsInCode(t); !slices.Equal(in, listed) || len(listed) != len(table) {
 		t.Errorf("the code has the kinds\n%v\nAlertKinds lists\n%v\nand %d are tested here", in, listed, len(table))
 	}
+	readme, err := os.ReadFile(filepath.Join("..", "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for kind, c := range table {
+		if !strings.Contains(string(readme), "`"+kind+"`") {
+			t.Errorf("README.md does not name the kind %s", kind)
+		}
 		t.Run(kind, func(t *testing.T) {
 			v, hub := newReceiver(t, 15), newFakeHub(t)
 			r := newRig(t, toWebhooks(v.policy("pager")), func(cfg *Config) {
