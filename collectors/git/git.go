@@ -34,7 +34,8 @@ type Config struct {
 	Signers      Signers      `yaml:"signers"`
 }
 
-// Repository is one clone: a work tree, a bare repository or a mirror.
+// Repository is one clone: a work tree, a bare repository or a mirror; or a
+// file that git bundle made.
 type Repository struct {
 	Path           string   `yaml:"path"`
 	Name           string   `yaml:"name"`            // how evidence calls it; default the last part of Path

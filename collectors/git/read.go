@@ -34,9 +34,9 @@ func (r *reading) gap(what, format string, args ...any) {
 	r.gaps = append(r.gaps, evidence.Gap{What: what, Reason: fmt.Sprintf(format, args...)})
 }
 
-func (c *Collector) read(ctx context.Context, i int, p evidence.Period) reading {
+func (c *Collector) read(ctx context.Context, i int, p evidence.Period) (out reading) {
 	cfg := c.config.Repositories[i]
-	out := reading{request: evidence.Request{
+	out = reading{request: evidence.Request{
 		Method: "read", Target: "git repository " + cfg.Name, StartedAt: c.deps.Now().UTC(),
 		Parameters: map[string]string{"branch": cfg.Branch, "window": p.String()},
 	}}
@@ -46,9 +46,19 @@ func (c *Collector) read(ctx context.Context, i int, p evidence.Period) reading 
 		out.gap("repository "+cfg.Name, "%s", err)
 		return out
 	}
-	repo, err := gogit.PlainOpenWithOptions(cfg.Path, &gogit.PlainOpenOptions{EnableDotGitCommonDir: true})
+	from, err := open(cfg.Path)
 	if err != nil {
-		return fail(fmt.Errorf("opening the clone: %w", err))
+		return fail(err)
+	}
+	defer func() {
+		if err := from.close(); err != nil {
+			out.gap("repository "+cfg.Name+": the folder that its bundle was unpacked in", "%s", err)
+		}
+	}()
+	repo := from.Repository
+	out.request.Target = "git " + from.from + " " + cfg.Name
+	if from.digest != "" {
+		out.request.Parameters["bundle_sha256"] = from.digest
 	}
 	head, ref, err := branchHead(repo, cfg.Branch)
 	if err != nil {
@@ -68,6 +78,11 @@ func (c *Collector) read(ctx context.Context, i int, p evidence.Period) reading 
 			"the clone is shallow; fetch the rest with git fetch --unshallow")
 	}
 	for _, m := range h.missing {
+		if slices.Contains(from.lacks, m) {
+			out.gap("repository "+cfg.Name+": commit "+m.String()+" and what it stands upon",
+				"the bundle builds on it and leaves it out; make one that holds the whole branch")
+			continue
+		}
 		out.gap("repository "+cfg.Name+": commit "+m.String()+" and what it stands upon",
 			"the object is not in the clone (a partial clone, or damage)")
 	}
@@ -104,7 +119,7 @@ func (c *Collector) read(ctx context.Context, i int, p evidence.Period) reading 
 		"head": head.String(), "branch": cfg.Branch, "shallow": len(shallow) > 0,
 		"commits_in_window": len(out.commits), "commits": len(h.nodes),
 		"root_commits": plain(h.roots()), "rewritten_from": plain(rewritten),
-		"code_host": host.String(), "classes": classes,
+		"code_host": host.String(), "classes": classes, "source": from.from,
 	}}
 	out.request.EndedAt = c.deps.Now().UTC()
 	return out
