@@ -34,9 +34,9 @@ type bundleHeader struct {
 // openBundle unpacks a bundle into a bare repository in dir, which must be
 // empty, and gives the digest of the file. A pack that is damaged, or not
 // whole, is an error.
-func openBundle(name, dir string) (*gogit.Repository, bundleHeader, string, error) {
-	fail := func(err error) (*gogit.Repository, bundleHeader, string, error) {
-		return nil, bundleHeader{}, "", fmt.Errorf("reading the bundle: %w", err)
+func openBundle(name, dir string) (bundleHeader, string, error) {
+	fail := func(err error) (bundleHeader, string, error) {
+		return bundleHeader{}, "", fmt.Errorf("reading the bundle: %w", err)
 	}
 	f, err := os.Open(name)
 	if err != nil {
@@ -71,7 +71,7 @@ func openBundle(name, dir string) (*gogit.Repository, bundleHeader, string, erro
 			return fail(err)
 		}
 	}
-	return repo, h, digest, nil
+	return h, digest, nil
 }
 
 func readBundleHeader(r *bufio.Reader) (bundleHeader, error) {

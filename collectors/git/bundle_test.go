@@ -137,7 +137,7 @@ func TestDamagedBundlesAreGaps(t *testing.T) {
 		"empty":                {nil, "no git bundle"},
 		"another file":         {[]byte("PK\x03\x04 something else\n"), "no git bundle"},
 		"no end of header":     {header, "cut off"},
-		"a line without end":   {append([]byte("# v2 git bundle\n"), bytes.Repeat([]byte("x"), maxBundleLine+2)...), "too long"},
+		"a line without end":   {append(append([]byte("# v2 git bundle\n"), bytes.Repeat([]byte("x"), maxBundleLine+2)...), "\n\n"...), "too long"},
 		"no pack":              {[]byte("# v2 git bundle\n\n"), "no pack"},
 		"cut off":              {whole[:len(whole)-1], "checksum"},
 		"a bit of the pack":    {flipped(len(header) + 40), "checksum"},

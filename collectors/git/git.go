@@ -9,7 +9,6 @@
 package git
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"path"
@@ -65,6 +64,7 @@ type Collector struct {
 	deps      Deps
 	keys      keyring
 	sensitive [][]glob // by repository
+	slice     int      // about how many commits one evidence holds
 }
 
 // New checks the configuration and reads the declared keys.
@@ -81,7 +81,7 @@ func New(c Config, d Deps) (*Collector, error) {
 	if d.Progress == nil {
 		d.Progress = func(string) {}
 	}
-	col := &Collector{config: c, deps: d}
+	col := &Collector{config: c, deps: d, slice: sliceItems}
 	col.config.Repositories = append([]Repository(nil), c.Repositories...)
 	names := map[string]bool{}
 	for i := range col.config.Repositories {
@@ -124,40 +124,6 @@ func (c *Collector) Name() string { return "git" }
 // Kinds lists what Collect brings back.
 func (c *Collector) Kinds() []evidence.Kind {
 	return []evidence.Kind{KindCommits, KindRepository, KindTags}
-}
-
-// Collect reads every configured clone. A clone that cannot be read whole is a
-// gap. The error is only ever the context's.
-func (c *Collector) Collect(ctx context.Context, p evidence.Period) ([]evidence.Evidence, error) {
-	commits, repos, tags := c.blank(KindCommits, p), c.blank(KindRepository, p), c.blank(KindTags, p)
-	repos.Snapshot, tags.Snapshot = true, true
-	ids := map[string]bool{}
-	for i, r := range c.config.Repositories {
-		c.deps.Progress("git: reading " + r.Name)
-		got := c.read(ctx, i, p)
-		if err := ctx.Err(); err != nil {
-			return nil, fmt.Errorf("reading %s: %w", r.Name, err)
-		}
-		for _, it := range got.commits {
-			if ids[it.ID] { // one commit in two clones
-				it.ID += "@" + r.Name
-			}
-			ids[it.ID] = true
-			commits.Population.Items = append(commits.Population.Items, it)
-		}
-		add(&commits, got.request, "commits/"+fileName(r.Name)+".objects", got.objects, got.gaps)
-		tags.Population.Items = append(tags.Population.Items, got.tags...)
-		add(&tags, got.request, "tags/"+fileName(r.Name)+".objects", got.tagObjects, got.gaps)
-		add(&repos, got.request, "refs/"+fileName(r.Name)+".txt", got.refs, got.gaps)
-		if got.repository.ID != "" {
-			repos.Population.Items = append(repos.Population.Items, got.repository)
-		}
-	}
-	out := []evidence.Evidence{commits, repos, tags}
-	for i := range out {
-		finish(&out[i])
-	}
-	return out, nil
 }
 
 func (c *Collector) blank(k evidence.Kind, p evidence.Period) evidence.Evidence {

@@ -18,111 +18,96 @@ import (
 	"trustpack/evidence"
 )
 
-// reading is what came of one clone.
+// reading is what came of one repository: what it holds as a whole, and, read
+// slice by slice, its commits of the window.
 type reading struct {
-	commits    []evidence.Item
+	cfg        Repository
+	sensitive  []glob
+	from       opened
+	history    *history
+	host       codeHost
+	window     []int // nodes of the window, by time
+	classes    map[string]any
+	owners     ownerFiles
 	tags       []evidence.Item
 	repository evidence.Item
-	objects    []byte // commit objects of the window in the form of git cat-file --batch
 	refs       []byte
-	tagObjects []byte // of all annotated tags, in the same form
+	tagObjects []byte // of all annotated tags, in the form of git cat-file --batch
 	request    evidence.Request
-	gaps       []evidence.Gap
+	gaps       []evidence.Gap // of the repository as a whole
+	late       []evidence.Gap // of single commits
 }
 
 func (r *reading) gap(what, format string, args ...any) {
 	r.gaps = append(r.gaps, evidence.Gap{What: what, Reason: fmt.Sprintf(format, args...)})
 }
 
-func (c *Collector) read(ctx context.Context, i int, p evidence.Period) (out reading) {
+// survey reads the shape of a repository's history and its tags. What fails is
+// a gap, and there are no commits then.
+func (c *Collector) survey(ctx context.Context, i int, p evidence.Period) *reading {
 	cfg := c.config.Repositories[i]
-	out = reading{request: evidence.Request{
+	out := &reading{cfg: cfg, sensitive: c.sensitive[i], owners: ownerFiles{}, classes: map[string]any{classDirectPush: 0, classUnknown: 0}}
+	out.request = evidence.Request{
 		Method: "read", Target: "git repository " + cfg.Name, StartedAt: c.deps.Now().UTC(),
 		Parameters: map[string]string{"branch": cfg.Branch, "window": p.String()},
-	}}
-	fail := func(err error) reading {
+	}
+	if err := c.shape(ctx, out, p); err != nil {
 		out.request.Error = err.Error()
-		out.request.EndedAt = c.deps.Now().UTC()
 		out.gap("repository "+cfg.Name, "%s", err)
-		return out
+		out.window = nil
 	}
-	from, err := open(cfg.Path)
-	if err != nil {
-		return fail(err)
+	out.request.EndedAt = c.deps.Now().UTC()
+	return out
+}
+
+func (c *Collector) shape(ctx context.Context, out *reading, p evidence.Period) (err error) {
+	cfg := out.cfg
+	if out.from, err = open(cfg.Path); err != nil {
+		return err
 	}
-	defer func() {
-		if err := from.close(); err != nil {
-			out.gap("repository "+cfg.Name+": the folder that its bundle was unpacked in", "%s", err)
-		}
-	}()
-	repo := from.Repository
-	out.request.Target = "git " + from.from + " " + cfg.Name
-	if from.digest != "" {
-		out.request.Parameters["bundle_sha256"] = from.digest
+	defer func() { err = errors.Join(err, out.from.forget()) }() // it is opened anew for each slice
+	repo := out.from.Repository
+	out.request.Target = "git " + out.from.form + " " + cfg.Name
+	if out.from.digest != "" {
+		out.request.Parameters["bundle_sha256"] = out.from.digest
 	}
 	head, ref, err := branchHead(repo, cfg.Branch)
 	if err != nil {
-		return fail(err)
+		return err
 	}
 	out.request.Parameters["head"] = head.String()
 	shallow, err := repo.Storer.Shallow()
 	if err != nil {
-		return fail(fmt.Errorf("reading the list of shallow commits: %w", err))
+		return fmt.Errorf("reading the list of shallow commits: %w", err)
 	}
 	h, err := readHistory(ctx, repo.Storer, head, shallow, cfg.hosts)
 	if err != nil {
-		return fail(err)
+		return err
+	}
+	if out.host, err = codeHostOf(repo, cfg, h); err != nil {
+		return err
 	}
 	if len(shallow) > 0 {
 		out.gap("repository "+cfg.Name+": history below "+shortList(shallow),
 			"the clone is shallow; fetch the rest with git fetch --unshallow")
 	}
 	for _, m := range h.missing {
-		if slices.Contains(from.lacks, m) {
-			out.gap("repository "+cfg.Name+": commit "+m.String()+" and what it stands upon",
-				"the bundle builds on it and leaves it out; make one that holds the whole branch")
-			continue
+		reason := "the object is not in the clone (a partial clone, or damage)"
+		if slices.Contains(out.from.lacks, m) {
+			reason = "the bundle builds on it and leaves it out; make one that holds the whole branch"
 		}
-		out.gap("repository "+cfg.Name+": commit "+m.String()+" and what it stands upon",
-			"the object is not in the clone (a partial clone, or damage)")
+		out.gap("repository "+cfg.Name+": commit "+m.String()+" and what it stands upon", "%s", reason)
 	}
-	host, err := codeHostOf(repo, cfg, h)
-	if err != nil {
-		return fail(err)
-	}
-	var objects bytes.Buffer
-	owners := ownerFiles{}
-	classes := map[string]any{classDirectPush: 0, classUnknown: 0}
-	for _, n := range h.window(p) {
-		if ctx.Err() != nil {
-			return out
-		}
-		at := arrival{host: host, firstParent: h.nodes[n].firstParent}
-		if by := h.nodes[n].broughtBy; by >= 0 {
-			at.broughtBy = h.nodes[by].hash.String()
-		}
-		item, err := c.commit(ctx, repo, i, h.nodes[n], at, owners, &objects)
-		if err != nil {
-			out.gap("repository "+cfg.Name+": commit "+h.nodes[n].hash.String(), "%s", err)
-		}
-		if item.ID != "" {
-			out.commits = append(out.commits, item)
-			class := item.Attributes["class"].(string)
-			classes[class] = classes[class].(int) + 1
-		}
-	}
-	out.objects = objects.Bytes()
-	c.tags(repo, cfg, h, &out)
-	rewritten := c.rewritten(cfg, h)
+	out.history, out.window = h, h.window(p)
+	c.tags(repo, cfg, h, out)
 	out.refs = refsFile(head, ref, shallow)
 	out.repository = evidence.Item{ID: cfg.Name, Attributes: map[string]any{
 		"head": head.String(), "branch": cfg.Branch, "shallow": len(shallow) > 0,
-		"commits_in_window": len(out.commits), "commits": len(h.nodes),
-		"root_commits": plain(h.roots()), "rewritten_from": plain(rewritten),
-		"code_host": host.String(), "classes": classes, "source": from.from,
+		"commits_in_window": 0, "commits": len(h.nodes),
+		"root_commits": plain(h.roots()), "rewritten_from": plain(c.rewritten(cfg, h)),
+		"code_host": out.host.String(), "classes": out.classes, "source": out.from.form,
 	}}
-	out.request.EndedAt = c.deps.Now().UTC()
-	return out
+	return nil
 }
 
 // branchHead finds the branch: local first, then as origin had it.
@@ -153,7 +138,7 @@ func refsFile(head plumbing.Hash, ref plumbing.ReferenceName, shallow []plumbing
 
 // commit makes the item of one commit and appends its object to objects. An
 // error beside an item says what is wrong with the item.
-func (c *Collector) commit(ctx context.Context, repo *gogit.Repository, i int, n node, came arrival, owners ownerFiles, objects *bytes.Buffer) (evidence.Item, error) {
+func (c *Collector) commit(repo *gogit.Repository, r *reading, n node, objects *bytes.Buffer) (evidence.Item, error) {
 	encoded, err := repo.Storer.EncodedObject(plumbing.CommitObject, n.hash)
 	if err != nil {
 		return evidence.Item{}, fmt.Errorf("reading the object: %w", err)
@@ -171,7 +156,7 @@ func (c *Collector) commit(ctx context.Context, repo *gogit.Repository, i int, n
 	if len(commit.ParentHashes) > 1 {
 		how = "merge"
 	}
-	paths, pathErr := changedPaths(ctx, commit)
+	paths, pathErr := changedPaths(repo.Storer, commit)
 	if pathErr != nil {
 		pathErr = fmt.Errorf("reading the paths it changes: %w", pathErr)
 	}
@@ -179,11 +164,15 @@ func (c *Collector) commit(ctx context.Context, repo *gogit.Repository, i int, n
 	if sigErr != nil {
 		sigErr = fmt.Errorf("reading the signature: %w", sigErr)
 	}
-	sensitive := matching(c.sensitive[i], paths)
-	came.of(commit, c.config.Repositories[i])
+	sensitive := matching(r.sensitive, paths)
+	came := arrival{host: r.host, firstParent: n.firstParent}
+	if n.broughtBy >= 0 {
+		came.broughtBy = r.history.nodes[n.broughtBy].hash.String()
+	}
+	came.of(commit, r.cfg)
 	class, why := came.judge()
 	attrs := map[string]any{
-		"repository": c.config.Repositories[i].Name, "branch": c.config.Repositories[i].Branch,
+		"repository": r.cfg.Name, "branch": r.cfg.Branch,
 		"author_name": commit.Author.Name, "author_email": commit.Author.Email,
 		"committer_name": commit.Committer.Name, "committer_email": commit.Committer.Email,
 		"authored_at": stamp(commit.Author.When), "committed_at": stamp(commit.Committer.When),
@@ -193,41 +182,8 @@ func (c *Collector) commit(ctx context.Context, repo *gogit.Repository, i int, n
 		"signature": sig.plain(), "paths": plain(paths), "sensitive_paths": plain(sensitive),
 		"class": class, "why": why + "; " + hearsay(sig, trailers), "brought_by": came.broughtBy,
 	}
-	ownErr := owned(commit, owners, paths, attrs)
+	ownErr := owned(commit, r.owners, paths, attrs)
 	return evidence.Item{ID: n.hash.String(), Attributes: attrs}, errors.Join(pathErr, sigErr, ownErr)
-}
-
-// changedPaths lists what differs from the first parent's tree, sorted; for a
-// merge that is what the merge brought onto the branch.
-func changedPaths(ctx context.Context, commit *object.Commit) ([]string, error) {
-	tree, err := commit.Tree()
-	if err != nil {
-		return nil, err
-	}
-	var before *object.Tree
-	if len(commit.ParentHashes) > 0 {
-		parent, err := commit.Parent(0)
-		if err != nil {
-			return nil, fmt.Errorf("its parent: %w", err)
-		}
-		if before, err = parent.Tree(); err != nil {
-			return nil, err
-		}
-	}
-	changes, err := object.DiffTreeContext(ctx, before, tree)
-	if err != nil {
-		return nil, err
-	}
-	var paths []string
-	for _, ch := range changes {
-		for _, name := range []string{ch.From.Name, ch.To.Name} {
-			if name != "" {
-				paths = append(paths, name)
-			}
-		}
-	}
-	slices.Sort(paths)
-	return slices.Compact(paths), nil
 }
 
 // appendObject writes "<sha> commit <size>", the object, and a line feed.

@@ -93,12 +93,18 @@ func (c *Collector) rewritten(cfg Repository, h *history) []string {
 	if c.deps.Heads == nil {
 		return nil
 	}
+	heads := c.deps.Heads(cfg.Name, cfg.Branch)
 	known := map[string]bool{}
+	for _, head := range heads {
+		known[head] = false
+	}
 	for _, n := range h.nodes {
-		known[n.hash.String()] = true
+		if _, asked := known[n.hash.String()]; asked {
+			known[n.hash.String()] = true
+		}
 	}
 	var out []string
-	for _, head := range c.deps.Heads(cfg.Name, cfg.Branch) {
+	for _, head := range heads {
 		if !known[head] {
 			out = append(out, head)
 		}
