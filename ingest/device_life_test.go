@@ -3,6 +3,7 @@ package ingest
 import (
 	"crypto/ecdsa"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -473,11 +474,7 @@ func TestKeyIsKeptByItsDevice(t *testing.T) {
 	r.tenant("nord")
 	ctx := t.Context()
 	old := r.enrol("nord", "m-1")
-	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, old.PrivateKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	csr := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}))
+	csr := csrOf(t, old)
 	var out struct {
 		Certificate string
 		CA          string
@@ -546,4 +543,14 @@ func TestKeyIsKeptByItsDevice(t *testing.T) {
 	r.enrol("nord", "m-3")
 	r.stop()
 	same(t, "the ingest and its logs", r.foldCopy(), plainOf(r.s.st))
+}
+
+// csrOf asks for a certificate over the key that the pair has.
+func csrOf(t *testing.T, pair *tls.Certificate) string {
+	t.Helper()
+	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, pair.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}))
 }
