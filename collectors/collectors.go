@@ -121,6 +121,9 @@ func (c *Config) Resolve(path func(string) string) {
 		g.Signers.AllowedSigners = path(g.Signers.AllowedSigners)
 		all(g.Signers.OpenPGP)
 	}
+	if g := c.GitHub; g != nil && g.App != nil {
+		g.App.KeyFile = path(g.App.KeyFile)
+	}
 	if r := c.Rollout; r != nil {
 		r.Folder = path(r.Folder)
 	}

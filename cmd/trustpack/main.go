@@ -125,7 +125,7 @@ signed evidence pack that an auditor checks offline.`,
 		return hint(err, "see '%s --help'", c.CommandPath())
 	})
 	cmd.AddCommand(
-		a.demoCommand(), a.initCommand(), a.caCommand(), a.ingestCommand(), a.tenantCommand(), a.deviceCommand(), a.operatorCommand(), a.grantCommand(),
+		a.demoCommand(), a.initCommand(), a.doctorCommand(), a.caCommand(), a.ingestCommand(), a.tenantCommand(), a.deviceCommand(), a.operatorCommand(), a.grantCommand(),
 		a.alertCommand(), a.deadLetterCommand(), a.exportCommand(), a.configCommand(), a.collectCommand(), a.evidenceCommand(), a.assessCommand(), a.controlsCommand(),
 		a.packCommand(), a.verifyCommand(), a.sampleCommand(), a.ledgerCommand(), a.benchCommand(), a.keygenCommand(), a.versionCommand(),
 	)

@@ -3,10 +3,9 @@
 // branch is, the branch's protection, rulesets and pushes, releases,
 // deployments, environments, and who may write: people, teams and keys.
 //
-// It only ever sends GET. The least that a fine-grained token needs: on the
-// repositories Metadata, Contents, Pull requests, Checks, Commit statuses,
-// Deployments, Environments and Administration, on the organisation Members and
-// Administration, all read-only. The two-factor filter answers owners only.
+// It only ever sends GET, and as a GitHub App one POST an hour, by which it gets
+// its token. The least that a token needs is Permissions, which CheckAccess
+// asks for; the two-factor filter answers owners only.
 package github
 
 import (
@@ -45,6 +44,7 @@ type Config struct {
 	Sample       bool              `yaml:"sample"`    // the API serves recorded sample data, and all that comes of it is labelled so
 	BaseURL      string            `yaml:"base_url"`  // default https://api.github.com; GitHub Enterprise: https://HOST/api/v3
 	TokenEnv     string            `yaml:"token_env"` // environment variable that holds the token; default GITHUB_TOKEN
+	App          *App              `yaml:"app"`       // asks as a GitHub App, instead of with a token
 	Organization string            `yaml:"organization"`
 	Repositories []Repository      `yaml:"repositories"`
 	Approvals    int               `yaml:"approvals"` // people who must approve a change; default 1
@@ -126,6 +126,11 @@ func New(c Config, d Deps) (*Collector, error) {
 			return bad("repository %s stands twice", r.Name)
 		}
 		seen[strings.ToLower(r.Name+"@"+r.Branch)] = true
+	}
+	if c.App != nil {
+		if err := c.App.check(c); err != nil {
+			return bad("%w", err)
+		}
 	}
 	if c.TokenEnv == "" {
 		c.TokenEnv = "GITHUB_TOKEN"
@@ -230,18 +235,36 @@ func (c *Collector) Stream(ctx context.Context, p evidence.Period, keep func(evi
 	return r.emit(keep)
 }
 
+// open makes the transport with the token, or with the App's key.
+func (c *Collector) open(note func(evidence.Request, []byte) error) (*recorder, error) {
+	if a := c.config.App; a != nil {
+		key, err := readAppKey(a.KeyFile)
+		if err != nil {
+			return nil, err
+		}
+		rec := newRecorder(c, "", note)
+		rec.login = &appLogin{app: *a, key: key}
+		return rec, nil
+	}
+	token := c.deps.Getenv(c.config.TokenEnv)
+	if token == "" {
+		return nil, fmt.Errorf("the environment variable %s holds no token", c.config.TokenEnv)
+	}
+	return newRecorder(c, token, note), nil
+}
+
 // everything asks for it.
 func (r *run) everything(ctx context.Context) error {
 	c := r.c
-	token := c.deps.Getenv(c.config.TokenEnv)
-	if token == "" {
+	rec, err := c.open(r.note)
+	if err != nil {
 		r.principal = "unknown: there is no token"
 		for _, k := range c.Kinds() {
-			r.gap(k, "everything", fmt.Sprintf("the environment variable %s holds no token", c.config.TokenEnv))
+			r.gap(k, "everything", err.Error())
 		}
 		return nil
 	}
-	r.rec = newRecorder(c, token, r.note)
+	r.rec = rec
 	r.client = gh.NewClient(&http.Client{Transport: r.rec})
 	r.client.BaseURL = c.base
 	r.whoAmI(ctx)

@@ -29,17 +29,24 @@ const (
 // asks for patience. go-github never sees the rate-limit headers, since it
 // would judge them by the real clock and keep requests back on its own.
 type recorder struct {
-	c      *Collector
-	token  string
-	note   func(evidence.Request, []byte) error // keeps an exchange
-	broken error                                // why replies cannot be kept; nothing is asked after it
-	resume time.Time                            // when the primary rate limit lets go; zero while it does not hold
-	kept   *kept                                // replies of earlier collections; nil: none are known
-	floor  time.Time                            // no reply from before stands for what is asked now
+	c       *Collector
+	token   string
+	note    func(evidence.Request, []byte) error // keeps an exchange
+	broken  error                                // why replies cannot be kept; nothing is asked after it
+	resume  time.Time                            // when the primary rate limit lets go; zero while it does not hold
+	login   *appLogin                            // how an App gets its token; nil: the token is given
+	granted func([]byte) error                   // sees a reply that may hold a token, before redaction
+	secrets []string                             // what must not stand in anything that is kept or said
+	kept    *kept                                // replies of earlier collections; nil: none are known
+	floor   time.Time                            // no reply from before stands for what is asked now
 }
 
 func newRecorder(c *Collector, token string, note func(evidence.Request, []byte) error) *recorder {
-	return &recorder{c: c, token: token, note: note}
+	t := &recorder{c: c, token: token, note: note}
+	if token != "" {
+		t.secrets = append(t.secrets, token)
+	}
+	return t
 }
 
 // RoundTrip sends the request until it is answered for good.
@@ -63,6 +70,7 @@ func (t *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		resp, body, err := t.once(req)
 		wait, again := t.patience(resp, body, err, backoff)
+		again = again && (t.login == nil || t.login.refused == nil)
 		if !again || attempt == attempts || t.broken != nil || req.Context().Err() != nil {
 			if err != nil {
 				return nil, err
@@ -83,7 +91,21 @@ func (t *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 // once sends the request a single time and records what came of it.
 func (t *recorder) once(req *http.Request) (*http.Response, []byte, error) {
 	out := req.Clone(req.Context())
-	out.Header.Set("Authorization", "Bearer "+t.token)
+	if req.GetBody != nil {
+		body, err := req.GetBody()
+		if err != nil {
+			return nil, nil, err
+		}
+		out.Body = body
+	}
+	if out.Header.Get("Authorization") == "" {
+		if t.login != nil {
+			if err := t.renew(req.Context()); err != nil {
+				return nil, nil, err
+			}
+		}
+		out.Header.Set("Authorization", "Bearer "+t.token)
+	}
 	out.Header.Set("X-Github-Api-Version", "2022-11-28")
 	// Asked for plainly, so that the bytes kept are the bytes sent.
 	out.Header.Set("Accept-Encoding", "identity")
@@ -112,6 +134,9 @@ func (t *recorder) once(req *http.Request) (*http.Response, []byte, error) {
 			err = fmt.Errorf("the reply is longer than %d bytes", maxReply)
 		}
 		rec.Status, rec.RequestID = resp.StatusCode, resp.Header.Get("X-GitHub-Request-Id")
+		if t.granted != nil && err == nil && resp.StatusCode == http.StatusCreated {
+			err = t.granted(body)
+		}
 		kept, rec.Redactions = t.redact(body)
 		if kept == nil {
 			kept = []byte{}
@@ -216,14 +241,21 @@ func (t *recorder) redact(body []byte) (kept []byte, what []string) {
 		kept = cloneToken.ReplaceAll(kept, []byte(`${1}"`+redacted+`"`))
 		what = append(what, "temp_clone_token")
 	}
-	if bytes.Contains(kept, []byte(t.token)) {
-		kept = bytes.ReplaceAll(kept, []byte(t.token), []byte(redacted))
-		what = append(what, "the token of the request")
+	for _, secret := range t.secrets {
+		if bytes.Contains(kept, []byte(secret)) {
+			kept = bytes.ReplaceAll(kept, []byte(secret), []byte(redacted))
+			what = append(what, "the token of the request")
+		}
 	}
 	return kept, what
 }
 
-func (t *recorder) scrub(s string) string { return strings.ReplaceAll(s, t.token, redacted) }
+func (t *recorder) scrub(s string) string {
+	for _, secret := range t.secrets {
+		s = strings.ReplaceAll(s, secret, redacted)
+	}
+	return s
+}
 
 // target is the URL without its query, which stands in Parameters.
 func target(req *http.Request) string {

@@ -166,6 +166,14 @@ func (r *run) recall(e *evidence.Evidence, x exchange) {
 
 func (r *run) whoAmI(ctx context.Context) {
 	r.ask(func() {
+		if l := r.rec.login; l != nil {
+			if err := r.rec.renew(ctx); err != nil {
+				r.principal = "unknown: " + r.reason(err)
+				return
+			}
+			r.principal = fmt.Sprintf("app %s, installation %d of %s", l.installation.Slug, l.installation.ID, l.installation.Account.Login)
+			return
+		}
 		user, _, err := r.client.Users.Get(ctx, "")
 		switch {
 		case err != nil:
@@ -200,7 +208,7 @@ func (r *run) reason(err error) string {
 	}
 	switch status {
 	case http.StatusUnauthorized:
-		out += fmt.Sprintf(" (the token in %s is refused)", r.c.config.TokenEnv)
+		out += fmt.Sprintf(" (the %s is refused)", r.c.credential())
 	case http.StatusForbidden:
 		out += " (the token may not read this)"
 	case http.StatusNotFound:
