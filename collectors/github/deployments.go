@@ -64,6 +64,6 @@ func (r *reading) deployment(ctx context.Context, d *gh.Deployment) {
 	}
 	r.item(KindDeployments, fmt.Sprint(d.GetID()), map[string]any{
 		"repo": r.Name, "sha": d.GetSHA(), "environment": d.GetEnvironment(), "ref": d.GetRef(), "creator": login(d.Creator),
-		"created_at": stamp(timeOf(d.CreatedAt)), "statuses": items, "final_state": final, "change_class": class,
+		"created_at": stamp(timeOf(d.CreatedAt)), "statuses": items, "final_state": final, "change_class": class, "after": r.after(ctx, d, statuses),
 	})
 }

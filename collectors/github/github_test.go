@@ -160,6 +160,10 @@ func TestCollect(t *testing.T) {
 		{KindProtection, "acme/meter@main", "bypass", []any{"OrganizationAdmin:1 by ruleset main (always)", "app:robot", "team:ops", "user:root"}},
 		{KindRulesets, "acme/meter/11", "rules", []any{"deletion", "pull_request"}}, {KindRulesets, "acme/meter/11", "enforcement", "active"},
 		{KindDeployments, "71", "final_state", "success"}, {KindDeployments, "71", "change_class", "approved"},
+		{KindDeployments, "71", "after", []any{ // not test, which began before it ran there; not inactive
+			after("check", "smoke", "failure", "2026-08-03T00:07:00Z", "ci"), after("check", "smoke", "success", "2026-08-03T00:08:00Z", "ci"),
+			after("check", "soak", "pending", "2026-08-03T00:30:00Z", "ci"), after("status", "looked at", "success", "2026-08-03T01:00:00Z", "ben"),
+		}},
 		{KindReleases, "acme/meter@v1.1", "sha", "m1"}, {KindReleases, "acme/meter@v1.1", "change_class", "approved"},
 		{KindReleases, "acme/meter@v1.1", "assets", []any{map[string]any{"id": "9", "name": "meter.bin", "bytes": 4096, "uploader": "anna", "created_at": "2026-08-03T00:30:00Z", "updated_at": ""}}},
 		{KindEnvironments, "acme/meter/production", "reviewers", []any{"user:ben", "team:ops"}}, {KindEnvironments, "acme/meter/production", "prevent_self_review", true},

@@ -192,12 +192,19 @@ func (r *replies) deployments() {
 	slices.SortFunc(ds, func(a, b deployment) int { return b.At.Compare(a.At) })
 	ci := r.user("gridpulse-ci[bot]")
 	var listed []any
+	smoke := map[string][]any{} // check runs that look at what was deployed, by commit
 	for _, d := range ds {
 		listed = append(listed, jsonObject{"id": d.ID, "sha": r.sha(d.Change), "ref": r.h.Branch, "task": "deploy", "environment": d.Environment,
 			"creator": ci, "created_at": stamp(d.At), "updated_at": stamp(d.At.Add(6 * time.Minute))})
 		outcome := d.Outcome
 		if outcome == "" {
 			outcome = "success"
+		}
+		if at := d.At.Add(9 * time.Minute); outcome == "success" && !d.Unchecked {
+			smoke[d.Change] = append(smoke[d.Change], jsonObject{"id": d.ID * 100, "name": "smoke (" + d.Environment + ")", "head_sha": r.sha(d.Change), "status": "completed",
+				"conclusion": "success", "started_at": stamp(at), "completed_at": stamp(at.Add(2 * time.Minute)), "app": jsonObject{"id": 77, "slug": "gridpulse-ci"}})
+		} else if smoke[d.Change] == nil {
+			smoke[d.Change] = []any{}
 		}
 		status := func(n int, state string, after time.Duration) any {
 			return jsonObject{"id": d.ID*10 + n, "state": state, "creator": ci, "environment": d.Environment, "created_at": stamp(d.At.Add(after))}
@@ -206,6 +213,10 @@ func (r *replies) deployments() {
 			[]any{status(2, outcome, 6*time.Minute), status(1, "in_progress", 20*time.Second)}, nil)
 	}
 	r.pages(r.repo+"/deployments", 8, listed, nil)
+	for _, change := range slices.Sorted(maps.Keys(smoke)) {
+		runs := smoke[change]
+		r.pages(r.repo+"/commits/"+r.sha(change)+"/check-runs", 100, runs, func(part []any) any { return jsonObject{"total_count": len(runs), "check_runs": part} }, "filter", "all")
+	}
 }
 
 // releases are what was published, and the tags that they are named by.

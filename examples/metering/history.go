@@ -86,7 +86,8 @@ type deployment struct {
 	Change      string    `yaml:"change"` // label
 	Environment string    `yaml:"environment"`
 	At          time.Time `yaml:"at"`
-	Outcome     string    `yaml:"outcome"` // default success
+	Outcome     string    `yaml:"outcome"`   // default success
+	Unchecked   bool      `yaml:"unchecked"` // nothing looked at it where it runs
 }
 
 func loadHistory() (*history, error) {
