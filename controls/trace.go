@@ -287,13 +287,34 @@ func (t *tracer) deployed(in map[string]bool) []Link {
 			continue
 		}
 		d := tried[at]
-		rest, _ := succeeded(d)
 		links = append(links, Link{"deployment", LinkFound, kind, d.ID, text(d, "created_at"), text(d, "creator"), fmt.Sprintf("of %s to %s, success", text(d, "sha"), environment)})
-		if len(rest) > 0 {
-			links = append(links, Link{"after-deployment", LinkFound, kind, d.ID, fmt.Sprint(rest[0]["at"]), fmt.Sprint(rest[0]["creator"]), fmt.Sprintf("%v on %s", rest[0]["state"], environment)})
-		} else {
-			links = append(links, Link{Step: "after-deployment", State: LinkMissing, Kind: kind, ID: d.ID, Detail: "no status was recorded on " + environment + " after the success"})
+		links = append(links, afterwards(d, environment)...)
+	}
+	return links
+}
+
+// afterwards gives what was recorded of a deployment after its success: later
+// statuses, and checks that looked at the commit where it ran.
+func afterwards(d evidence.Item, environment string) []Link {
+	const step, kind = "after-deployment", evidence.Kind("github.deployments")
+	recorded, known := d.Attributes["after"].([]any)
+	if _, told := d.Attributes["after"]; told && !known {
+		return []Link{{Step: step, State: LinkNotAvailable, Kind: kind, ID: d.ID, Detail: "the checks after the deployment to " + environment + " could not be read"}}
+	}
+	var links []Link
+	if !known { // collected before checks were
+		rest, _ := succeeded(d)
+		for _, v := range rest {
+			links = append(links, Link{step, LinkFound, kind, d.ID, fmt.Sprint(v["at"]), fmt.Sprint(v["creator"]), fmt.Sprintf("status: %v, once it ran on %s", v["state"], environment)})
 		}
+	}
+	for _, r := range recorded {
+		if v, ok := r.(map[string]any); ok {
+			links = append(links, Link{step, LinkFound, kind, d.ID, fmt.Sprint(v["at"]), fmt.Sprint(v["by"]), strings.TrimSpace(fmt.Sprintf("%v %v", v["what"], v["name"])) + fmt.Sprintf(": %v, once it ran on %s", v["state"], environment)})
+		}
+	}
+	if len(links) == 0 {
+		links = []Link{{Step: step, State: LinkMissing, Kind: kind, ID: d.ID, Detail: "no status and no check was recorded on " + environment + " after the success"}}
 	}
 	return links
 }
