@@ -51,7 +51,7 @@ func registerDevices(b *testing.B, s *Server, from, to, tenants int) (out []*dev
 		print := evidence.SHA256Hex([]byte(id))
 		add(evidence.EntryDeviceRequested, id, tenant, evidence.Device{Tenant: tenant, ID: id, Generation: 1, Type: "meter", Site: "here", Fleet: "f1", State: evidence.DeviceRequested})
 		add(evidence.EntryDeviceApproved, id, tenant, map[string]any{"enrolment_code_sha256": print, "expires": s.now().Add(day)})
-		add(evidence.EntryDeviceIssued, id, tenant, evidence.Credential{Fingerprint: print, Method: "x509", KeyType: "ECDSA-P256", Serial: print[:32], NotBefore: s.now(), NotAfter: s.now().Add(365 * day)})
+		add(evidence.EntryDeviceIssued, id, tenant, evidence.Credential{Fingerprint: print, Method: "x509", KeyType: "ECDSA-P256", Key: "sha256:" + print, Serial: print[:32], NotBefore: s.now(), NotAfter: s.now().Add(365 * day)})
 		add(evidence.EntryDeviceActivated, id, tenant, sourceData{print, "192.0.2.1"})
 	}
 	// As after a start, the entries are those read from the log.
