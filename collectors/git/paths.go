@@ -13,28 +13,29 @@ import (
 
 // changedPaths lists what differs from the first parent's tree, sorted; for a
 // merge that is what the merge brought onto the branch. A renamed file is two
-// paths.
-func changedPaths(s storer.EncodedObjectStorer, commit *object.Commit) ([]string, error) {
+// paths. With them comes the fingerprint of the change.
+func changedPaths(s storer.EncodedObjectStorer, commit *object.Commit) ([]string, fingerprint, error) {
 	before := plumbing.ZeroHash
 	if len(commit.ParentHashes) > 0 {
 		parent, err := commit.Parent(0)
 		if err != nil {
-			return nil, fmt.Errorf("its parent: %w", err)
+			return nil, fingerprint{}, fmt.Errorf("its parent: %w", err)
 		}
 		before = parent.TreeHash
 	}
 	d := differ{objects: s}
 	if err := d.trees("", before, commit.TreeHash); err != nil {
-		return nil, err
+		return nil, fingerprint{}, err
 	}
 	slices.Sort(d.paths)
-	return slices.Compact(d.paths), nil
+	return slices.Compact(d.paths), d.fingerprint(), nil
 }
 
 // differ walks two trees side by side and goes only into what differs.
 type differ struct {
 	objects storer.EncodedObjectStorer
 	paths   []string
+	edits   []string // each path with what stood there before and after
 }
 
 func (d *differ) trees(under string, a, b plumbing.Hash) error {
@@ -80,6 +81,9 @@ func (d *differ) entry(path string, x, y object.TreeEntry) error {
 		if e.Mode != filemode.Dir && !e.Hash.IsZero() {
 			d.paths = append(d.paths, path)
 		}
+	}
+	if x.Mode != filemode.Dir || y.Mode != filemode.Dir {
+		d.edits = append(d.edits, fmt.Sprintf("%q %v %s %v %s\n", path, x.Mode, x.Hash, y.Mode, y.Hash))
 	}
 	return d.trees(path+"/", folder(x), folder(y))
 }

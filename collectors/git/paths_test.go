@@ -76,7 +76,7 @@ func TestChangedPathsAgree(t *testing.T) {
 		parent := commit(tree(2))
 		child := commit(tree(2), parent.Hash)
 		for _, pair := range [][2]*object.Commit{{nil, parent}, {parent, child}} {
-			got, err := changedPaths(s, pair[1])
+			got, _, err := changedPaths(s, pair[1])
 			if err != nil {
 				t.Fatal(err)
 			}

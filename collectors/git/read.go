@@ -29,6 +29,7 @@ type reading struct {
 	window     []int // nodes of the window, by time
 	classes    map[string]any
 	owners     ownerFiles
+	origins    origins
 	tags       []evidence.Item
 	repository evidence.Item
 	refs       []byte
@@ -99,6 +100,9 @@ func (c *Collector) shape(ctx context.Context, out *reading, p evidence.Period) 
 		out.gap("repository "+cfg.Name+": commit "+m.String()+" and what it stands upon", "%s", reason)
 	}
 	out.history, out.window = h, h.window(p)
+	if out.origins, err = originsOf(ctx, repo, cfg.Branch, h); err != nil {
+		out.gap("repository "+cfg.Name+": its other branches", "%s", err)
+	}
 	c.tags(repo, cfg, h, out)
 	out.refs = refsFile(head, ref, shallow)
 	out.repository = evidence.Item{ID: cfg.Name, Attributes: map[string]any{
@@ -152,11 +156,7 @@ func (c *Collector) commit(repo *gogit.Repository, r *reading, n node, objects *
 	}
 	trailers := parseTrailers(commit.Message)
 	subject, _, _ := strings.Cut(commit.Message, "\n")
-	how := "single-parent"
-	if len(commit.ParentHashes) > 1 {
-		how = "merge"
-	}
-	paths, pathErr := changedPaths(repo.Storer, commit)
+	paths, mark, pathErr := changedPaths(repo.Storer, commit)
 	if pathErr != nil {
 		pathErr = fmt.Errorf("reading the paths it changes: %w", pathErr)
 	}
@@ -165,12 +165,16 @@ func (c *Collector) commit(repo *gogit.Repository, r *reading, n node, objects *
 		sigErr = fmt.Errorf("reading the signature: %w", sigErr)
 	}
 	sensitive := matching(r.sensitive, paths)
+	how, ref := r.origins.of(commit, mark, n.firstParent)
 	came := arrival{host: r.host, firstParent: n.firstParent}
 	if n.broughtBy >= 0 {
 		came.broughtBy = r.history.nodes[n.broughtBy].hash.String()
 	}
 	came.of(commit, r.cfg)
 	class, why := came.judge()
+	if ref != "" {
+		why += fmt.Sprintf("; it is the %s of %s", how, ref)
+	}
 	attrs := map[string]any{
 		"repository": r.cfg.Name, "branch": r.cfg.Branch,
 		"author_name": commit.Author.Name, "author_email": commit.Author.Email,
@@ -180,7 +184,7 @@ func (c *Collector) commit(repo *gogit.Repository, r *reading, n node, objects *
 		"first_parent": n.firstParent, "how": how, "subject": subject,
 		"co_authors": plain(coAuthors(trailers)), "trailers": trailers.plain(),
 		"signature": sig.plain(), "paths": plain(paths), "sensitive_paths": plain(sensitive),
-		"class": class, "why": why + "; " + hearsay(sig, trailers), "brought_by": came.broughtBy,
+		"class": class, "why": why + "; " + hearsay(sig, trailers), "brought_by": came.broughtBy, "from_ref": ref,
 	}
 	ownErr := owned(commit, r.owners, paths, attrs)
 	return evidence.Item{ID: n.hash.String(), Attributes: attrs}, errors.Join(pathErr, sigErr, ownErr)
