@@ -13,6 +13,7 @@ const (
 	guardTLSCipher      guard = "tls-cipher"            // no suite without forward secrecy and AEAD
 	guardNoCertificate  guard = "no-certificate"        // no events of nobody
 	guardChain          guard = "chain"                 // whose name a certificate says is not believed, but who signed it
+	guardToken          guard = "token"                 // no certificate makes up for a token that is another's
 	guardExpiry         guard = "expiry"                // no certificate beyond its dates
 	guardRevocation     guard = "revocation"            // nothing of a revoked device
 	guardQuarantine     guard = "quarantine"            // nothing of one in quarantine

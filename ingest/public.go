@@ -229,7 +229,7 @@ func (s *Server) admit(c *call, to *reply) (*batch, *Problem) {
 // identify finds the device that the connection's certificate, or the token of
 // the request, stands for. The registry is asked on every request, since what it says may have changed.
 func (s *Server) identify(c *call) *Problem {
-	if c.bearer.given() {
+	if c.bearer.given() && !off(guardToken) {
 		return s.identifyBearer(c)
 	}
 	return s.identifyCertificate(c)

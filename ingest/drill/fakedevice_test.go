@@ -88,6 +88,9 @@ func (f *fake) who(r *http.Request, uses int) (d *fakeDevice, status int, code s
 		}
 		return nil, 401, "auth.no-certificate"
 	}
+	if r.Header.Get("Authorization") != "" && !f.off("ID-02.another-devices-token") {
+		return nil, 401, "auth.unknown-credential"
+	}
 	shown := r.TLS.PeerCertificates[0]
 	selfSigned := bytes.Equal(shown.RawIssuer, shown.RawSubject)
 	believe := f.off("ID-02.foreign-ca") && !selfSigned || f.off("ID-02.self-signed") && selfSigned
@@ -112,9 +115,13 @@ func (f *fake) who(r *http.Request, uses int) (d *fakeDevice, status int, code s
 func (f *fake) enrol(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var in struct{ Tenant, Device, Code, CSR string }
+	var in struct{ Tenant, Device, Code, CSR, Method string }
 	_ = json.NewDecoder(r.Body).Decode(&in)
 	d := f.devices[in.Tenant+"/"+in.Device]
+	if in.Method == "token" {
+		reply(w, 403, map[string]string{"code": "enrol.token-not-allowed"})
+		return
+	}
 	block, _ := pem.Decode([]byte(in.CSR))
 	if d == nil || d.code != in.Code || block == nil {
 		reply(w, 403, map[string]string{"code": "enrol.bad-code"})

@@ -31,6 +31,7 @@ func all() []drill {
 			noCertificate(),
 			foreignCA(),
 			selfSigned(),
+			otherToken(),
 			selfApproval(),
 			escalation(),
 			revoked(),

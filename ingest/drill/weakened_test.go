@@ -24,6 +24,7 @@ var noticed = map[string][]string{
 	"tls-cipher":         {"TR-01.weak-cipher"},
 	"no-certificate":     {"ID-02.no-certificate"},
 	"chain":              {"ID-02.foreign-ca", "ID-02.self-signed"},
+	"token":              {"ID-02.another-devices-token"},
 	"expiry":             {"ID-02.expired-certificate"},
 	"revocation":         {"ID-05.revoked-device"},
 	"quarantine":         {"ID-05.quarantined-device"},
