@@ -44,7 +44,7 @@ func (c *Collector) CheckAccess(ctx context.Context) ([]evidence.AccessCheck, er
 	}
 	if org := c.config.Organization; org != "" {
 		for _, p := range Permissions() {
-			if p.Account == "organisation" {
+			if p.Account == "organisation" && (c.config.AuditLog || p.Kinds[0] != KindAuditLog) {
 				add(p, org, strings.NewReplacer("{org}", org))
 			}
 		}

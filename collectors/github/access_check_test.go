@@ -58,6 +58,7 @@ func TestCheckAccess(t *testing.T) {
 	defer server.Close()
 	b := newBench(t)
 	b.config.BaseURL = server.URL
+	b.config.AuditLog = true
 	b.config.Repositories[0].Branch = "rel/1"
 	check := func() []evidence.AccessCheck {
 		c, err := New(b.config, b.deps)

@@ -46,6 +46,7 @@ type Config struct {
 	TokenEnv     string            `yaml:"token_env"` // environment variable that holds the token; default GITHUB_TOKEN
 	App          *App              `yaml:"app"`       // asks as a GitHub App, instead of with a token
 	Organization string            `yaml:"organization"`
+	AuditLog     bool              `yaml:"audit_log"` // reads the organization's audit log too, which GitHub Enterprise has
 	Repositories []Repository      `yaml:"repositories"`
 	Approvals    int               `yaml:"approvals"` // people who must approve a change; default 1
 	Emergency    EmergencyPolicy   `yaml:"emergency"`
@@ -127,6 +128,9 @@ func New(c Config, d Deps) (*Collector, error) {
 		}
 		seen[strings.ToLower(r.Name+"@"+r.Branch)] = true
 	}
+	if c.AuditLog && c.Organization == "" {
+		return bad("audit_log is set and no organization is named")
+	}
 	if c.App != nil {
 		if err := c.App.check(c); err != nil {
 			return bad("%w", err)
@@ -196,6 +200,9 @@ func (c *Collector) Kinds() []evidence.Kind {
 	}
 	if c.config.Organization != "" {
 		kinds = append(kinds, KindMembers)
+		if c.config.AuditLog {
+			kinds = append(kinds, KindAuditLog)
+		}
 	}
 	return kinds
 }
@@ -274,6 +281,9 @@ func (r *run) everything(ctx context.Context) error {
 	}
 	if c.config.Organization != "" {
 		r.members(ctx, c.config.Organization)
+		if c.config.AuditLog {
+			r.auditLog(ctx, c.config.Organization)
+		}
 	}
 	return cmp.Or(ctx.Err(), r.rec.broken, r.spool.err)
 }

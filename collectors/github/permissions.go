@@ -41,6 +41,7 @@ func Permissions() []Permission {
 			[]evidence.Kind{KindChanges, KindProtection, KindRulesets}, "repos/{repo}/rulesets/rule-suites?per_page=1", ""},
 		{"Members", "members", "read", org, "members, outside collaborators", []evidence.Kind{KindMembers}, "orgs/{org}/members?per_page=1", ""},
 		{"Administration", "organization_administration", "read", org, "installed apps", []evidence.Kind{KindMembers}, "orgs/{org}/installations?per_page=1", ""},
+		{"Administration", "organization_administration", "read", org, "the audit log (`audit_log: true`)", []evidence.Kind{KindAuditLog}, "orgs/{org}/audit-log?per_page=1", ""},
 		{"Members, as an owner", "members", "read", org, "who has no second factor", []evidence.Kind{KindMembers}, "orgs/{org}/members?filter=2fa_disabled&per_page=1", ""},
 	}
 }

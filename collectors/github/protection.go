@@ -182,6 +182,10 @@ func (r *reading) bypassers(ctx context.Context, p *protected, rules []rule) boo
 			whole = false
 			continue
 		}
+		if rs.Bypass == nil {
+			open = true
+			r.gap(KindProtection, r.where("who may bypass ruleset %d (%s)", rl.RulesetID, rs.Name), bypassNotShown)
+		}
 		for _, b := range rs.Bypass {
 			open = true
 			p.bypass = append(p.bypass, fmt.Sprintf("%s by ruleset %s (%s)", b.name(), rs.Name, b.Mode))
@@ -193,6 +197,9 @@ func (r *reading) bypassers(ctx context.Context, p *protected, rules []rule) boo
 	}
 	return whole
 }
+
+// bypassNotShown is why a ruleset comes without a list of who may pass over it.
+const bypassNotShown = "GitHub shows it only to those who may change the ruleset (Administration: write)"
 
 func (b bypassActor) name() string {
 	if b.ID == nil {
@@ -230,6 +237,9 @@ func (r *reading) rulesets(ctx context.Context) {
 				if rl.Parameters != nil {
 					parameters[rl.Type] = rl.Parameters
 				}
+			}
+			if rs.Bypass == nil {
+				r.gap(KindRulesets, r.where("who may bypass ruleset %d (%s)", l.ID, rs.Name), bypassNotShown)
 			}
 			for _, b := range rs.Bypass {
 				actors = append(actors, map[string]any{"actor": b.name(), "actor_type": b.Type, "bypass_mode": b.Mode})

@@ -160,6 +160,7 @@ func (r *reading) readPull(ctx context.Context, number int) *pull {
 		"checks":  checkItems(p.Facts.Checks), "labels": list(p.Facts.Labels), "merge_method": "", "commits": list(p.Commits),
 		"timeline": events, "draft": pr.GetDraft(), "queued": p.Facts.Queued, "queue_checks": checkItems(p.Facts.QueueChecks),
 		"base_changed_at": stamp(p.Facts.Retargeted), "fork": forked(pr), "requested_reviewers": requested(pr),
+		"linked_issues": list(linkedIssues(r.Name, pr.GetBody())),
 	}
 	return p
 }

@@ -254,7 +254,7 @@ func snapshots() []evidence.Kind {
 }
 
 func (r *run) account(k evidence.Kind) string {
-	if k == KindMembers {
+	if k == KindMembers || k == KindAuditLog {
 		return r.c.config.Organization
 	}
 	var names []string

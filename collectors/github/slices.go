@@ -23,7 +23,7 @@ func eventTimes(k evidence.Kind) []string {
 		return []string{"committed_at"}
 	case KindPushes:
 		return []string{"at"}
-	case KindDeployments:
+	case KindDeployments, KindAuditLog:
 		return []string{"created_at"}
 	case KindReleases:
 		return []string{"created_at", "published_at"}

@@ -38,7 +38,7 @@ func toldEvents() []string {
 		"base_ref_changed", "automatic_base_change_succeeded", "head_ref_force_pushed", "head_ref_deleted", "head_ref_restored",
 		"ready_for_review", "convert_to_draft", "review_requested", "review_request_removed", "review_dismissed",
 		"labeled", "unlabeled", "added_to_merge_queue", "removed_from_merge_queue", "auto_merge_enabled", "auto_merge_disabled",
-		"merged", "closed", "reopened",
+		"merged", "closed", "reopened", "connected", "disconnected",
 	}
 }
 
