@@ -148,9 +148,11 @@ func TestWhatMergedOnADay(t *testing.T) {
 		at(2, "", "2026-07-02T08:00:00Z", "2026-07-01T10:00:00Z"),
 		at(3, "", "", "2026-07-02T09:00:00Z"),
 		at(4, "2026-06-30T09:00:00Z", "", "2026-07-02T09:00:00Z"), // dated into the period
+		at(7, "2026-10-01T00:30:00Z", "", "2026-09-30T09:00:00Z"), // pushed after it
 		changeOf(5, 0, "2026-07-03T00:00:00Z"),
 		attrs{"id": sha(6), "repo": "acme/other", "branch": "main", "committed_at": "2026-07-02T09:00:00Z"})
 	readOn(&s, "2026-07-02T06:00:00Z", attrs{"required_reviews": 0})
+	readOn(&s, "2026-10-01T00:40:00Z", nil)
 	got, _ := days(t, s, over)
 	said := func(day string) string {
 		var out []string
@@ -165,6 +167,9 @@ func TestWhatMergedOnADay(t *testing.T) {
 	}
 	if s := said("2026-07-03"); s != "5direct-push0" {
 		t.Errorf("on the 3rd: %s", s)
+	}
+	if s := said("2026-09-30") + said("2026-10-01"); s != "" {
+		t.Errorf("after the period: %s", s)
 	}
 	if s := said("2026-07-01"); s != "" {
 		t.Errorf("on the 1st: %s", s)

@@ -177,9 +177,11 @@ func TestEveryDifferenceIsNamed(t *testing.T) {
 // A quarter in which nothing happened balances; one of which nothing is known
 // does not.
 func TestNothingToReconcile(t *testing.T) {
-	got := (&estate{}).reconciled(t)
-	if len(got.Population.Items) != 1 || got.Completeness.State != evidence.Complete {
-		t.Errorf("%+v\n%s", got.Population.Items, gapsOf(got))
+	for _, name := range []string{"acme/app", "clones/of/app"} {
+		got := (&estate{cloneName: name}).reconciled(t)
+		if len(got.Population.Items) != 1 || got.Completeness.State != evidence.Complete {
+			t.Errorf("%+v\n%s", got.Population.Items, gapsOf(got))
+		}
 	}
 	for _, kind := range []evidence.Kind{kindCommits, kindChanges, kindPulls} {
 		e := whole()
@@ -251,5 +253,43 @@ func TestManyDifferencesAreNotAllGaps(t *testing.T) {
 	}
 	if got.Population.Items[0].Attributes["unexplained"] != 200 {
 		t.Errorf("%v", got.Population.Items[0].Attributes["unexplained"])
+	}
+}
+
+// A kind may come in several collections whose windows join.
+func TestSlicesJoin(t *testing.T) {
+	e := whole()
+	e.changes[3]["committed_at"] = "2026-09-01T10:00:00Z"
+	e.without = string(kindChanges)
+	s := e.shelf()
+	half := at("2026-08-15T00:00:00Z")
+	for i, of := range [][]attrs{e.changes[:3], e.changes[3:]} {
+		part := s.put("github.changes", after, of...)
+		s[len(s)-1].ID = fmt.Sprintf("slice %d", i)
+		if i == 0 {
+			part.Window.To = half
+		} else {
+			part.Window.From = half
+		}
+	}
+	if got := s.draw(t, KindReconciliation, over); got.Completeness.State != evidence.Complete || got.Population.Items[0].Attributes["commits_in_both"] != 4 {
+		t.Errorf("%v\n%s", got.Population.Items[0].Attributes["balance"], gapsOf(got))
+	}
+	// Where one is lacking, its days are.
+	if got := s[:len(s)-1].draw(t, KindReconciliation, over); !strings.Contains(gapsOf(got), "github.changes: it was not read whole for 2026-08-15/2026-10-01") {
+		t.Error(gapsOf(got))
+	}
+}
+
+// What was told last counts, also where it was not told whole.
+func TestTheLatestWordCounts(t *testing.T) {
+	e := whole()
+	e.changes[3]["class"] = "unknown"
+	s := e.shelf()
+	later := s.put("github.changes", "2026-10-01T01:30:00Z", changeOf(4, 0, "2026-08-01T10:00:00Z"))
+	later.Completeness.State, later.Completeness.Gaps = evidence.Incomplete, []evidence.Gap{{What: "page 2", Reason: "HTTP 500"}}
+	it := s.draw(t, KindReconciliation, over).Population.Items[0].Attributes
+	if it["commits_of_unknown_origin"] != 0 || it["commits_without_pull_request"] != 1 || it["commits_on_host"] != 4 {
+		t.Errorf("%v", it["balance"])
 	}
 }

@@ -35,7 +35,6 @@ func (s *state) weaken(o state) {
 	}
 	s.checks = slices.DeleteFunc(s.checks, func(c string) bool { return !slices.Contains(o.checks, c) })
 	s.bypass = union(s.bypass, o.bypass)
-	s.unenforced = union(s.unenforced, o.unenforced)
 }
 
 // off names the rules that did not hold.
