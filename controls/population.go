@@ -262,7 +262,9 @@ func span(kind evidence.Kind) (first, last string) {
 		return "created_at", "closed_at"
 	case "github.pushes":
 		return "at", "at"
-	case "github.deployments":
+	case "github.rule-suites":
+		return "pushed_at", "pushed_at"
+	case "github.deployments", "github.audit-log":
 		return "created_at", "created_at"
 	case "github.releases":
 		return "created_at", "published_at"

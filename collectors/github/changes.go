@@ -46,7 +46,6 @@ type arrived struct {
 // ends with one class for each. It never goes by a pull request's title.
 func (r *reading) changes(ctx context.Context) {
 	var met []arrived
-	bypasses := map[string]string{}
 	firstParent := map[string]string{}
 	r.ask(func() {
 		seen := map[string]bool{}
@@ -66,8 +65,8 @@ func (r *reading) changes(ctx context.Context) {
 			}
 		})
 		r.fails(err, r.where("commits on %s", r.Branch), KindChanges)
-		bypasses = r.ruleSuites(ctx)
 	}, KindChanges)
+	bypasses := r.ruleSuites(ctx)
 
 	came := r.arrivals(firstParent)
 	listed := map[string]bool{}
@@ -253,26 +252,4 @@ func (r *reading) reconcile(listed map[string]bool) {
 			m.method = "rebase"
 		}
 	}
-}
-
-// ruleSuites gives who bypassed a rule with which commit on top. GitHub keeps
-// one month of them.
-func (r *reading) ruleSuites(ctx context.Context) map[string]string {
-	type suite struct {
-		After  string `json:"after_sha"`
-		Actor  string `json:"actor_name"`
-		Result string `json:"result"`
-	}
-	out := map[string]string{}
-	suites, err := all(func(o gh.ListOptions) ([]suite, *gh.Response, error) {
-		return get[[]suite](ctx, r.run, fmt.Sprintf("repos/%s/%s/rulesets/rule-suites?ref=refs/heads/%s&time_period=month&rule_suite_result=bypass&per_page=%d&page=%d",
-			r.owner, r.repo, r.Branch, o.PerPage, o.Page))
-	})
-	r.fails(err, r.where("rule suites of %s", r.Branch), KindChanges)
-	for _, s := range suites {
-		if s.Result == "bypass" {
-			out[s.After] = s.Actor
-		}
-	}
-	return out
 }

@@ -36,7 +36,10 @@ const (
 	KindEnvironments evidence.Kind = "github.environments"
 	KindAccess       evidence.Kind = "github.access"
 	KindRepository   evidence.Kind = "github.repository"
+	KindRuleSuites   evidence.Kind = "github.rule-suites"
 	KindMembers      evidence.Kind = "github.members"
+	KindTeams        evidence.Kind = "github.teams"
+	KindOrganization evidence.Kind = "github.organization"
 )
 
 // Config is the section "github" of trustpack.yaml.
@@ -196,10 +199,10 @@ func (c *Collector) Kinds() []evidence.Kind {
 	var kinds []evidence.Kind
 	if len(c.config.Repositories) > 0 {
 		kinds = append(kinds, KindPullRequests, KindChanges, KindProtection, KindRulesets, KindDeployments, KindPushes,
-			KindReleases, KindEnvironments, KindAccess, KindRepository)
+			KindReleases, KindEnvironments, KindAccess, KindRepository, KindRuleSuites)
 	}
 	if c.config.Organization != "" {
-		kinds = append(kinds, KindMembers)
+		kinds = append(kinds, KindMembers, KindTeams, KindOrganization)
 		if c.config.AuditLog {
 			kinds = append(kinds, KindAuditLog)
 		}
@@ -281,6 +284,8 @@ func (r *run) everything(ctx context.Context) error {
 	}
 	if c.config.Organization != "" {
 		r.members(ctx, c.config.Organization)
+		r.teams(ctx, c.config.Organization)
+		r.organization(ctx, c.config.Organization)
 		if c.config.AuditLog {
 			r.auditLog(ctx, c.config.Organization)
 		}

@@ -82,12 +82,29 @@ func (b *bench) collect() map[evidence.Kind]evidence.Evidence {
 		if strings.Contains(everything, secret) {
 			b.t.Errorf("%s: the token stands in the evidence or in what was said", e.Kind)
 		}
+		if e.Kind == KindRuleSuites {
+			e.Completeness = b.month(e.Completeness)
+		}
 		out[e.Kind] = e
 	}
 	if !slices.Equal(slices.Sorted(mapKeys(out)), slices.Sorted(slices.Values(c.Kinds()))) {
 		b.t.Errorf("collected %d kinds, want %v", len(out), c.Kinds())
 	}
 	return out
+}
+
+// month takes out the gap that a quarter has whatever happens: GitHub gives a
+// month of rule suites.
+func (b *bench) month(c evidence.Completeness) evidence.Completeness {
+	b.t.Helper()
+	rest := slices.DeleteFunc(slices.Clone(c.Gaps), func(g evidence.Gap) bool { return strings.Contains(g.Reason, "a month of them") })
+	if len(rest) == len(c.Gaps) && !strings.Contains(fmt.Sprint(rest), "everything") || c.State != evidence.Incomplete {
+		b.t.Errorf("rule suites of before the last month are no gap: %+v", c)
+	}
+	if c.Gaps = rest; len(rest) == 0 {
+		c.State = evidence.Complete
+	}
+	return c
 }
 
 func mapKeys(m map[evidence.Kind]evidence.Evidence) func(func(evidence.Kind) bool) {
@@ -173,13 +190,17 @@ func TestCollect(t *testing.T) {
 		{KindRepository, "acme/meter", "codeowners_errors", []any{".github/CODEOWNERS:3: Unknown owner"}}, {KindRepository, "acme/meter", "visibility", "private"},
 		{KindMembers, "anna", "role", "admin"}, {KindMembers, "anna", "two_factor", true}, {KindMembers, "ben", "two_factor", false},
 		{KindMembers, "guest", "outside", true}, {KindMembers, "robot[bot]", "type", "Bot"},
+		{KindTeams, "acme/ops", "maintainers", []any{"anna"}}, {KindTeams, "acme/ops", "members", []any{"ben", "eve"}}, {KindTeams, "acme/night", "parent", "ops"},
+		{KindTeams, "acme/night", "members", []any{}}, {KindOrganization, "acme", "two_factor_required", false}, {KindOrganization, "acme", "base_permission", "read"},
+		{KindOrganization, "acme", "members_create_repositories", true}, {KindOrganization, "acme", "members_create_public_repositories", false},
+		{KindRuleSuites, "21", "result", "pass"}, {KindRuleSuites, "21", "evaluation", "fail"}, {KindRuleSuites, "21", "actor", "carla"},
 	} {
 		if v := item(t, got[c.kind], c.id)[c.field]; !reflect.DeepEqual(v, c.want) {
 			t.Errorf("%s %s %s = %v, want %v", c.kind, c.id, c.field, v, c.want)
 		}
 	}
 	counts := map[evidence.Kind]int{KindPullRequests: 2, KindChanges: 4, KindProtection: 1, KindRulesets: 1, KindDeployments: 1, KindMembers: 4, KindPushes: 2,
-		KindReleases: 1, KindEnvironments: 1, KindAccess: 5, KindRepository: 1}
+		KindReleases: 1, KindEnvironments: 1, KindAccess: 5, KindRepository: 1, KindTeams: 2, KindOrganization: 1, KindRuleSuites: 1}
 	for kind, n := range counts {
 		if len(got[kind].Population.Items) != n {
 			t.Errorf("%s: %d items, want %d", kind, len(got[kind].Population.Items), n)

@@ -38,9 +38,9 @@ func Permissions() []Permission {
 		{"Administration", "administration", "read", repo, "branch protection, teams, deploy keys",
 			[]evidence.Kind{KindProtection, KindAccess, KindChanges}, "repos/{repo}/branches/{branch}/protection", "Branch not protected"},
 		{"Administration", "administration", "write", repo, "rule suites, who may bypass rulesets",
-			[]evidence.Kind{KindChanges, KindProtection, KindRulesets}, "repos/{repo}/rulesets/rule-suites?per_page=1", ""},
-		{"Members", "members", "read", org, "members, outside collaborators", []evidence.Kind{KindMembers}, "orgs/{org}/members?per_page=1", ""},
-		{"Administration", "organization_administration", "read", org, "installed apps", []evidence.Kind{KindMembers}, "orgs/{org}/installations?per_page=1", ""},
+			[]evidence.Kind{KindChanges, KindProtection, KindRulesets, KindRuleSuites}, "repos/{repo}/rulesets/rule-suites?per_page=1", ""},
+		{"Members", "members", "read", org, "members, outside collaborators, teams", []evidence.Kind{KindMembers, KindTeams}, "orgs/{org}/members?per_page=1", ""},
+		{"Administration", "organization_administration", "read", org, "installed apps, what is demanded of members", []evidence.Kind{KindMembers, KindOrganization}, "orgs/{org}/installations?per_page=1", ""},
 		{"Administration", "organization_administration", "read", org, "the audit log (`audit_log: true`)", []evidence.Kind{KindAuditLog}, "orgs/{org}/audit-log?per_page=1", ""},
 		{"Members, as an owner", "members", "read", org, "who has no second factor", []evidence.Kind{KindMembers}, "orgs/{org}/members?filter=2fa_disabled&per_page=1", ""},
 	}

@@ -250,11 +250,11 @@ func (r *run) emit(keep func(evidence.Evidence) error) error {
 
 // snapshots are the kinds that are the state at the time of collection.
 func snapshots() []evidence.Kind {
-	return []evidence.Kind{KindProtection, KindRulesets, KindMembers, KindEnvironments, KindAccess, KindRepository}
+	return []evidence.Kind{KindProtection, KindRulesets, KindMembers, KindEnvironments, KindAccess, KindRepository, KindTeams, KindOrganization}
 }
 
 func (r *run) account(k evidence.Kind) string {
-	if k == KindMembers || k == KindAuditLog {
+	if slices.Contains([]evidence.Kind{KindMembers, KindTeams, KindOrganization, KindAuditLog}, k) {
 		return r.c.config.Organization
 	}
 	var names []string

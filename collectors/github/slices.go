@@ -21,6 +21,8 @@ func eventTimes(k evidence.Kind) []string {
 		return []string{"created_at", "closed_at", "merged_at"}
 	case KindChanges:
 		return []string{"committed_at"}
+	case KindRuleSuites:
+		return []string{"pushed_at"}
 	case KindPushes:
 		return []string{"at"}
 	case KindDeployments, KindAuditLog:

@@ -131,6 +131,11 @@ func (r *replies) people() {
 	r.pages(org+"/members", 100, admins, nil, "role", "admin")
 	r.pages(org+"/members", 3, members, nil, "role", "member")
 	r.pages(org+"/members", 100, without, nil, "role", "all", "filter", "2fa_disabled")
+	r.get(org, jsonObject{"login": h.Organization, "two_factor_requirement_enabled": len(without) == 0, "default_repository_permission": "read",
+		"members_can_create_repositories": false, "members_can_create_public_repositories": false})
+	r.pages(org+"/teams", 100, []any{jsonObject{"id": 61, "slug": "security", "name": "Security", "privacy": "closed", "parent": nil}}, nil)
+	r.pages(org+"/teams/security/members", 100, admins, nil, "role", "maintainer")
+	r.pages(org+"/teams/security/members", 100, nil, nil, "role", "member")
 	r.pages(org+"/outside_collaborators", 100, nil, nil)
 	r.pages(org+"/outside_collaborators", 100, nil, nil, "filter", "2fa_disabled")
 	app := jsonObject{"id": 501, "app_id": 77, "app_slug": "gridpulse-ci", "target_type": "Organization", "repository_selection": "selected",
@@ -184,7 +189,7 @@ func (r *replies) rules() {
 				"pushed_at": stamp(a.PR.Merged), "result": "bypass"})
 		}
 	}
-	r.pages(r.repo+"/rulesets/rule-suites", 100, suites, nil, "ref", "refs/heads/"+r.h.Branch, "time_period", "month", "rule_suite_result", "bypass")
+	r.pages(r.repo+"/rulesets/rule-suites", 100, suites, nil, "ref", "refs/heads/"+r.h.Branch, "time_period", "month", "rule_suite_result", "all")
 }
 
 func (r *replies) deployments() {
