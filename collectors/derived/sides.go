@@ -97,7 +97,8 @@ func (d *drawing) sides() (*sides, error) {
 			if c.pull == 0 && text(it, "class") == "unknown" {
 				c.unknown = cmp.Or(text(it, "why"), "no reason is given")
 			}
-			hostOf(branch{text(it, "repo"), text(it, "branch")}).commits[it.ID] = c
+			sha, _, _ := strings.Cut(it.ID, "@") // one commit on two branches bears the branch's name
+			hostOf(branch{text(it, "repo"), text(it, "branch")}).commits[sha] = c
 		}
 	})
 	if err != nil {

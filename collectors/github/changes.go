@@ -118,7 +118,10 @@ func (r *reading) judge(a *arrived, bypasses map[string]string) {
 		}
 	}
 	v := Judge(change, r.rules)
-	r.classes[c.SHA] = v.Class
+	id := r.changeID(c.SHA)
+	if id == c.SHA {
+		r.classes[c.SHA] = v.Class
+	}
 	attrs := map[string]any{
 		"repo": r.Name, "branch": r.Branch, "class": string(v.Class), "why": strings.Join(v.Reasons, "; "), "pr": nil,
 		"author":    r.accountOf(c.Author, c.AuthorEmail),
@@ -133,7 +136,16 @@ func (r *reading) judge(a *arrived, bypasses map[string]string) {
 	if p != nil {
 		attrs["pr"], attrs["merged_by"], attrs["merged_at"] = p.Facts.Number, p.MergedBy, stamp(p.Facts.Merged)
 	}
-	r.item(KindChanges, c.SHA, attrs, about...)
+	r.item(KindChanges, id, attrs, about...)
+}
+
+// changeID is the commit; of one that reached several branches of a repository,
+// all but the first name the branch: each has its own verdict there.
+func (r *reading) changeID(sha string) string {
+	if _, before := r.classes[sha]; before {
+		return sha + "@" + r.Branch
+	}
+	return sha
 }
 
 // makers are the author and the co-authors of a commit on the branch, those

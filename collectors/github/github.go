@@ -279,8 +279,8 @@ func (r *run) everything(ctx context.Context) error {
 	r.client.BaseURL = c.base
 	r.whoAmI(ctx)
 	r.begin()
-	for _, repo := range c.config.Repositories {
-		r.repository(ctx, repo)
+	for _, branches := range byRepository(c.config.Repositories) {
+		r.repository(ctx, branches)
 	}
 	if c.config.Organization != "" {
 		r.members(ctx, c.config.Organization)

@@ -75,7 +75,7 @@ func (m *many) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.URL.Path == "/user":
 		reply = user("auditor")
-	case path == "pulls" && r.URL.Query().Get("state") == "closed":
+	case path == "pulls" && r.URL.Query().Get("state") == "closed" && r.URL.Query().Get("base") == "main":
 		reply = newest(func(n int) any { return m.pull(n + 1) })
 	case path == "commits":
 		reply = newest(func(n int) any { return m.commit(n+1, fmt.Sprintf("dev%d", (n+1)%50), shaOf(n)) })
@@ -130,6 +130,42 @@ func (f folder) Keep(b []byte) (string, error) {
 
 func (f folder) Open(digest string) (io.ReadCloser, error) {
 	return os.Open(filepath.Join(string(f), digest))
+}
+
+// Two branches of one repository are judged each for itself; what the repository
+// has once is read once.
+func TestTwoBranches(t *testing.T) {
+	server := httptest.NewServer(&many{prs: 3})
+	defer server.Close()
+	c, err := github.New(github.Config{BaseURL: server.URL, Repositories: []github.Repository{{Name: "acme/app"}, {Name: "acme/app", Branch: "release"}}},
+		github.Deps{Tool: "test", Now: collectedAt, Getenv: func(string) string { return "token" }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := c.Collect(t.Context(), window)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range got {
+		if _, _, _, err := evidence.RecordOf(e); err != nil {
+			t.Errorf("%s: %v", e.Kind, err)
+		}
+		if want := map[evidence.Kind]int{github.KindChanges: 6, github.KindPullRequests: 3, github.KindRepository: 1}[e.Kind]; want != 0 && len(e.Population.Items) != want {
+			t.Errorf("%s: %d items, want %d", e.Kind, len(e.Population.Items), want)
+		}
+		if e.Kind != github.KindChanges {
+			continue
+		}
+		for _, it := range e.Population.Items {
+			class, branch := string(github.Approved), "main"
+			if strings.HasSuffix(it.ID, "@release") {
+				class, branch = string(github.DirectPush), "release"
+			}
+			if it.Attributes["class"] != class || it.Attributes["branch"] != branch {
+				t.Errorf("%s: %v", it.ID, it.Attributes)
+			}
+		}
+	}
 }
 
 // BenchmarkCollectMany collects TRUSTPACK_PRS pull requests (default 2,000)

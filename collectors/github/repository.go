@@ -20,12 +20,39 @@ type reading struct {
 	emails  map[string]string // address to login, as learnt from commits
 	pulls   map[int]*pullMark // read so far
 	updated map[int]time.Time // when each pull request was last changed, by the listings
-	classes map[string]Class  // by commit of the window
+	classes map[string]Class  // by commit of the window; on the first of the branches that hold it
 	moved   []push            // of the branch, oldest first
 	bots    map[string]bool   // lower-case
 }
 
-func (r *run) repository(ctx context.Context, repo Repository) {
+// repository reads the branches of one repository, and then what it has once.
+func (r *run) repository(ctx context.Context, branches []Repository) {
+	var first *reading
+	for _, branch := range branches {
+		rd := r.reading(branch)
+		if first == nil {
+			first = rd
+			rd.rulesets(ctx)
+		} else {
+			rd.access, rd.classes = first.access, first.classes
+		}
+		r.c.deps.Progress("github: reading the rules of " + branch.Name)
+		rd.protection(ctx)
+		r.c.deps.Progress("github: reading the pull requests of " + branch.Name)
+		rd.pullRequests(ctx)
+		r.c.deps.Progress("github: reading the changes of " + branch.Name)
+		rd.pushes(ctx)
+		rd.changes(ctx)
+	}
+	r.c.deps.Progress("github: reading the deployments of " + first.Name)
+	first.deployments(ctx)
+	first.releases(ctx)
+	first.environments(ctx)
+	first.whoMayWrite(ctx)
+	first.about(ctx)
+}
+
+func (r *run) reading(repo Repository) *reading {
 	owner, name, _ := strings.Cut(repo.Name, "/")
 	rd := &reading{run: r, Repository: repo, owner: owner, repo: name,
 		access: map[string]Access{}, emails: map[string]string{}, pulls: map[int]*pullMark{}, updated: map[int]time.Time{}, classes: map[string]Class{}, bots: map[string]bool{}}
@@ -35,20 +62,24 @@ func (r *run) repository(ctx context.Context, repo Repository) {
 	for _, b := range r.c.config.Bots {
 		rd.bots[strings.ToLower(b)] = true
 	}
-	r.c.deps.Progress("github: reading the rules of " + repo.Name)
-	rd.protection(ctx)
-	rd.rulesets(ctx)
-	r.c.deps.Progress("github: reading the pull requests of " + repo.Name)
-	rd.pullRequests(ctx)
-	r.c.deps.Progress("github: reading the changes of " + repo.Name)
-	rd.pushes(ctx)
-	rd.changes(ctx)
-	r.c.deps.Progress("github: reading the deployments of " + repo.Name)
-	rd.deployments(ctx)
-	rd.releases(ctx)
-	rd.environments(ctx)
-	rd.whoMayWrite(ctx)
-	rd.about(ctx)
+	return rd
+}
+
+// byRepository puts the branches of a repository together, in the order of the
+// configuration.
+func byRepository(all []Repository) [][]Repository {
+	var out [][]Repository
+	at := map[string]int{}
+	for _, repo := range all {
+		key := strings.ToLower(repo.Name)
+		if i, known := at[key]; known {
+			out[i] = append(out[i], repo)
+			continue
+		}
+		at[key] = len(out)
+		out = append(out, []Repository{repo})
+	}
+	return out
 }
 
 // where names a part of the repository in a gap.

@@ -258,8 +258,8 @@ func (r *run) account(k evidence.Kind) string {
 		return r.c.config.Organization
 	}
 	var names []string
-	for _, repo := range r.c.config.Repositories {
-		names = append(names, repo.Name)
+	for _, branches := range byRepository(r.c.config.Repositories) {
+		names = append(names, branches[0].Name)
 	}
 	return strings.Join(names, ", ")
 }
