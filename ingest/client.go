@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"strconv"
 	"strings"
@@ -111,6 +112,21 @@ func (c client) do(ctx context.Context, method, path, contentType string, body [
 		return nil, p
 	}
 	return reply, nil
+}
+
+// repeat is do for a request that may be made twice: where the connection that it
+// went over was kept from an earlier one and broke, as when the ingest has cut
+// it meanwhile, it is made again on another.
+func (c client) repeat(ctx context.Context, method, path, contentType string, body []byte) ([]byte, error) {
+	for {
+		kept := false
+		traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) { kept = i.Reused }})
+		reply, err := c.do(traced, method, path, contentType, body)
+		if p := new(Problem); err == nil || errors.As(err, &p) || !kept || ctx.Err() != nil {
+			return reply, err
+		}
+		c.http.CloseIdleConnections()
+	}
 }
 
 // RetryAfter is how long the ingest asked to wait; 0 where it did not.

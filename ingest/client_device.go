@@ -27,10 +27,11 @@ func NewDeviceClient(o ClientOptions) (*DeviceClient, error) {
 
 // Send sends events as NDJSON and gives the receipt. A *Problem says why the
 // batch was refused as a whole; any other error leaves open whether it was
-// taken, and the same batch can be sent again.
+// taken, and the same batch can be sent again. Where a connection that was kept
+// open breaks, Send does so itself: the ingest takes an event once.
 func (c *DeviceClient) Send(ctx context.Context, ndjson []byte) (Receipt, error) {
 	var r Receipt
-	reply, err := c.do(ctx, http.MethodPost, "/v1/telemetry", "application/x-ndjson", ndjson)
+	reply, err := c.repeat(ctx, http.MethodPost, "/v1/telemetry", "application/x-ndjson", ndjson)
 	if err != nil {
 		return r, err
 	}
