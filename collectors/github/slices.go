@@ -82,7 +82,8 @@ func (m *member) within(p evidence.Period, first bool) bool {
 }
 
 // slice is what was found of a kind in a part of the window: its items, and of
-// the requests and gaps those about one of them, and those about no item.
+// the requests and gaps those about one of them, and those about no item of the
+// kind, which may be missing anywhere.
 func (r *run) slice(k evidence.Kind, p evidence.Period, first bool) evidence.Evidence {
 	g := r.out[k]
 	mine, placed := make([]bool, r.subjects+1), make([]bool, r.subjects+1)
@@ -98,7 +99,7 @@ func (r *run) slice(k evidence.Kind, p evidence.Period, first bool) evidence.Evi
 			mine[s] = mine[s] || in
 		}
 	}
-	belongs := func(s subject) bool { return s == 0 || mine[s] || first && !placed[s] }
+	belongs := func(s subject) bool { return mine[s] || !placed[s] } // 0 is never placed
 	slices.SortFunc(members, func(a, b *member) int { return cmp.Compare(a.id, b.id) })
 	e := evidence.Evidence{
 		Kind: k, Collector: r.c.Name(), CollectedAt: r.started, Window: p, Snapshot: slices.Contains(snapshots(), k),

@@ -121,3 +121,32 @@ func TestSlicesHaveAllOfTheWhole(t *testing.T) {
 		t.Error("#2 is in every slice")
 	}
 }
+
+// A pull request that cannot be read may belong to any part of the window, so
+// no slice is whole without it, neither of pull requests nor of changes.
+func TestAPullRequestOfNoSlice(t *testing.T) {
+	b := newBench(t)
+	b.server.Inject(httpreplay.Fault{Path: "*/pulls/2", Status: 404})
+	c, err := New(b.config, b.deps)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.perSlice = 1
+	got, err := c.Collect(t.Context(), quarter)
+	if err != nil {
+		t.Fatal(err)
+	}
+	slicesOf := map[evidence.Kind]int{}
+	for _, e := range got {
+		if e.Kind != KindPullRequests && e.Kind != KindChanges {
+			continue
+		}
+		slicesOf[e.Kind]++
+		if e.Completeness.State != evidence.Incomplete || !strings.Contains(fmt.Sprint(e.Completeness.Gaps), "pull request #2") {
+			t.Errorf("%s of %s: %+v", e.Kind, e.Window, e.Completeness)
+		}
+	}
+	if slicesOf[KindChanges] < 2 {
+		t.Errorf("%v", slicesOf)
+	}
+}
