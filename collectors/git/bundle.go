@@ -62,7 +62,7 @@ func openBundle(name, dir string) (bundleHeader, string, error) {
 		// the prerequisites alone: what is missing is named by whoever reads
 	} else if err != nil {
 		if len(h.lacks) > 0 {
-			err = fmt.Errorf("it leaves out what it builds on (%s); make one that holds the whole branch: %w", shortList(h.lacks), err)
+			err = fmt.Errorf("it leaves out what it builds on (%s); make one that holds the whole branch: %w", shortList(hashes(h.lacks)), err)
 		}
 		return fail(err)
 	}

@@ -1,15 +1,19 @@
 package git
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/filemode"
 	"github.com/go-git/go-git/v5/plumbing/object"
 )
+
+// maxOwnersFile is how long a CODEOWNERS may be: GitHub documents that it loads
+// none that is longer than 3 MB, so nobody owns anything by it.
+const maxOwnersFile = 3 << 20
 
 // ownerFiles are the CODEOWNERS that were read, by blob: most commits share one.
 type ownerFiles map[plumbing.Hash][]ownerRule
@@ -71,24 +75,55 @@ func (f ownerFiles) at(commit *object.Commit) ([]ownerRule, error) {
 		return nil, err
 	}
 	for _, place := range ownerPlaces() {
-		file, err := tree.File(place)
-		if errors.Is(err, object.ErrFileNotFound) {
+		entry, err := fileAt(tree, place)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", place, err)
+		}
+		if entry == nil {
 			continue
 		}
-		if err != nil {
-			return nil, err
-		}
-		if rules, known := f[file.Hash]; known {
+		if rules, known := f[entry.Hash]; known {
 			return rules, nil
+		}
+		file, err := tree.TreeEntryFile(entry)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", place, err)
+		}
+		if file.Size > maxOwnersFile {
+			return nil, nil
 		}
 		text, err := file.Contents()
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%s: %w", place, err)
 		}
-		f[file.Hash] = parseOwners(text)
-		return f[file.Hash], nil
+		f[entry.Hash] = parseOwners(text)
+		return f[entry.Hash], nil
 	}
 	return nil, nil
+}
+
+// fileAt finds a file at the top or in a folder there; nil is that the tree
+// holds none. A folder that the tree names and the clone lacks is an error,
+// unlike with go-git's Tree.File.
+func fileAt(tree *object.Tree, name string) (*object.TreeEntry, error) {
+	if folder, _, in := strings.Cut(name, "/"); in {
+		if at, err := tree.FindEntry(folder); err != nil || at.Mode != filemode.Dir {
+			return nil, absent(err)
+		}
+	}
+	at, err := tree.FindEntry(name)
+	if err != nil || !at.Mode.IsFile() {
+		return nil, absent(err)
+	}
+	return at, nil
+}
+
+// absent makes nothing of the error that a tree has no such entry.
+func absent(err error) error {
+	if errors.Is(err, object.ErrEntryNotFound) {
+		return nil
+	}
+	return err
 }
 
 // parseOwners reads a CODEOWNERS file. A line that GitHub would pass over (a
@@ -96,10 +131,8 @@ func (f ownerFiles) at(commit *object.Commit) ([]ownerRule, error) {
 // https://docs.github.com/repositories/managing-your-repositorys-settings-and-features/customizing-your-repository/about-code-owners
 func parseOwners(text string) []ownerRule {
 	var out []ownerRule
-	lines := bufio.NewScanner(strings.NewReader(text))
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		line, _, _ := strings.Cut(lines.Text(), " #")
+	for line := range strings.SplitSeq(text, "\n") {
+		line, _, _ = strings.Cut(line, " #")
 		fields := strings.Fields(strings.ReplaceAll(line, `\ `, "\x00"))
 		if len(fields) == 0 || strings.HasPrefix(fields[0], "#") || strings.HasPrefix(fields[0], "!") || strings.ContainsAny(fields[0], "[]") {
 			continue

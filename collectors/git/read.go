@@ -89,7 +89,7 @@ func (c *Collector) shape(ctx context.Context, out *reading, p evidence.Period) 
 		return err
 	}
 	if len(shallow) > 0 {
-		out.gap("repository "+cfg.Name+": history below "+shortList(shallow),
+		out.gap("repository "+cfg.Name+": history below "+shortList(hashes(shallow)),
 			"the clone is shallow; fetch the rest with git fetch --unshallow")
 	}
 	for _, m := range h.missing {
@@ -108,7 +108,7 @@ func (c *Collector) shape(ctx context.Context, out *reading, p evidence.Period) 
 	out.repository = evidence.Item{ID: cfg.Name, Attributes: map[string]any{
 		"head": head.String(), "branch": cfg.Branch, "shallow": len(shallow) > 0,
 		"commits_in_window": 0, "commits": len(h.nodes),
-		"root_commits": plain(h.roots()), "rewritten_from": plain(c.rewritten(cfg, h)),
+		"root_commits": plain(h.roots()), "rewritten_from": plain(c.rewritten(h, len(shallow) > 0 || len(h.missing) > 0, out)),
 		"code_host": out.host.String(), "classes": out.classes, "source": out.from.form,
 	}}
 	return nil
@@ -212,9 +212,8 @@ func hashes(hs []plumbing.Hash) []string {
 	return out
 }
 
-func shortList(hs []plumbing.Hash) string {
-	all := hashes(hs)
-	slices.Sort(all)
+func shortList(names []string) string {
+	all := slices.Sorted(slices.Values(names))
 	if len(all) > 3 {
 		return fmt.Sprintf("%s and %d more", strings.Join(all[:3], ", "), len(all)-3)
 	}

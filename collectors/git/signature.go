@@ -22,7 +22,7 @@ import (
 //	none  none         not signed
 //	ssh   verified     fits the object, made by a declared key
 //	      unknown-key  fits the object, made by a key that nobody declared
-//	      bad          does not fit the object, or is malformed
+//	      bad          does not fit the object, is malformed, or of a tag by another name
 //	gpg   verified     as above
 //	      unknown-key  made by a key that nobody declared; whether it fits cannot be told
 //	      bad          as above, or made by a declared key that was expired or revoked

@@ -36,7 +36,7 @@ func (c *Collector) tags(repo *gogit.Repository, cfg Repository, h *history, out
 			"repository": cfg.Name, "tag": name, "object": ref.Hash().String(), "annotated": false, "tagger_name": "", "tagger_email": "", "tagged_at": "", "subject": "",
 			"signature": signature{kind: "none", status: "none"}.plain(),
 		}
-		commit, err := c.peel(repo, ref.Hash(), attrs, &objects)
+		commit, err := c.peel(repo, name, ref.Hash(), attrs, &objects)
 		if err != nil {
 			out.gap("repository "+cfg.Name+": tag "+name, "%s", err)
 			return nil // the other tags can still be read
@@ -51,8 +51,10 @@ func (c *Collector) tags(repo *gogit.Repository, cfg Repository, h *history, out
 	out.tagObjects = objects.Bytes()
 }
 
-// peel follows a tag to its commit. The outermost tag object fills attrs.
-func (c *Collector) peel(repo *gogit.Repository, at plumbing.Hash, attrs map[string]any, objects *bytes.Buffer) (plumbing.Hash, error) {
+// peel follows a tag to its commit. The outermost tag object fills attrs. Where
+// it bears another name than its ref, its signature says nothing of the ref:
+// anybody who can push can point one at a tag that was signed for something else.
+func (c *Collector) peel(repo *gogit.Repository, name string, at plumbing.Hash, attrs map[string]any, objects *bytes.Buffer) (plumbing.Hash, error) {
 	for depth := range maxTagChain {
 		encoded, err := repo.Storer.EncodedObject(plumbing.AnyObject, at)
 		if err != nil {
@@ -77,6 +79,9 @@ func (c *Collector) peel(repo *gogit.Repository, at plumbing.Hash, attrs map[str
 			if err != nil {
 				return at, fmt.Errorf("reading the signature: %w", err)
 			}
+			if sig.status == "verified" && tag.Name != name {
+				sig.status, sig.detail = "bad", fmt.Sprintf("it is of the tag %q", tag.Name)
+			}
 			subject, _, _ := strings.Cut(tag.Message, "\n")
 			attrs["annotated"], attrs["tagger_name"], attrs["tagger_email"], attrs["tagged_at"], attrs["subject"] = true, tag.Tagger.Name, tag.Tagger.Email, stamp(tag.Tagger.When), subject
 			attrs["signature"] = sig.plain()
@@ -88,12 +93,13 @@ func (c *Collector) peel(repo *gogit.Repository, at plumbing.Hash, attrs map[str
 
 // rewritten lists the earlier heads that the branch does not hold any more:
 // its history was written anew, and what it says of earlier times is another
-// story than the one that was collected then.
-func (c *Collector) rewritten(cfg Repository, h *history) []string {
+// story than the one that was collected then. Where the clone holds a part of
+// the branch alone, that cannot be said, which is a gap.
+func (c *Collector) rewritten(h *history, part bool, out *reading) []string {
 	if c.deps.Heads == nil {
 		return nil
 	}
-	heads := c.deps.Heads(cfg.Name, cfg.Branch)
+	heads := c.deps.Heads(out.cfg.Name, out.cfg.Branch)
 	known := map[string]bool{}
 	for _, head := range heads {
 		known[head] = false
@@ -103,11 +109,15 @@ func (c *Collector) rewritten(cfg Repository, h *history) []string {
 			known[n.hash.String()] = true
 		}
 	}
-	var out []string
+	var gone []string
 	for _, head := range heads {
 		if !known[head] {
-			out = append(out, head)
+			gone = append(gone, head)
 		}
 	}
-	return out
+	if part && len(gone) > 0 {
+		out.gap("repository "+out.cfg.Name+": whether its branch still holds "+shortList(gone), "the clone does not hold the whole branch")
+		return nil
+	}
+	return gone
 }

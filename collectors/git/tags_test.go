@@ -86,6 +86,7 @@ func TestTags(t *testing.T) {
 	b.tag("v3", one, bad)
 	b.tag("v4", one, newSigner(t, 'b'))
 	b.ref("refs/tags/of-a-tag", b.tag("inner", one, nil))
+	b.ref("refs/tags/v5", b.tag("v5-rc", one, good)) // what was signed under another name
 	aside := b.commit(day(7, 2), "aside", "b")
 	b.ref("refs/tags/aside", aside)
 	b.ref("refs/heads/main", one)
@@ -105,6 +106,7 @@ func TestTags(t *testing.T) {
 	for name, want := range map[string][]any{
 		"light": {false, "none", true}, "v1": {true, "none", true}, "v2": {true, "verified", true}, "v3": {true, "bad", true},
 		"v4": {true, "unknown-key", true}, "of-a-tag": {true, "none", true}, "aside": {false, "none", false},
+		"v5": {true, "bad", true}, "v5-rc": {true, "verified", true},
 	} {
 		it := items[name]
 		if it == nil || !reflect.DeepEqual([]any{it["annotated"], status(name), it["on_branch"]}, want) {
@@ -113,6 +115,9 @@ func TestTags(t *testing.T) {
 	}
 	if items["v1"]["commit"] != one.String() || items["v1"]["object"] != annotated.String() || items["v1"]["tagged_at"] != "2026-07-09T12:00:00Z" || items["v1"]["subject"] != "release v1" {
 		t.Errorf("v1: %v", items["v1"])
+	}
+	if detail := items["v5"]["signature"].(map[string]any)["detail"]; detail != `it is of the tag "v5-rc"` {
+		t.Errorf("v5: %q", detail)
 	}
 	if len(got.Completeness.Gaps) != 2 || !got.Snapshot {
 		t.Errorf("gaps %v", got.Completeness.Gaps)
@@ -135,5 +140,24 @@ func TestRewrittenHistory(t *testing.T) {
 	}
 	if repo = b.all(Config{}, nil)[KindRepository].Population.Items[0].Attributes; !reflect.DeepEqual(repo["rewritten_from"], []any{}) {
 		t.Errorf("%v", repo["rewritten_from"])
+	}
+}
+
+// Of a clone that does not hold all of the branch nobody can say that the
+// branch was written anew; that it cannot be said is a gap.
+func TestRewrittenIsNotSaidOfAPart(t *testing.T) {
+	b := newRepo(t)
+	old := b.commit(day(7, 1), "one", "a")
+	two := b.commit(day(7, 2), "two", "a")
+	b.commit(day(7, 3), "three", "a")
+	write(t, b.dir+"/.git/shallow", two.String()+"\n")
+	heads := func(string, string) []string { return []string{old.String(), two.String()} }
+	repository := b.all(Config{}, heads)[KindRepository]
+	if said := repository.Population.Items[0].Attributes["rewritten_from"]; !reflect.DeepEqual(said, []any{}) {
+		t.Errorf("rewritten from %v", said)
+	}
+	gaps := repository.Completeness.Gaps
+	if len(gaps) != 2 || !strings.Contains(gaps[1].What, old.String()) || strings.Contains(gaps[1].What, two.String()) {
+		t.Errorf("the gaps are %v", gaps)
 	}
 }
