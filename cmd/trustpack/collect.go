@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -48,7 +49,11 @@ collection is entered in the evidence log at once. Run it daily: sources forget.
 			if err != nil {
 				return err
 			}
-			if failOn == "incomplete" && slices.ContainsFunc(done, func(c collection) bool { return c.State != evidence.Complete }) {
+			if !slices.ContainsFunc(done, func(c collection) bool { return c.State != evidence.Complete }) {
+				return nil
+			}
+			a.progress("mend what the gaps name and collect again: until then the controls that need it are not available")
+			if failOn == "incomplete" {
 				return &exitError{code: exitWrong}
 			}
 			return nil
@@ -75,6 +80,9 @@ type collection struct {
 // none is named) and keeps what they bring; evidence that was kept before an
 // error stays kept and is returned beside it.
 func (a *app) collect(ctx context.Context, cfg *Config, p evidence.Period, wanted []string) (done []collection, err error) {
+	if now := a.now(); now.Before(p.From) {
+		return nil, hint(fmt.Errorf("the period %s has not begun: it is %s", p, now.UTC().Format(time.RFC3339)), "collect it from %s on; today's evidence says nothing of it", p.From.Format(time.DateOnly))
+	}
 	var cited map[string]int64
 	var heads map[string][]string
 	var store struct{ *locker.Locker } // opened only for what can be collected
@@ -235,12 +243,42 @@ func (a *app) printCollected(done []collection, asJSON bool) error {
 	if err := a.table(rows); err != nil {
 		return err
 	}
-	for _, c := range done {
-		for _, g := range c.Gaps {
-			if _, err := fmt.Fprintf(a.out, "gap in %s: %s: %s\n", c.Kind, plainText(g.What), plainText(g.Reason)); err != nil {
-				return err
-			}
+	for _, g := range gapsIn(done) {
+		line := fmt.Sprintf("gap in %s: %s: %s", g.kinds[0], plainText(g.What), plainText(g.Reason))
+		if more := len(g.kinds) - 1; more > 3 {
+			line += fmt.Sprintf(" (and in %d kinds more)", more)
+		} else if more > 0 {
+			line += fmt.Sprintf(" (and in %s)", strings.Join(g.kinds[1:], ", "))
+		}
+		if _, err := fmt.Fprintln(a.out, line); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// sharedGap is a gap with every kind that has it.
+type sharedGap struct {
+	evidence.Gap
+	kinds []string
+}
+
+// gapsIn are the gaps, each once: an ingest that does not answer is one thing
+// to mend and not thirty.
+func gapsIn(done []collection) []sharedGap {
+	var out []sharedGap
+	at := map[evidence.Gap]int{}
+	for _, c := range done {
+		for _, g := range c.Gaps {
+			i, known := at[g]
+			if !known {
+				i, at[g] = len(out), len(out)
+				out = append(out, sharedGap{Gap: g})
+			}
+			if !slices.Contains(out[i].kinds, string(c.Kind)) {
+				out[i].kinds = append(out[i].kinds, string(c.Kind))
+			}
+		}
+	}
+	return out
 }

@@ -15,7 +15,7 @@ func (a *app) doctorCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "doctor",
-		Short: "Ask each source whether it lets the collectors read what they need",
+		Short: "Ask GitHub whether it lets the collector read what it needs",
 		Long: `Reads trustpack.yaml and asks GitHub, permission by permission, whether the token or
 the App may read what each kind of evidence needs. Exit 1 where something is
 lacking, 3 where it could not be asked.`,

@@ -61,7 +61,8 @@ func randomSecret() ([]byte, error) {
 }
 
 // evidenceOf reads everything that was collected for the period: the
-// collections whose window touches it.
+// collections whose window touches it. What was collected before its window
+// began is evidence of nothing in it, and no pack may hold it.
 func evidenceOf(l *locker.Locker, p evidence.Period) ([]evidence.Collected, []locker.Collected, error) {
 	index, _, err := l.Index()
 	if err != nil {
@@ -70,7 +71,7 @@ func evidenceOf(l *locker.Locker, p evidence.Period) ([]evidence.Collected, []lo
 	var out []evidence.Collected
 	var entries []locker.Collected
 	for _, entry := range index {
-		if !entry.Window.From.Before(p.To) || !p.From.Before(entry.Window.To) {
+		if !entry.Window.From.Before(p.To) || !p.From.Before(entry.Window.To) || entry.CollectedAt.Before(entry.Window.From) {
 			continue
 		}
 		e, err := l.Get(entry.ID)
