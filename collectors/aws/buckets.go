@@ -146,7 +146,8 @@ func (s *session) tlsOnly(ctx context.Context, client *s3.Client, what, name str
 }
 
 // lifecycle lists the rules. min_expire_days is the shortest time after which
-// an enabled rule deletes any current object; null where none does.
+// an enabled rule deletes any current object; null where none does. A rule with
+// a date deletes on that day, and after it, whatever the age: that is 0 days.
 func (s *session) lifecycle(ctx context.Context, client *s3.Client, what, name string, a map[string]any) {
 	out, err := client.GetBucketLifecycleConfiguration(ctx, &s3.GetBucketLifecycleConfigurationInput{Bucket: &name})
 	got := s.answered(what+": lifecycle", err, "NoSuchLifecycleConfiguration")
@@ -154,17 +155,19 @@ func (s *session) lifecycle(ctx context.Context, client *s3.Client, what, name s
 		return
 	}
 	rules := []any{}
-	shortest := 0
+	var shortest any
 	if got == read {
 		for _, r := range out.Rules {
 			rule := map[string]any{"id": aws.ToString(r.ID), "status": string(r.Status), "prefix": prefixOf(r), "expire_days": nil, "noncurrent_days": nil, "expire_date": ""}
 			if r.Expiration != nil {
 				rule["expire_date"] = stamp(r.Expiration.Date)
-				if days := int(aws.ToInt32(r.Expiration.Days)); days > 0 {
+				days := int(aws.ToInt32(r.Expiration.Days))
+				if days > 0 {
 					rule["expire_days"] = days
-					if r.Status == types.ExpirationStatusEnabled && (shortest == 0 || days < shortest) {
-						shortest = days
-					}
+				}
+				deletes := days > 0 || r.Expiration.Date != nil // else it only takes away delete markers
+				if before, some := shortest.(int); deletes && r.Status == types.ExpirationStatusEnabled && (!some || days < before) {
+					shortest = days
 				}
 			}
 			if r.NoncurrentVersionExpiration != nil && r.NoncurrentVersionExpiration.NoncurrentDays != nil {
@@ -173,10 +176,7 @@ func (s *session) lifecycle(ctx context.Context, client *s3.Client, what, name s
 			rules = append(rules, rule)
 		}
 	}
-	a["lifecycle"], a["min_expire_days"] = rules, nil
-	if shortest > 0 {
-		a["min_expire_days"] = shortest
-	}
+	a["lifecycle"], a["min_expire_days"] = rules, shortest
 }
 
 func prefixOf(r types.LifecycleRule) string {

@@ -18,8 +18,13 @@ func reason(err error) string {
 	if errors.As(err, &answered) && answered.Response != nil && answered.Response.Response != nil {
 		status = answered.Response.StatusCode
 	}
-	if cut := asCutOff(err); cut != nil {
+	var cut *cutOff
+	if errors.As(err, &cut) {
 		return oneLine(cut.Error())
+	}
+	var other *strange
+	if errors.As(err, &other) {
+		return oneLine(other.Error())
 	}
 	var api smithy.APIError
 	if errors.As(err, &api) {
@@ -58,14 +63,6 @@ func oneLine(s string) string {
 		return string(r[:400]) + "…"
 	}
 	return s
-}
-
-func asCutOff(err error) *cutOff {
-	var c *cutOff
-	if errors.As(err, &c) {
-		return c
-	}
-	return nil
 }
 
 // answer is what a call for one setting brought.

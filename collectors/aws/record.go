@@ -62,6 +62,7 @@ func (r *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	rec.EndedAt = r.c.deps.Now().UTC()
 	if err != nil {
 		rec.Error = r.secrets.scrub(err.Error())
+		resp = nil // net/http complains of both
 	}
 	r.requests = append(r.requests, rec)
 	return resp, err
@@ -90,6 +91,9 @@ func (r *recorder) keep(rec *evidence.Request, resp *http.Response, op, region s
 		name += "-" + region
 	}
 	r.raw = append(r.raw, evidence.RawReply{Name: name + ext, Body: kept})
+	if resp.StatusCode == http.StatusOK {
+		return described(op, body)
+	}
 	return nil
 }
 
@@ -101,18 +105,6 @@ func requestID(h http.Header) string {
 	}
 	return ""
 }
-
-// cutOff is a reply that ended before its end. The SDK tries again, since it
-// wraps the fault of the connection.
-type cutOff struct {
-	got   int
-	cause error
-}
-
-func (c *cutOff) Error() string {
-	return fmt.Sprintf("the reply was cut off after %d bytes: %v", c.got, c.cause)
-}
-func (c *cutOff) Unwrap() error { return c.cause }
 
 // parametersOf says what was asked, in the words of the service's API: fields
 // of a JSON or form body, and the query without signing parameters.

@@ -107,8 +107,10 @@ func (s *session) fillRoot(a map[string]any, row map[string]string) error {
 	last := at("password_last_used")
 	keys := []any{}
 	for _, n := range []string{"1", "2"} {
-		if row["access_key_"+n+"_active"] != "true" {
+		if active := row["access_key_"+n+"_active"]; active == "false" {
 			continue
+		} else if active != "true" {
+			return errors.Join(fault, fmt.Errorf("column access_key_%s_active: %q is neither true nor false", n, active))
 		}
 		created, used := at("access_key_"+n+"_last_rotated"), at("access_key_"+n+"_last_used_date")
 		keys = append(keys, map[string]any{

@@ -50,13 +50,16 @@ func (s *session) user(ctx context.Context, client *iam.Client, u types.User, gr
 	if devices, ok := s.mfaDevices(ctx, client, name); ok {
 		a["mfa"], a["mfa_devices"] = len(devices) > 0, devices
 	}
-	if keys, used, ok := s.accessKeys(ctx, client, name); ok {
+	keys, used := s.accessKeys(ctx, client, name)
+	if keys != nil {
 		a["keys"] = keys
-		if used.After(last) {
-			last = used
-		}
 	}
-	a["last_used_at"] = stamp(&last)
+	if used != nil {
+		if used.After(last) {
+			last = *used
+		}
+		a["last_used_at"] = stamp(&last)
+	}
 	if grants != nil {
 		if err := grants.describe(name, a); err != nil {
 			s.gap(what+": groups and policies", err)
@@ -86,15 +89,15 @@ func (s *session) mfaDevices(ctx context.Context, client *iam.Client, name strin
 }
 
 // accessKeys lists a user's keys by the end of their IDs, and when any of them
-// was last used.
-func (s *session) accessKeys(ctx context.Context, client *iam.Client, name string) (keys []any, last time.Time, ok bool) {
-	keys = []any{}
+// was last used; each is nil where it could not be read.
+func (s *session) accessKeys(ctx context.Context, client *iam.Client, name string) (keys []any, last *time.Time) {
+	keys, last = []any{}, new(time.Time)
 	pages := iam.NewListAccessKeysPaginator(client, &iam.ListAccessKeysInput{UserName: &name})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
 			s.gap("user "+name+": access keys", err)
-			return nil, last, false
+			return nil, nil
 		}
 		for _, k := range page.AccessKeyMetadata {
 			id := aws.ToString(k.AccessKeyId)
@@ -103,20 +106,31 @@ func (s *session) accessKeys(ctx context.Context, client *iam.Client, name strin
 				"id_suffix": suffix, "status": string(k.Status), "created_at": stamp(k.CreateDate),
 				"age_days": days(s.at, aws.ToTime(k.CreateDate)),
 			}
-			used, err := client.GetAccessKeyLastUsed(ctx, &iam.GetAccessKeyLastUsedInput{AccessKeyId: &id})
-			if err != nil {
+			if at, err := lastUse(ctx, client, id); err != nil {
 				s.gap("user "+name+": last use of the access key that ends in "+suffix, err)
-			} else if used.AccessKeyLastUsed != nil {
-				at := aws.ToTime(used.AccessKeyLastUsed.LastUsedDate)
+				last = nil
+			} else {
 				key["last_used_at"] = stamp(&at)
-				if at.After(last) {
-					last = at
+				if last != nil && at.After(*last) {
+					last = &at
 				}
 			}
 			keys = append(keys, key)
 		}
 	}
-	return keys, last, true
+	return keys, last
+}
+
+// lastUse is when an access key was last used; zero is never.
+func lastUse(ctx context.Context, client *iam.Client, key string) (time.Time, error) {
+	out, err := client.GetAccessKeyLastUsed(ctx, &iam.GetAccessKeyLastUsedInput{AccessKeyId: &key})
+	if err != nil {
+		return time.Time{}, err
+	}
+	if out.AccessKeyLastUsed == nil {
+		return time.Time{}, errors.New("GetAccessKeyLastUsed says nothing of this key")
+	}
+	return aws.ToTime(out.AccessKeyLastUsed.LastUsedDate), nil
 }
 
 // days is the whole days from then to now.
@@ -127,12 +141,15 @@ func days(now, then time.Time) int { return int(now.Sub(then) / (24 * time.Hour)
 type grants struct {
 	users  map[string]types.UserDetail
 	groups map[string]types.GroupDetail
-	admin  map[string]bool // by ARN of a managed policy of the account's own
+	admin  map[string]bool // by ARN of a managed policy of the account's own that was read
 }
 
-// administratorAccess is AWS's managed policy that allows everything; the
-// listing holds only policies of the account's own.
-const administratorAccess = ":iam::aws:policy/AdministratorAccess"
+// ofAWS is in the ARN of each of AWS's managed policies, of which the listing
+// holds none; administratorAccess is the one that allows everything.
+const (
+	ofAWS               = ":iam::aws:policy/"
+	administratorAccess = ofAWS + "AdministratorAccess"
+)
 
 func (s *session) grants(ctx context.Context, client *iam.Client) *grants {
 	g := &grants{map[string]types.UserDetail{}, map[string]types.GroupDetail{}, map[string]bool{}}
@@ -160,6 +177,7 @@ func (s *session) grants(ctx context.Context, client *iam.Client) *grants {
 				everything, err := documentAllowsEverything(aws.ToString(v.Document))
 				if err != nil {
 					s.gap("policy "+aws.ToString(p.PolicyName), err)
+					continue
 				}
 				g.admin[aws.ToString(p.Arn)] = everything
 			}
@@ -183,7 +201,11 @@ func (g *grants) describe(user string, a map[string]any) error {
 		for _, p := range attached {
 			policies = append(policies, prefix+aws.ToString(p.PolicyName))
 			arn := aws.ToString(p.PolicyArn)
-			admin = admin || g.admin[arn] || isAdministratorAccess(arn)
+			everything, known := g.admin[arn]
+			if !known && !strings.Contains(arn, ofAWS) {
+				fault = errors.Join(fault, fmt.Errorf("what policy %s allows could not be read", aws.ToString(p.PolicyName)))
+			}
+			admin = admin || everything || isAdministratorAccess(arn)
 		}
 		for _, p := range inline {
 			policies = append(policies, prefix+"inline:"+aws.ToString(p.PolicyName))
