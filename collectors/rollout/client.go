@@ -188,18 +188,21 @@ func list[T any](ctx context.Context, s *server, path string, query url.Values) 
 			q[k] = v
 		}
 		var reply struct {
-			Content []T `json:"content"`
-			Total   int `json:"total"`
+			Content []T  `json:"content"`
+			Total   *int `json:"total"`
 		}
 		if err := s.get(ctx, path, q, page, &reply); err != nil {
 			return all, fmt.Errorf("page %d of %s: %w", page, path, err)
 		}
+		if reply.Total == nil {
+			return all, fmt.Errorf("page %d of %s: the reply is not the JSON that the API describes: it has no total", page, path)
+		}
 		all = append(all, reply.Content...)
-		if len(all) >= reply.Total {
+		if len(all) >= *reply.Total {
 			return all, nil
 		}
 		if len(reply.Content) == 0 {
-			return all, fmt.Errorf("page %d of %s is empty, though %d of %d were given", page, path, len(all), reply.Total)
+			return all, fmt.Errorf("page %d of %s is empty, though %d of %d were given", page, path, len(all), *reply.Total)
 		}
 	}
 }

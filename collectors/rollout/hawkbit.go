@@ -221,6 +221,7 @@ func (s *server) startOf(ctx context.Context, a hbAction) (time.Time, error) {
 // its artifact where it has exactly one.
 func (s *server) firmware(ctx context.Context, set int64) (version, sha256 string, err error) {
 	var ds struct {
+		ID      int64  `json:"id"`
 		Version string `json:"version"`
 		Modules []struct {
 			ID      int64  `json:"id"`
@@ -230,6 +231,9 @@ func (s *server) firmware(ctx context.Context, set int64) (version, sha256 strin
 	}
 	if err := s.get(ctx, fmt.Sprintf("/rest/v1/distributionsets/%d", set), nil, 0, &ds); err != nil {
 		return "", "", fmt.Errorf("distribution set %d: %w", set, err)
+	}
+	if ds.ID != set {
+		return "", "", fmt.Errorf("distribution set %d: the reply is not the JSON that the API describes: it is of set %d", set, ds.ID)
 	}
 	version = ds.Version
 	var digests []string
