@@ -25,7 +25,14 @@ type view struct {
 	*population
 	vals   []ref.Val
 	list   ref.Val
-	fields map[string]map[any][]int // field -> value -> items
+	fields map[string]index
+}
+
+// index is where each value of a field is found. Where an item lacks the
+// field, nobody can say whether it belongs among those that are looked for.
+type index struct {
+	at     map[any][]int // value -> items
+	lacked string        // ID of the first item without the field; "" where there is none
 }
 
 func newData(period evidence.Period) *data {
@@ -105,7 +112,11 @@ func (d *data) where(_ string, args ...ref.Val) ref.Val {
 	if !ok {
 		return types.MaybeNoSuchOverloadErr(args[1])
 	}
-	at := v.index(string(field))[indexKey(args[2].Value())]
+	ix := v.index(string(field))
+	if ix.lacked != "" {
+		return ix.lacks(string(field))
+	}
+	at := ix.at[indexKey(args[2].Value())]
 	found := make([]ref.Val, len(at))
 	for i, n := range at {
 		found[i] = v.values()[n]
@@ -122,9 +133,13 @@ func (d *data) each(_ string, args ...ref.Val) ref.Val {
 	if !ok {
 		return types.MaybeNoSuchOverloadErr(args[1])
 	}
+	ix := v.index(string(field))
+	if ix.lacked != "" {
+		return ix.lacks(string(field))
+	}
 	var texts []string
 	var rest []float64
-	for value := range v.index(string(field)) {
+	for value := range ix.at {
 		switch x := value.(type) {
 		case string:
 			texts = append(texts, x)
@@ -146,31 +161,39 @@ func (d *data) each(_ string, args ...ref.Val) ref.Val {
 
 // index maps each value of a field, and each element of one that is a list, to
 // the items that have it.
-func (v *view) index(field string) map[any][]int {
+func (v *view) index(field string) index {
 	if ix, ok := v.fields[field]; ok {
 		return ix
 	}
-	ix := map[any][]int{}
+	ix := index{at: map[any][]int{}}
 	add := func(value any, i int) {
 		key := indexKey(value)
-		if at := ix[key]; key != nil && (len(at) == 0 || at[len(at)-1] != i) {
-			ix[key] = append(at, i)
+		if at := ix.at[key]; key != nil && (len(at) == 0 || at[len(at)-1] != i) {
+			ix.at[key] = append(at, i)
 		}
 	}
 	for i, it := range v.population.items {
-		if list, ok := it.Attributes[field].([]any); ok {
+		value, has := it.Attributes[field]
+		if !has && ix.lacked == "" {
+			ix.lacked = it.ID
+		}
+		if list, ok := value.([]any); ok {
 			for _, el := range list {
 				add(el, i)
 			}
 			continue
 		}
-		add(it.Attributes[field], i)
+		add(value, i)
 	}
 	if v.fields == nil {
-		v.fields = map[string]map[any][]int{}
+		v.fields = map[string]index{}
 	}
 	v.fields[field] = ix
 	return ix
+}
+
+func (ix index) lacks(field string) ref.Val {
+	return types.NewErr("item %s has no field %s", ix.lacked, field)
 }
 
 // indexKey is the value as a key; nil for what cannot be looked for.

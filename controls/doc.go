@@ -27,7 +27,8 @@
 // evaluation has a cost limit.
 //
 // A runtime error, such as a field that the item lacks, makes the outcome
-// "error", never "met". A look-up into evidence that was not collected in full
+// "error", never "met"; so does a field that where or values looks into and
+// some item lacks. A look-up into evidence that was not collected in full
 // is unknown unless it finds what it asks for; a result that stays unknown is
 // neither a pass nor an exception, and its attribute is "not-available".
 package controls
