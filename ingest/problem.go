@@ -1,6 +1,9 @@
 package ingest
 
-import "net/http"
+import (
+	"net/http"
+	"unicode/utf8"
+)
 
 // Code is a stable problem code. It is what a device, an operator's tool, a
 // refusal entry and a dead letter all use to say why.
@@ -180,4 +183,17 @@ func (p *Problem) write(w http.ResponseWriter) {
 	var to reply
 	to.problem(p)
 	to.write(w)
+}
+
+// clip shortens text from outside for a message.
+func clip(s string) string {
+	s = withoutTokens(s)
+	if len(s) <= 80 {
+		return s
+	}
+	cut := 80
+	for cut > 0 && !utf8.RuneStart(s[cut]) {
+		cut--
+	}
+	return s[:cut] + "…"
 }

@@ -2,14 +2,11 @@ package ingest
 
 import (
 	"fmt"
-	"io"
 	"mime"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
-
-	"trustpack/evidence"
 )
 
 // publicHandler is what devices reach.
@@ -36,94 +33,6 @@ func (s *Server) publicHandler() http.Handler {
 		}
 		mux.ServeHTTP(w, r)
 	})
-}
-
-// call is one request, whichever way its bytes were read.
-type call struct {
-	sess   *session
-	set    *settings // in force when it came; it is judged by these to its end
-	run    string    // begins its ID
-	number int64     // ends it
-	path   string
-
-	// Of a request with telemetry.
-	method        string
-	named         []string // tenants that path and headers name
-	media, coding string   // Content-Type and Content-Encoding
-	twice         bool     // one of these stands more than once
-	all           bool     // each line of the receipt is wanted
-	body          body
-
-	d     *device // who it is, once that is known
-	t     *tenant
-	print string    // of the credential that says so
-	until time.Time // from when on that is refused: a token's end, and when something replaces it; zero where its certificate says all
-
-	bearer bearerState
-	n      int64 // events in it, once they were counted
-
-	at time.Time // when it was last found out who it is
-}
-
-// id is the request's ID.
-func (c *call) id() string { return c.run + "-" + itoa(c.number) }
-
-// enter makes c the next request of the connection.
-func (s *Server) enter(c *call, sess *session, path string) {
-	if sess != nil {
-		sess.prove()
-	}
-	*c = call{sess: sess, set: s.set.Load(), run: s.run, number: s.requests.Add(1), path: path}
-}
-
-func (s *Server) begin(w http.ResponseWriter, r *http.Request) *call {
-	c := &call{}
-	s.enter(c, sessionOf(r), withoutTokens(r.URL.Path))
-	w.Header()["X-Request-Id"] = []string{c.id()}
-	return c
-}
-
-// refuse records a refusal, durably, and makes the problem the answer. Where a
-// tenant's requests are refused in quick succession it takes its time.
-func (s *Server) refuse(c *call, p *Problem, to *reply) {
-	if p.Status < 500 {
-		if err := s.refusals.add(c.refused(p)); err != nil {
-			p = s.failure(err)
-		}
-		if c.t != nil {
-			time.Sleep(c.t.pacing.turn(time.Now()))
-		}
-	}
-	to.problem(p)
-	if p.Status == http.StatusRequestEntityTooLarge || p.Status >= 500 || p.Code == CodeTooManyConns {
-		to.close = true // what is left of the body, or the connection, is not worth keeping
-	}
-	if p.Status >= 500 {
-		s.log.Error("request failed", "request_id", c.id(), "code", p.Code, "path", c.path)
-	}
-}
-
-// answer refuses a request that came through net/http.
-func (s *Server) answer(w http.ResponseWriter, c *call, p *Problem) {
-	var to reply
-	s.refuse(c, p, &to)
-	to.write(w)
-}
-
-func (c *call) refused(p *Problem) refused {
-	r := refused{code: p.Code, status: p.Status, path: c.path, detail: p.Detail, requestID: c.id(), claimed: p.claimed, events: c.n}
-	if c.sess != nil {
-		r.source, r.fingerprint = c.sess.source, c.sess.fingerprint
-	}
-	if c.print != "" {
-		r.fingerprint = c.print
-	}
-	if c.d != nil {
-		r.of(c.d)
-	} else if p.tenant != "" {
-		r.tenant, r.device = p.tenant, p.device
-	}
-	return r
 }
 
 // telemetry takes a batch of events, NDJSON or a JSON array, off net/http.
@@ -224,98 +133,6 @@ func (s *Server) admit(c *call, to *reply) (*batch, *Problem) {
 		return nil, s.failure(err)
 	}
 	return b, nil
-}
-
-// identify finds the device that the connection's certificate, or the token of
-// the request, stands for. The registry is asked on every request, since what it says may have changed.
-func (s *Server) identify(c *call) *Problem {
-	if c.bearer.given() && !off(guardToken) {
-		return s.identifyBearer(c)
-	}
-	return s.identifyCertificate(c)
-}
-
-func (s *Server) identifyCertificate(c *call) *Problem {
-	if c.sess == nil || c.sess.fingerprint == "" {
-		return problem(CodeNoCertificate, "")
-	}
-	d := c.sess.device.Load()
-	if d == nil {
-		if d, _ = s.st.byFingerprint(c.sess.fingerprint); d == nil && c.sess.external != nil {
-			var p *Problem
-			if d, p = s.adopt(c, c.sess.external); p != nil {
-				return p
-			}
-		}
-		if d == nil {
-			return problem(CodeUnknownCredential, "")
-		}
-		c.sess.device.Store(d)
-	}
-	c.d, c.print = d, c.sess.fingerprint
-	if e := c.sess.external; e != nil {
-		if p := s.vouched(e); p != nil {
-			return p
-		}
-	}
-	s.st.mu.RLock()
-	state := d.record.State
-	c.t = s.st.tenants[d.key.tenant]
-	known := true
-	if len(d.record.Credentials) > 1 { // of one alone its certificate says all
-		c.until, known = d.endOf(c.print)
-	}
-	s.st.mu.RUnlock()
-	c.at = s.now()
-	switch now := c.at; {
-	case (now.After(c.sess.notAfter) || now.Before(c.sess.notBefore)) && !off(guardExpiry):
-		return problem(CodeExpiredCredential, "")
-	case !known || !c.until.IsZero() && !now.Before(c.until):
-		return problem(CodeExpiredCredential, "it was replaced by another one")
-	case c.sess.excess:
-		return s.tooManyConnections()
-	}
-	return stateProblem(state)
-}
-
-func (s *Server) tooManyConnections() *Problem {
-	p := problem(CodeTooManyConns, fmt.Sprintf("the limit is %d", s.cfg().Limits.ConnectionsPerDevice))
-	p.retryAfter = 1
-	return p
-}
-
-// stateProblem says why a device in state may not send; nil where it may.
-func stateProblem(state evidence.DeviceState) *Problem {
-	switch {
-	case state == evidence.DeviceActive || state == evidence.DeviceIssued:
-		return nil
-	case state == evidence.DeviceQuarantined && off(guardQuarantine), state == evidence.DeviceRevoked && off(guardRevocation):
-		return nil
-	case state == evidence.DeviceQuarantined:
-		return problem(CodeQuarantined, "")
-	case state == evidence.DeviceRetired:
-		return problem(CodeRetired, "")
-	}
-	return problem(CodeRevoked, "")
-}
-
-// claims refuses a request that names another tenant in path or header.
-func (c *call) claims() *Problem {
-	for _, t := range c.named {
-		if t != c.d.key.tenant {
-			return mismatch(t)
-		}
-	}
-	return nil
-}
-
-func mismatch(claimed string) *Problem {
-	p := problem(CodeTenantMismatch, "")
-	p.claimed = strings.Clone(claimed) // it may be a part of a body
-	if claimed == "" {
-		p.claimed = "(empty)"
-	}
-	return p
 }
 
 // mediaOf says whether the body is a JSON array or NDJSON.
@@ -450,53 +267,6 @@ func (s *Server) scan(c *call, b *batch) *Problem {
 	return nil
 }
 
-// noteContact activates a device with its first valid contact and records a
-// source address that its credential was not seen from before.
-func (s *Server) noteContact(c *call) error {
-	if c.sess.noted.Load() {
-		return nil
-	}
-	s.st.mu.RLock()
-	known := c.d.record.State == evidence.DeviceActive && sourceKnown(c)
-	s.st.mu.RUnlock()
-	if known {
-		c.sess.noted.Store(true)
-		return nil
-	}
-	s.decide.Lock()
-	defer s.decide.Unlock()
-	c.d.flow.Lock()
-	defer c.d.flow.Unlock()
-	if p := stateProblem(c.d.record.State); p != nil {
-		return p
-	}
-	e := evidence.AuditEntry{
-		Tenant: c.d.key.tenant, Device: c.d.key.id, Generation: c.d.key.generation, RequestID: c.id(),
-		Data: raw(sourceData{c.print, c.sess.source}),
-	}
-	var err error
-	switch {
-	case c.d.record.State == evidence.DeviceIssued:
-		_, err = s.record(s.entry(evidence.EntryDeviceActivated, e))
-	case !sourceKnown(c):
-		_, err = s.record(s.entry(evidence.EntryCredentialSeen, e))
-	}
-	if err == nil {
-		c.sess.noted.Store(true)
-	}
-	return err
-}
-
-// maxSources is how many source addresses of a credential are recorded.
-const maxSources = 64
-
-// sourceKnown reports whether the source address needs no entry. The caller
-// holds state.mu or the device's flow.
-func sourceKnown(c *call) bool {
-	list := c.d.sources(c.print)
-	return len(list) >= maxSources || slices.Contains(list, c.sess.source)
-}
-
 // recordRefusedLines enters lines that were refused, and raises the alerts of a
 // number that was used for another content and of a credential that is shared.
 func (s *Server) recordRefusedLines(c *call, b *batch) error {
@@ -530,24 +300,4 @@ func (s *Server) recordRefusedLines(c *call, b *batch) error {
 		}
 	}
 	return nil
-}
-
-func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "ok\n") }
-
-// readyz is 200 while the ingest can make things durable.
-func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
-	switch {
-	case s.durable() != nil:
-		plain(w, http.StatusServiceUnavailable, "durability lost\n")
-	case s.closing.Load():
-		plain(w, http.StatusServiceUnavailable, "draining\n")
-	default:
-		plain(w, http.StatusOK, "ready\n")
-	}
-}
-
-func plain(w http.ResponseWriter, status int, text string) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.WriteHeader(status)
-	_, _ = io.WriteString(w, text) // a prober that is gone misses nothing
 }
