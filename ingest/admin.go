@@ -262,3 +262,24 @@ func (a *adminCall) decode(into any) *Problem {
 	}
 	return decodeJSON(a.w, a.r, into)
 }
+
+// decisionCall is what most decisions take.
+type decisionCall struct {
+	Reason string `json:"reason"`
+	Ticket string `json:"ticket"`
+}
+
+// decision reads a call that says no more than why, and under which ticket.
+func (a *adminCall) decision() (in decisionCall, p *Problem) {
+	p = a.decode(&in)
+	return in, p
+}
+
+// reason reads a call that says no more than why.
+func (a *adminCall) reason() (string, *Problem) {
+	var in struct {
+		Reason string `json:"reason"`
+	}
+	p := a.decode(&in)
+	return in.Reason, p
+}

@@ -141,8 +141,8 @@ func (s *Server) openBreaks(operator string, now time.Time) []*BreakGlass {
 }
 
 func (s *Server) closeBreakGlass(a *adminCall) (any, *Problem) {
-	var in decisionCall
-	if p := a.decode(&in); p != nil {
+	in, p := a.decision()
+	if p != nil {
 		return nil, p
 	}
 	id := a.r.PathValue("id")

@@ -209,10 +209,8 @@ type LeftOut struct {
 
 // approveBatch consents to all devices of a batch that wait for it.
 func (s *Server) approveBatch(a *adminCall) (any, *Problem) {
-	var in struct {
-		Reason string `json:"reason"`
-	}
-	if p := a.decode(&in); p != nil {
+	reason, p := a.reason()
+	if p != nil {
 		return nil, p
 	}
 	batch := a.r.PathValue("batch")
@@ -235,7 +233,7 @@ func (s *Server) approveBatch(a *adminCall) (any, *Problem) {
 			out.LeftOut = append(out.LeftOut, LeftOut{name, p.Detail})
 			continue
 		}
-		e, code, expires, p := s.consent(d, in.Reason)
+		e, code, expires, p := s.consent(d, reason)
 		if p != nil {
 			return nil, p
 		}

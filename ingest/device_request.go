@@ -104,11 +104,8 @@ func (s *Server) requestDevice(a *adminCall) (any, *Problem) {
 
 // declineDevice says no to a request.
 func (s *Server) declineDevice(a *adminCall) (any, *Problem) {
-	var in struct {
-		Reason string `json:"reason"`
-		Ticket string `json:"ticket"`
-	}
-	if p := a.decode(&in); p != nil {
+	in, p := a.decision()
+	if p != nil {
 		return nil, p
 	}
 	if strings.TrimSpace(in.Reason) == "" {

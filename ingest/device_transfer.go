@@ -83,11 +83,8 @@ func (s *Server) decidable(a *adminCall) (*device, *Problem) {
 // new one, which inherits nothing, is enrolled with the code that the answer
 // holds, once.
 func (s *Server) approveTransfer(a *adminCall) (any, *Problem) {
-	var in struct {
-		Reason string `json:"reason"`
-		Ticket string `json:"ticket"`
-	}
-	if p := a.decode(&in); p != nil {
+	in, p := a.decision()
+	if p != nil {
 		return nil, p
 	}
 	s.decide.Lock()
@@ -157,11 +154,8 @@ func (s *Server) transfer(a *adminCall, d *device, e evidence.AuditEntry, have, 
 
 // declineTransfer says no to a transfer, which changes nothing.
 func (s *Server) declineTransfer(a *adminCall) (any, *Problem) {
-	var in struct {
-		Reason string `json:"reason"`
-		Ticket string `json:"ticket"`
-	}
-	if p := a.decode(&in); p != nil {
+	in, p := a.decision()
+	if p != nil {
 		return nil, p
 	}
 	if strings.TrimSpace(in.Reason) == "" {

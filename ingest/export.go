@@ -245,11 +245,8 @@ func (s *Server) exportRate(a *adminCall, policy ExportPolicy, now time.Time) *P
 }
 
 func (s *Server) approveExport(a *adminCall) (any, *Problem) {
-	var in struct {
-		Reason string `json:"reason"`
-		Ticket string `json:"ticket"`
-	}
-	if p := a.decode(&in); p != nil {
+	in, p := a.decision()
+	if p != nil {
 		return nil, p
 	}
 	s.decide.Lock()
@@ -276,11 +273,8 @@ func (s *Server) approveExport(a *adminCall) (any, *Problem) {
 // declineExport refuses an export that waits. It stays refused: whoever wants
 // the data after all asks anew.
 func (s *Server) declineExport(a *adminCall) (any, *Problem) {
-	var in struct {
-		Reason string `json:"reason"`
-		Ticket string `json:"ticket"`
-	}
-	if p := a.decode(&in); p != nil {
+	in, p := a.decision()
+	if p != nil {
 		return nil, p
 	}
 	s.decide.Lock()

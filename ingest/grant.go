@@ -123,7 +123,7 @@ func (st *state) grant(id string) *GrantRecord {
 	return &c
 }
 
-// grantsOf are the grants of which keep holds, those with the least time left first.
+// someGrants are the grants of which keep holds, those with the least time left first.
 func (st *state) someGrants(keep func(*GrantRecord) bool) []*GrantRecord {
 	st.mu.RLock()
 	defer st.mu.RUnlock()
@@ -195,8 +195,7 @@ func (s *Server) requestGrant(a *adminCall) (any, *Problem) {
 	return s.st.grant(d.ID), nil
 }
 
-// grantCall reads a decision about the grant of the path. The caller holds
-// s.decide.
+// namedGrant finds the grant of the path. The caller holds s.decide.
 func (s *Server) namedGrant(a *adminCall) (*GrantRecord, *Problem) {
 	a.target = clip(a.r.PathValue("id"))
 	g := s.st.grant(a.r.PathValue("id"))
@@ -205,12 +204,6 @@ func (s *Server) namedGrant(a *adminCall) (*GrantRecord, *Problem) {
 	}
 	a.tenant = g.Tenant
 	return g, nil
-}
-
-// decision is what most decisions take.
-type decisionCall struct {
-	Reason string `json:"reason"`
-	Ticket string `json:"ticket"`
 }
 
 // approveGrant lets a grant begin. Neither who asked for it nor whom it serves
@@ -257,8 +250,8 @@ func (s *Server) approveGrant(a *adminCall) (any, *Problem) {
 func stateData(state string) json.RawMessage { return raw(map[string]string{"state": state}) }
 
 func (s *Server) declineGrant(a *adminCall) (any, *Problem) {
-	var in decisionCall
-	if p := a.decode(&in); p != nil {
+	in, p := a.decision()
+	if p != nil {
 		return nil, p
 	}
 	s.decide.Lock()
@@ -283,8 +276,8 @@ func (s *Server) declineGrant(a *adminCall) (any, *Problem) {
 // endGrant ends a grant before its time; who holds the role support alone
 // ends his own.
 func (s *Server) endGrant(a *adminCall) (any, *Problem) {
-	var in decisionCall
-	if p := a.decode(&in); p != nil {
+	in, p := a.decision()
+	if p != nil {
 		return nil, p
 	}
 	s.decide.Lock()

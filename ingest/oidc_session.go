@@ -88,10 +88,8 @@ func (s *Server) logout(a *adminCall) (any, *Problem) {
 }
 
 func (s *Server) sessionOver(a *adminCall, why string, which func(OperatorCredential) bool) (any, *Problem) {
-	var in struct {
-		Reason string `json:"reason"`
-	}
-	if p := a.decode(&in); p != nil {
+	reason, p := a.reason()
+	if p != nil {
 		return nil, p
 	}
 	s.decide.Lock()
@@ -113,7 +111,7 @@ func (s *Server) sessionOver(a *adminCall, why string, which func(OperatorCreden
 	}
 	a.target = of.Name
 	d := sessionEnded{of.Name, found.Fingerprint, why}
-	if p := a.done(evidence.EntryOperatorLogout, evidence.AuditEntry{Target: of.Name, Reason: in.Reason, Data: raw(d), Before: stateData("open"), After: stateData("ended")}); p != nil {
+	if p := a.done(evidence.EntryOperatorLogout, evidence.AuditEntry{Target: of.Name, Reason: reason, Data: raw(d), Before: stateData("open"), After: stateData("ended")}); p != nil {
 		return nil, p
 	}
 	s.acts.cut(func(o *adminCall) bool { return o.print == found.Fingerprint && o != a })

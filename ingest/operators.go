@@ -208,10 +208,8 @@ func (s *Server) cutOperator(o *operator) {
 
 // removeOperator takes an operator's rights. The last admin stays.
 func (s *Server) removeOperator(a *adminCall) (any, *Problem) {
-	var in struct {
-		Reason string `json:"reason"`
-	}
-	if p := a.decode(&in); p != nil {
+	reason, p := a.reason()
+	if p != nil {
 		return nil, p
 	}
 	name := a.r.PathValue("name")
@@ -225,7 +223,7 @@ func (s *Server) removeOperator(a *adminCall) (any, *Problem) {
 	case slices.Contains(o.Roles, RoleAdmin) && s.lastAdmin(name):
 		return nil, problem(CodeConflict, "the last admin cannot be removed")
 	}
-	e := evidence.AuditEntry{Target: name, Reason: in.Reason, Before: raw(o.Operator), After: stateData("removed"), Data: raw(o.Operator)}
+	e := evidence.AuditEntry{Target: name, Reason: reason, Before: raw(o.Operator), After: stateData("removed"), Data: raw(o.Operator)}
 	if p := a.done(evidence.EntryOperatorRemoved, e); p != nil {
 		return nil, p
 	}

@@ -154,11 +154,8 @@ func (s *Server) purgeFailure(tenantID string, before time.Time, err error) *Pro
 // says who asked, who approved, and what is erased; it is durable before
 // anything is, and all is erased before the answer.
 func (s *Server) approvePurge(a *adminCall) (any, *Problem) {
-	var in struct {
-		Reason string `json:"reason"`
-		Ticket string `json:"ticket"`
-	}
-	if p := a.decode(&in); p != nil {
+	in, p := a.decision()
+	if p != nil {
 		return nil, p
 	}
 	if len(in.Reason) > 2000 || len(in.Ticket) > 500 {

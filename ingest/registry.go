@@ -84,10 +84,8 @@ func (s *Server) named(a *adminCall) (*device, *Problem) {
 // approveDevice consents to a requested device. With the last consent that is
 // needed comes the one-time code, which is shown once and kept as a hash.
 func (s *Server) approveDevice(a *adminCall) (any, *Problem) {
-	var in struct {
-		Reason string `json:"reason"`
-	}
-	if p := a.decode(&in); p != nil {
+	reason, p := a.reason()
+	if p != nil {
 		return nil, p
 	}
 	s.decide.Lock()
@@ -99,7 +97,7 @@ func (s *Server) approveDevice(a *adminCall) (any, *Problem) {
 	if p := s.mayApprove(a, d); p != nil {
 		return nil, p
 	}
-	e, code, expires, p := s.consent(d, in.Reason)
+	e, code, expires, p := s.consent(d, reason)
 	if p != nil {
 		return nil, p
 	}
@@ -165,11 +163,8 @@ func newCode() (string, error) {
 // durable came before the decision. From then on nothing of the device is
 // accepted, and its open connections are cut.
 func (s *Server) decideDevice(a *adminCall, typ string) (any, *Problem) {
-	var in struct {
-		Reason string `json:"reason"`
-		Ticket string `json:"ticket"`
-	}
-	if p := a.decode(&in); p != nil {
+	in, p := a.decision()
+	if p != nil {
 		return nil, p
 	}
 	if in.Reason == "" && typ != evidence.EntryReleased {

@@ -244,8 +244,8 @@ func (s *Server) declineRoles(a *adminCall) (any, *Problem) {
 // decideRoles consents to a role change, or refuses it. Neither who asked for
 // it nor whom it serves may.
 func (s *Server) decideRoles(a *adminCall, typ, after string) (any, *Problem) {
-	var in decisionCall
-	if p := a.decode(&in); p != nil {
+	in, p := a.decision()
+	if p != nil {
 		return nil, p
 	}
 	a.target = clip(a.r.PathValue("id"))

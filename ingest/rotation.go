@@ -215,11 +215,8 @@ func (s *Server) newCertificate(d *device, csr *x509.CertificateRequest, life ti
 // as must approve a device there, within approvals.code_valid: a code is worth
 // what an approval is.
 func (s *Server) orderRotation(a *adminCall) (any, *Problem) {
-	var in struct {
-		Reason string `json:"reason"`
-		Ticket string `json:"ticket"`
-	}
-	if p := a.decode(&in); p != nil {
+	in, p := a.decision()
+	if p != nil {
 		return nil, p
 	}
 	if in.Reason == "" {
