@@ -56,7 +56,7 @@ func (r *run) readAdmin() {
 	var operators struct {
 		Operators []operatorRecord `json:"operators"`
 	}
-	r.operatorsReply.err = r.operatorsReply.decode(&operators)
+	r.operatorsReply.err = r.operatorsReply.decodeList("operators", &operators)
 	r.opers = operators.Operators
 
 	r.readTenants()
@@ -75,7 +75,7 @@ func (r *run) readDevices() {
 			Devices []deviceRecord `json:"devices"`
 			Next    string         `json:"next"`
 		}
-		rep.err = rep.decode(&got)
+		rep.err = rep.decodeList("devices", &got)
 		if rep.err == nil && got.Next != "" && seen[got.Next] {
 			rep.err = fmt.Errorf("page %d names one before it as the next", rep.request.Page)
 		}
@@ -113,7 +113,7 @@ func (r *run) readDeadLetters() {
 			DeadLetters []deadLetter `json:"deadletters"`
 			Next        string       `json:"next"`
 		}
-		rep.err = rep.decode(&got)
+		rep.err = rep.decodeList("deadletters", &got)
 		r.deadLetterReplies = append(r.deadLetterReplies, rep)
 		r.dead = append(r.dead, got.DeadLetters...)
 		if rep.err != nil || got.Next == "" {

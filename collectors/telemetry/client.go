@@ -131,6 +131,19 @@ func problemOf(body []byte) string {
 	return fmt.Sprintf(" (%s: %s)", p.Code, p.Title)
 }
 
+// decodeList reads a reply that lists something under a member. One without it
+// lists nothing, and is no empty list.
+func (rep reply) decodeList(member string, into any) error {
+	var fields map[string]json.RawMessage
+	if err := rep.decode(&fields); err != nil {
+		return err
+	}
+	if _, there := fields[member]; !there {
+		return fmt.Errorf("reply is not the JSON that was expected: it has no member %q", member)
+	}
+	return rep.decode(into)
+}
+
 // decode reads the reply's JSON. A field that is not known is let be: the raw
 // reply is kept, and the ingest may be newer.
 func (rep reply) decode(into any) error {

@@ -144,7 +144,7 @@ func (r *run) readExports() {
 	var listed struct {
 		Exports []listedExport `json:"exports"`
 	}
-	r.exportsReply.err = r.exportsReply.decode(&listed)
+	r.exportsReply.err = r.exportsReply.decodeList("exports", &listed)
 	r.exported = listed.Exports
 	for _, x := range r.exported {
 		if r.exportsReply.err == nil && x.ID == "" {

@@ -70,6 +70,6 @@ func (r *run) readTenants() {
 	var listed struct {
 		Tenants []evidence.Tenant `json:"tenants"`
 	}
-	r.tenantsReply.err = r.tenantsReply.decode(&listed)
+	r.tenantsReply.err = r.tenantsReply.decodeList("tenants", &listed)
 	r.listed = listed.Tenants
 }

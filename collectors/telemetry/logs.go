@@ -78,7 +78,7 @@ func (r *run) readLogs() {
 		Logs    []listedLog `json:"logs"`
 		Keepers []keeper    `json:"keepers"`
 	}
-	if r.logsReply.err = r.logsReply.decode(&listed); r.logsReply.err != nil {
+	if r.logsReply.err = r.logsReply.decodeList("logs", &listed); r.logsReply.err != nil {
 		return
 	}
 	r.keepers = listed.Keepers

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"time"
 
 	"trustpack/evidence"
@@ -99,6 +100,9 @@ func New(cfg Config, deps Deps) (evidence.Collector, error) {
 	if cfg.URL == "" {
 		return nil, errors.New("collector telemetry: url is not set; give the ingest's admin address, such as https://127.0.0.1:8444")
 	}
+	if u, err := url.Parse(cfg.URL); err != nil || u.User != nil || u.RawQuery != "" {
+		return nil, errors.New("collector telemetry: url: want an address without a user or a query, such as https://127.0.0.1:8444; the credential is the operator's certificate")
+	}
 	if deps.Progress == nil {
 		deps.Progress = func(string) {}
 	}
@@ -120,7 +124,11 @@ func New(cfg Config, deps Deps) (evidence.Collector, error) {
 			return nil, fmt.Errorf("collector telemetry: %w", err)
 		}
 	}
-	return &collector{cfg: cfg, deps: deps, keys: keys, http: &http.Client{Transport: transport, Timeout: time.Minute}}, nil
+	return &collector{cfg: cfg, deps: deps, keys: keys, http: &http.Client{
+		Transport: transport, Timeout: time.Minute,
+		// What another place answers is not the word of the ingest that was named.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}, nil
 }
 
 func (c *collector) Name() string { return Name }

@@ -129,6 +129,11 @@ func (s *served) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	s.answer(w, r)
+}
+
+// answer is what the ingest answers where nothing is broken.
+func (s *served) answer(w http.ResponseWriter, r *http.Request) {
 	var v any
 	switch path := r.URL.Path; {
 	case path == "/v1/admin/config":
