@@ -79,9 +79,10 @@ func (r Report) OK() bool { return len(r.Problems) == 0 }
 // writes nothing: every leaf hash from its entry, every tile from the leaves,
 // the root at each signed checkpoint, the signatures, the order of the
 // history, the journal's checksums and chain, what the journal still has of
-// entries that the logs' files hold, and each payload against what its entry
-// commits to. What is wrong is in the report; the
-// error is for a directory that could not be read at all.
+// entries that the logs' files hold, each payload against what its entry
+// commits to, and the purges against the entries that speak of them. What is
+// wrong is in the report; the error is for a directory that could not be read
+// at all.
 func Fsck(dir string, o FsckOptions) (Report, error) {
 	report := Report{Dir: dir, Logs: []LogReport{}, Problems: []Problem{}}
 	l, err := newLedger(dir, Options{Instance: cmp.Or(o.Instance, "fsck"), fsys: o.fsys})
@@ -113,7 +114,8 @@ type fsck struct {
 	started time.Time
 	signed  map[string]lastSigned
 	history map[string][]DatedCheckpoint
-	mu      sync.Mutex // guards report's problems and counts
+	mu      sync.Mutex    // guards report's problems and counts, and erased
+	erased  []purgeRecord // that entries speak of
 }
 
 func (f *fsck) count(entries, bytes int64) {
@@ -162,6 +164,9 @@ func (f *fsck) run() error {
 			return err
 		}
 	}
+	if err := f.unrecorded(); err != nil {
+		return err
+	}
 	slices.SortStableFunc(f.report.Problems, func(a, b Problem) int {
 		return cmp.Or(cmp.Compare(a.Log, b.Log), cmp.Compare(a.Index, b.Index))
 	})
@@ -195,6 +200,11 @@ func (f *fsck) logNames() ([]string, error) {
 	for _, d := range dirs {
 		if CheckLogName(d.Name()) == nil && !slices.Contains(names, d.Name()) {
 			names = append(names, d.Name())
+		}
+	}
+	for name := range f.history {
+		if CheckLogName(name) == nil && !slices.Contains(names, name) {
+			names = append(names, name)
 		}
 	}
 	for name := range f.signed {
@@ -263,6 +273,9 @@ func (f *fsck) checkLog(name string) error {
 // checkNotes verifies the signatures and the order of a log's checkpoints,
 // and gives what they sign, by size.
 func (f *fsck) checkNotes(t *tree, r *LogReport, last *storedCheckpoint, history []DatedCheckpoint) []signedHead {
+	if why := lacks(last, history); why != "" {
+		f.problem(t.name, -1, signedFile, "%s", why)
+	}
 	if last == nil {
 		return nil
 	}

@@ -107,3 +107,66 @@ func TestFsckNamesWhatIsWrong(t *testing.T) {
 		})
 	}
 }
+
+// TestTheHistoryOutlivesTheLastCheckpoints: what is signed last is in
+// signed.jsonl before it is in the history, so that a history that knows more
+// shows that the other was lost or is an older copy. It binds the tree too.
+func TestTheHistoryOutlivesTheLastCheckpoints(t *testing.T) {
+	dir, o := t.TempDir(), testOptions()
+	l := open(t, dir, o)
+	grow := func() {
+		fill(t, l, "a", 3)
+		if _, err := l.Checkpoint("a"); err != nil {
+			t.Fatal(err)
+		}
+		closeLedger(t, l)
+	}
+	grow()
+	older := filepath.Join(t.TempDir(), "older")
+	if err := os.CopyFS(older, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	l = open(t, dir, o)
+	grow()
+	put := func(from, to, name string) {
+		t.Helper()
+		b, err := os.ReadFile(filepath.Join(from, name))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(to, name), b, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	contradicted := func() {
+		t.Helper()
+		var c *ContradictionError
+		if l, err := OpenReadOnly(older, o); !errors.As(err, &c) || c.Signed != 6 || c.Size != 3 {
+			t.Errorf("opening the older copy: %v", err)
+			if err == nil {
+				closeLedger(t, l)
+			}
+		}
+	}
+	put(dir, older, historyFile)
+	contradicted()
+	wantProblem(t, "an older copy", older, "log a, history.jsonl: a checkpoint of size 6 is signed, but the log holds 3 entries")
+	if err := os.Remove(filepath.Join(older, signedFile)); err != nil {
+		t.Fatal(err)
+	}
+	contradicted()
+	wantProblem(t, "an older copy without its last checkpoint", older, "log a, signed.jsonl: it has no last checkpoint, and history.jsonl has one of size 6")
+
+	if err := os.Remove(filepath.Join(dir, signedFile)); err != nil {
+		t.Fatal(err)
+	}
+	wantProblem(t, "no last checkpoint", dir, "log a, signed.jsonl: it has no last checkpoint, and history.jsonl has one of size 6")
+	l = open(t, dir, o)
+	grow()
+	wantProblem(t, "signed anew", dir, "")
+	l = open(t, dir, o)
+	defer closeLedger(t, l)
+	if past, err := l.Checkpoints("a"); err != nil || len(past) != 3 || past[0].Size != 3 || past[2].Size != 9 {
+		t.Errorf("the history is %+v, %v", past, err)
+	}
+}

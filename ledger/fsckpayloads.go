@@ -105,6 +105,36 @@ func (f *fsck) purged(t *tree) (next int64, err error) {
 	return next, nil
 }
 
+// unrecorded reports the entries that say what a purge erased of which
+// purgesFile knows nothing: payloads may be back that the log says are gone. An
+// entry is believed to be a purge's only where the digest in it is that of what
+// the entries commit to, which those who send them cannot know.
+func (f *fsck) unrecorded() error {
+	for _, r := range f.erased {
+		if slices.ContainsFunc(f.l.purges, func(known purgeRecord) bool { return known.At == r.At }) {
+			continue
+		}
+		t, err := f.l.find(r.Log)
+		if errors.Is(err, ErrNotFound) || err == nil && r.End > t.size() {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		count, hash, err := t.digest(r.First, r.End)
+		if err != nil {
+			if err := f.damage(r.Log, err); err != nil {
+				return err
+			}
+			continue
+		}
+		if count > 0 && count == r.Count && hash == r.Commitments {
+			f.problem(r.At.Log, r.At.Index, purgesFile, "the entry says that %d payloads of log %s from before %s were erased, and no purge is recorded here: they may be there again", r.Count, r.Log, r.Before)
+		}
+	}
+	return nil
+}
+
 // missing reports the entries of a span without payloads that commit to one.
 func (f *fsck) missing(t *tree, from, to int64) error {
 	const step = 1 << 16

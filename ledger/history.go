@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -354,7 +355,7 @@ func InstanceOf(dir string) (string, error) {
 	return "", fmt.Errorf("reading the ledger's instance: no log in %s has a checkpoint yet: %w", filepath.Join(dir, logsDir), ErrNotFound)
 }
 
-// loadCheckpoints reads what is stored and holds the last checkpoint of each
+// loadCheckpoints reads what is stored and holds the newest checkpoint of each
 // log to its tree.
 func (l *Ledger) loadCheckpoints() error {
 	stored, err := readSigned(l.fsys, l.dir)
@@ -364,6 +365,24 @@ func (l *Ledger) loadCheckpoints() error {
 	history, err := readHistory(l.fsys, l.dir)
 	if err != nil {
 		return err
+	}
+	for log, past := range history {
+		t, err := l.treeFor(log)
+		if err != nil {
+			return err
+		}
+		t.checkpoints.history = past
+		// What was signed binds also where signedFile was lost or taken back.
+		if lacks(stored[log].last, past) == "" {
+			continue
+		}
+		head, err := unverified(newest(past))
+		if err != nil {
+			return err
+		}
+		if err := t.agrees(head); err != nil {
+			return err
+		}
 	}
 	for log, s := range stored {
 		t, err := l.treeFor(log)
@@ -382,9 +401,26 @@ func (l *Ledger) loadCheckpoints() error {
 			return err
 		}
 		t.checkpoints.last, t.checkpoints.head = s.last, s.head
-		t.checkpoints.history = history[log]
 	}
 	return nil
+}
+
+// lacks says what the last checkpoint of a log lacks of its history, into
+// which nothing goes that was not the last before; empty where that is nothing.
+func lacks(last *storedCheckpoint, past []DatedCheckpoint) string {
+	switch {
+	case len(past) == 0:
+		return ""
+	case last == nil:
+		return fmt.Sprintf("it has no last checkpoint, and %s has one of size %d", historyFile, newest(past).Size)
+	case last.Size < newest(past).Size:
+		return fmt.Sprintf("its last checkpoint is of size %d, and %s has one of size %d", last.Size, historyFile, newest(past).Size)
+	}
+	return ""
+}
+
+func newest(past []DatedCheckpoint) DatedCheckpoint {
+	return slices.MaxFunc(past, func(a, b DatedCheckpoint) int { return cmp.Compare(a.Size, b.Size) })
 }
 
 // ownKey refuses a seed other than the one that signed before.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -37,7 +38,23 @@ func (p Purge) canonical() ([]byte, error) { return evidence.CanonicalJSON(p) }
 // such entry: whoever asks for a purge writes one down too.
 func (p Purge) saidBy(entry []byte) bool {
 	plan, err := p.canonical()
-	return err == nil && bytes.Contains(entry, append([]byte(`"erased":`), plan...))
+	return err == nil && bytes.Contains(entry, append([]byte(erasedMember), plan...))
+}
+
+// erasedMember begins what saidBy looks for.
+const erasedMember = `"erased":`
+
+// erasedIn gives the purge that an entry is of, as saidBy tells it.
+func erasedIn(entry []byte) (Purge, bool) {
+	_, plan, ok := bytes.Cut(entry, []byte(erasedMember))
+	if !ok {
+		return Purge{}, false
+	}
+	var p Purge
+	if json.NewDecoder(bytes.NewReader(plan)).Decode(&p) != nil || p.check() != nil {
+		return Purge{}, false
+	}
+	return p, p.saidBy(entry)
 }
 
 // ErrNothingToPurge is what PlanPurge and Purge answer where no payload is of a

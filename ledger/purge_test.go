@@ -235,6 +235,17 @@ func TestFsckHoldsPurgesToTheLog(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// A device may send words like a purge's: it cannot know the digest.
+	lie := bytes.Replace(text, []byte(plan.Commitments), []byte(strings.Repeat("0", 64)), 1)
+	if _, err := l.Append(context.Background(), Entry{Log: "control", Data: fmt.Appendf(nil, `{"erased":%s}`, lie)}); err != nil {
+		t.Fatal(err)
+	}
+	closeLedger(t, l)
+	old := filepath.Join(t.TempDir(), "old")
+	if err := os.CopyFS(old, os.DirFS(filepath.Join(dir, payloadsDir))); err != nil {
+		t.Fatal(err)
+	}
+	l = open(t, dir, o)
 	mustPurge(t, l, "a", "2026-07-02T00:00:00Z")
 	closeLedger(t, l)
 	rewrite := func(change func(*purgeRecord)) func(*testing.T, string) {
@@ -253,7 +264,13 @@ func TestFsckHoldsPurgesToTheLog(t *testing.T) {
 		spoil func(*testing.T, string)
 		want  string
 	}{
-		"no record":     {func(t *testing.T, dir string) { os.Remove(filepath.Join(dir, purgesFile)) }, "entry 0: the payload is missing, as are those of 3 entries in all up to 2, and no purge erased them"},
+		"no record": {func(t *testing.T, dir string) { os.Remove(filepath.Join(dir, purgesFile)) }, "entry 0: the payload is missing, as are those of 3 entries in all up to 2, and no purge erased them"},
+		"all put back": {func(t *testing.T, dir string) {
+			payloads := filepath.Join(dir, payloadsDir)
+			if err := errors.Join(os.Remove(filepath.Join(dir, purgesFile)), os.RemoveAll(payloads), os.CopyFS(payloads, os.DirFS(old))); err != nil {
+				t.Fatal(err)
+			}
+		}, "log control, purges.jsonl, entry 2: the entry says that 3 payloads of log a from before 2026-07-02 were erased, and no purge is recorded here: they may be there again"},
 		"changed":       {func(t *testing.T, dir string) { flipFile(t, filepath.Join(dir, purgesFile), 40) }, "purges.jsonl: damaged"},
 		"other digest":  {rewrite(func(r *purgeRecord) { r.Commitments = strings.Repeat("0", 64) }), "no such entry is in the log; "},
 		"other entry":   {rewrite(func(r *purgeRecord) { r.At.Index = 7 }), "no such entry is in the log"},

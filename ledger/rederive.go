@@ -74,7 +74,7 @@ func (d *derivation) bundles() error {
 
 // bundle derives what stands on one bundle.
 func (d *derivation) bundle(n int64) error {
-	leaves, bytes, err := d.hash(n)
+	leaves, bytes, err := d.hash(n, d.erasedBy)
 	if err != nil {
 		d.broken.Store(true)
 		return d.f.damage(d.t.name, err)
@@ -91,8 +91,9 @@ func (d *derivation) bundle(n int64) error {
 	return nil
 }
 
-// hash is the leaf hashes of a bundle, and the bytes of its entries.
-func (d *derivation) hash(n int64) ([]tlog.Hash, int64, error) {
+// hash is the leaf hashes of a bundle, and the bytes of its entries, each of
+// which is shown to see.
+func (d *derivation) hash(n int64, see func(index int64, leaf []byte)) ([]tlog.Hash, int64, error) {
 	bundle, err := d.t.leaves(n)
 	if err != nil {
 		return nil, 0, err
@@ -108,6 +109,7 @@ func (d *derivation) hash(n int64) ([]tlog.Hash, int64, error) {
 		if err != nil {
 			return nil, 0, &DamageError{File: d.t.entries.name, Offset: -1, Reason: fmt.Sprintf("bundle %d of %d entries: %v", n, count, err)}
 		}
+		see(n*tileWidth+int64(len(leaves)), entry)
 		leaves, bundle = append(leaves, LeafHash(entry)), rest
 	}
 	if len(bundle) > 0 {
@@ -134,6 +136,17 @@ func (d *derivation) upper() error {
 		}
 		d.levels = append(d.levels, above)
 	}
+}
+
+// erasedBy notes an entry that says what a purge erased.
+func (d *derivation) erasedBy(index int64, leaf []byte) {
+	p, ok := erasedIn(leaf)
+	if !ok {
+		return
+	}
+	d.f.mu.Lock()
+	defer d.f.mu.Unlock()
+	d.f.erased = append(d.f.erased, purgeRecord{Purge: p, At: Position{d.t.name, index}})
 }
 
 func (d *derivation) compare(level int, first int64, derived []tlog.Hash, kept []byte) {
@@ -170,7 +183,7 @@ func (d *derivation) at(level int, first int64, count int) ([]tlog.Hash, error) 
 		return d.levels[level-1][first : first+int64(count)], nil
 	}
 	if n := first / tileWidth; d.row != n+1 {
-		leaves, _, err := d.hash(n)
+		leaves, _, err := d.hash(n, func(int64, []byte) {})
 		if err != nil {
 			return nil, err
 		}
