@@ -43,13 +43,13 @@ func Decode(file string, data []byte, into any) error {
 	if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
 		return nil
 	} else if err != nil {
-		return syntaxError(file, err)
+		return syntaxError(file, data, err)
 	}
 	var second yaml.Node
 	if err := dec.Decode(&second); err == nil {
 		return &Error{file, second.Line, second.Column, "a second document begins here; one file holds one document"}
 	} else if !errors.Is(err, io.EOF) {
-		return syntaxError(file, err)
+		return syntaxError(file, data, err)
 	}
 	c := checker{file}
 	root := doc.Content[0]
@@ -63,11 +63,14 @@ func Decode(file string, data []byte, into any) error {
 }
 
 // syntaxError turns yaml's "yaml: line 3: …" into file:line:col.
-func syntaxError(file string, err error) error {
+func syntaxError(file string, data []byte, err error) error {
 	msg := plain(err)
 	line := 1
 	if n, scanErr := fmt.Sscanf(msg, "line %d:", &line); scanErr == nil && n == 1 {
 		_, msg, _ = strings.Cut(msg, ": ")
+	}
+	if lines := strings.Split(string(data), "\n"); line <= len(lines) && strings.HasPrefix(strings.TrimLeft(lines[line-1], " "), "\t") {
+		msg += "; the line begins with a tab: indent it with spaces"
 	}
 	return &Error{file, line, 1, msg}
 }

@@ -55,6 +55,7 @@ func TestDecodeRefusesWithPlaceAndHint(t *testing.T) {
 		"name: a\n---\nname: b\n":      `f.yaml:2:1: a second document begins here`,
 		"name: &x a\n":                 `f.yaml:1:7: anchors and aliases`,
 		"name: [a\n":                   `f.yaml:`,
+		"limits:\n\tbody_bytes: 1\n":   `f.yaml:2:1: found character that cannot start any token; the line begins with a tab: indent it with spaces`,
 		"- a\n":                        `f.yaml:1:1: the document: want a mapping, got a list`,
 		"types: {m.v1: {every: 1s}, m.v1: {every: 2s}}": `key "m.v1" stands twice`,
 	} {
