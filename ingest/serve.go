@@ -32,7 +32,7 @@ func (s *Server) Listen() error {
 func listen(key, addr string) (net.Listener, error) {
 	ln, err := net.Listen("tcp", addr)
 	if err != nil {
-		return nil, fmt.Errorf("%s: cannot listen on %s (is another process using the port?): %w", key, addr, err)
+		return nil, fmt.Errorf("%s: cannot listen on %s (is another process using the port, or is the address another machine's?): %w", key, addr, err)
 	}
 	return ln, nil
 }
