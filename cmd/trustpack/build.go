@@ -49,7 +49,7 @@ func (a *app) buildPack(ctx context.Context, cfg *Config, p evidence.Period, out
 	}
 	digest := sha256.New()
 	err = writeWhole(out, func(w io.Writer) error {
-		if built, err = draft.Write(io.MultiWriter(w, digest), signer); err != nil {
+		if built, err = draft.Write(io.MultiWriter(untilDone{ctx, w}, digest), signer); err != nil {
 			return err
 		}
 		// Entered before anybody can have the file: its number is never given
@@ -64,6 +64,20 @@ func (a *app) buildPack(ctx context.Context, cfg *Config, p evidence.Period, out
 		_, err = lock.Ledger().Checkpoint(locker.LogName)
 	}
 	return built, err
+}
+
+// untilDone writes until its context is done: an interrupted pack is never
+// finished.
+type untilDone struct {
+	ctx context.Context
+	w   io.Writer
+}
+
+func (u untilDone) Write(p []byte) (int, error) {
+	if err := context.Cause(u.ctx); err != nil {
+		return 0, err
+	}
+	return u.w.Write(p)
 }
 
 // draft makes the pack at the first place where it stands already, or else at

@@ -193,7 +193,9 @@ func (a *app) makeAll(given answers, files map[string][]byte, key, pub, state st
 func removeAll(names []string) error {
 	var errs []error
 	for _, name := range names {
-		errs = append(errs, os.RemoveAll(name))
+		if _, err := os.Lstat(name); err == nil { // on a read-only disk nothing was made, and removing nothing fails
+			errs = append(errs, os.RemoveAll(name))
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -34,6 +35,9 @@ func (a *app) packBuild() *cobra.Command {
 			if out == "" {
 				return hint(errors.New("--out is not set"), "say where the pack goes: --out acme-2026-Q3.epack.zip")
 			}
+			if err := mustNotExist(out); err != nil { // it may be countersigned, and is a link of the chain
+				return err
+			}
 			cfg, err := a.loadConfig()
 			if err != nil {
 				return err
@@ -58,7 +62,7 @@ func (a *app) packBuild() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&period, "period", "", "the period, such as 2026-Q3")
-	cmd.Flags().StringVar(&out, "out", "", "where the pack goes")
+	cmd.Flags().StringVar(&out, "out", "", "where the pack goes, a new `file`")
 	cmd.Flags().BoolVar(&noTimestamp, "no-timestamp", false, "do not ask the time stamp authority of pack.tsa")
 	cmd.Flags().StringVar(&key, "key", "", "private key that signs, over pack.key in trustpack.yaml: a file, ssh-agent:, awskms:`KEY` or exec:COMMAND")
 	cmd.Flags().BoolVar(&breakChain, "break-chain", false, "build even where a log is not proved to have grown from what the pack before cites; verifiers that keep a state will refuse the pack")
@@ -114,7 +118,11 @@ func writeWhole(path string, write func(io.Writer) error) error {
 func writeChecked(path string, write func(io.Writer) error, check func(*os.File) error) (err error) {
 	temp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
-		return err
+		var at *fs.PathError
+		if errors.As(err, &at) { // the temporary file's name tells nobody anything
+			err = at.Err
+		}
+		return hint(fmt.Errorf("writing %s: %w", path, err), "name a file in a folder that exists and that you may write to")
 	}
 	defer func() {
 		if err != nil {

@@ -225,8 +225,5 @@ func writeNew(path string, data []byte) error {
 	if _, err := os.Lstat(path); err == nil {
 		return hint(fmt.Errorf("%s is there already", path), "name another file, or move it away")
 	}
-	if err := writeWhole(path, func(w io.Writer) error { _, err := w.Write(data); return err }); err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	return nil
+	return writeWhole(path, func(w io.Writer) error { _, err := w.Write(data); return err })
 }
