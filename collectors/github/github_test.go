@@ -422,6 +422,7 @@ func TestWhatTheListsLeaveOut(t *testing.T) {
 	}{
 		"fewer commits than the pull request has":  {"*/pulls/1/commits", `[{"sha":"h1b","commit":{"message":"x"},"author":{"login":"anna"}}]`, "1 of 2 are listed", "unknown"},
 		"fewer check runs than their total":        {"*/h1b/check-runs", `{"total_count":2,"check_runs":[{"name":"test","status":"completed","conclusion":"success"}]}`, "1 of 2 are listed", "unknown"},
+		"fewer statuses than their total":          {"*/h1b/status", `{"state":"success","total_count":1,"statuses":[]}`, "0 of 1 are listed", "unknown"},
 		"merge that is not on the branch":          {"*/commits", `[]`, "not among those of the branch", ""},
 		"a merge that no commit is tied to":        {"*/commits/*/pulls", `[]`, "no commit of the branch is tied to it", "direct-push"},
 		"reviewer of whom nothing is said (ghost)": {"*/pulls/1/reviews", `[{"id":2,"user":null,"state":"APPROVED","commit_id":"h1b","submitted_at":"2026-08-02T09:00:00Z"}]`, "", "unknown"},
@@ -439,6 +440,22 @@ func TestWhatTheListsLeaveOut(t *testing.T) {
 				t.Errorf("%s: %v because %v, want %s", name, got["class"], got["why"], c.class)
 			}
 		}
+	}
+}
+
+func TestAppsThatAreNotListed(t *testing.T) {
+	b := newBench(t)
+	b.server.Inject(httpreplay.Fault{Path: "*/installations", Status: 200, Body: `{"total_count":2,"installations":[{"app_slug":"robot"}]}`})
+	if c := b.collect()[KindMembers].Completeness; c.State != evidence.Incomplete || !strings.Contains(fmt.Sprint(c.Gaps), "acme: installed apps 1 of 2 are listed") {
+		t.Errorf("%+v", c)
+	}
+}
+
+func TestAPushWithoutATime(t *testing.T) {
+	b := newBench(t)
+	b.server.Inject(httpreplay.Fault{Path: "*/activity", Status: 200, Body: `[{"id":5,"ref":"refs/heads/main","before":"a","after":"b","activity_type":"push"}]`})
+	if c := b.collect()[KindPushes].Completeness; c.State != evidence.Incomplete || !strings.Contains(fmt.Sprint(c.Gaps), "push 5 to main it is listed without a time") {
+		t.Errorf("%+v", c)
 	}
 }
 

@@ -369,10 +369,14 @@ func (r *reading) checks(ctx context.Context, sha string) ([]Check, error) {
 		if err != nil {
 			return nil, resp, err
 		}
+		total = res.GetTotalCount()
 		return res.Statuses, resp, nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("commit statuses: %w", err)
+	}
+	if len(statuses) < total {
+		return nil, fmt.Errorf("commit statuses: %d of %d are listed", len(statuses), total)
 	}
 	for _, s := range distinct(statuses, (*gh.RepoStatus).GetContext) {
 		out = append(out, Check{s.GetContext(), s.GetState()})

@@ -59,7 +59,11 @@ func (r *reading) pushes(ctx context.Context) {
 					all = append(all, p)
 				}
 			}
-			if resp.After == "" || len(got) == 0 || timeOf(got[len(got)-1].At).Before(r.window.From) {
+			oldest := time.Time{}
+			if len(got) > 0 {
+				oldest = timeOf(got[len(got)-1].At)
+			}
+			if resp.After == "" || len(got) == 0 || !oldest.IsZero() && oldest.Before(r.window.From) {
 				break
 			}
 			if resp.After == after {
@@ -76,7 +80,9 @@ func (r *reading) pushes(ctx context.Context) {
 				continue
 			}
 			r.moved = append(r.moved, p)
-			if r.window.Contains(timeOf(p.At)) {
+			if timeOf(p.At).IsZero() {
+				r.gap(KindPushes, r.where("push %d to %s", p.ID, r.Branch), "it is listed without a time")
+			} else if r.window.Contains(timeOf(p.At)) {
 				r.item(KindPushes, fmt.Sprint(p.ID), map[string]any{
 					"repo": r.Name, "branch": r.Branch, "kind": p.Type, "actor": cmp.Or(p.Actor.login(), Ghost), "at": stamp(timeOf(p.At)), "before": p.Before, "after": p.After,
 				})
