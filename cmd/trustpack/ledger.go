@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"trustpack/internal/durable"
 	"trustpack/ledger"
 )
 
@@ -235,10 +235,10 @@ func (a *app) ledgerProve() *cobra.Command {
 					_, err := fmt.Fprint(a.out, record.Proof)
 					return err
 				}
-				if err := os.WriteFile(out+".tlog-proof", []byte(record.Proof), 0o644); err != nil {
+				if err := durable.WriteFile(out+".tlog-proof", []byte(record.Proof), 0o644); err != nil {
 					return err
 				}
-				if err := os.WriteFile(out+".entry", record.Entry, 0o644); err != nil {
+				if err := durable.WriteFile(out+".entry", record.Entry, 0o644); err != nil {
 					return err
 				}
 				_, err = fmt.Fprintf(a.out, "proof: %s.tlog-proof\nentry: %s.entry\n", out, out)
@@ -291,7 +291,7 @@ func (a *app) ledgerExport() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return os.WriteFile(key, []byte(vkey+"\n"), 0o644)
+				return durable.WriteFile(key, []byte(vkey+"\n"), 0o644)
 			})
 		},
 	}

@@ -3,13 +3,13 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"trustpack/ingest"
+	"trustpack/internal/durable"
 	"trustpack/ledger"
 )
 
@@ -122,10 +122,10 @@ entry that never had one, is exit 1.`,
 				if err != nil {
 					return err
 				}
-				if err := os.WriteFile(out+".salt", salt, 0o600); err != nil {
+				if err := durable.WriteFile(out+".salt", salt, 0o600); err != nil {
 					return err
 				}
-				if err := os.WriteFile(out+".payload", payload, 0o600); err != nil {
+				if err := durable.WriteFile(out+".payload", payload, 0o600); err != nil {
 					return err
 				}
 				_, err = fmt.Fprintf(a.out, "salt: %s.salt\npayload: %s.payload\n", out, out)
