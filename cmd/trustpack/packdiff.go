@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -22,7 +23,9 @@ func (a *app) packDiff() *cobra.Command {
 		Long: `Compares two packs: controls whose outcome changed, exceptions new and closed,
 items new and gone, settings changed. An exception is called fixed only where
 its item was tested again; one whose item is gone, or that was not tested, is
-called so. Neither pack is verified by this: use 'trustpack verify' before.`,
+called so. Neither pack is verified by this: use 'trustpack verify' before.
+Exit: 0 compared; 1 one is no pack that can be read; 2 usage or I/O; 3 one
+withholds what would be compared.`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(_ *cobra.Command, args []string) error {
 			from, err := readVersion(args[0])
@@ -69,7 +72,12 @@ func readVersion(path string) (templates.Version, error) {
 		return wrong(err)
 	}
 	view, err := viewOfPack(c)
-	if err != nil {
+	var withheld *pack.WithheldError
+	switch {
+	case errors.As(err, &withheld):
+		return templates.Version{}, &exitError{code: exitInconclusive, err: hint(fmt.Errorf("reading %s: %w", path, err),
+			"what is withheld cannot be told from what is gone: compare the packs from before anything was taken out")}
+	case err != nil:
 		return wrong(err)
 	}
 	v := templates.Version{View: view, Name: path, Sequence: c.Root().Sequence, Previous: c.Root().Previous, PackJSONSHA256: evidence.SHA256Hex(c.PackJSON())}
