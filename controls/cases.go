@@ -23,6 +23,7 @@ type caseFile struct {
 	Remove     map[string][]string                  `yaml:"remove"`     // kind: items taken out
 	Empty      []string                             `yaml:"empty"`      // kinds collected in full, with nothing in them
 	Incomplete map[string]string                    `yaml:"incomplete"` // kind: what could not be read
+	Early      []string                             `yaml:"early"`      // kinds of which the state was read a week before the period's end
 	Missing    []string                             `yaml:"missing"`    // kinds that were never collected
 
 	Expect     string              `yaml:"expect"`
@@ -118,6 +119,9 @@ func (c *control) judgeCase(cf caseFile) (evidence.Finding, error) {
 			continue
 		}
 		in.Evidence = append(in.Evidence, caseEvidence(kind, period, items[kind], cf.Incomplete[kind]))
+		if last := &in.Evidence[len(in.Evidence)-1]; slices.Contains(cf.Early, kind) {
+			last.Snapshot, last.CollectedAt = true, period.To.AddDate(0, 0, -7)
+		}
 	}
 	a, err := (&Catalog{controls: []*control{c}}).Assess(in)
 	if err != nil {
@@ -216,7 +220,7 @@ func (c *control) checkCase(cf caseFile) error {
 			return fmt.Errorf("outcomes: %s: %q: want one of %s", attr, outcome, strings.Join(outcomes, ", "))
 		}
 	}
-	kinds := slices.Concat(cf.Missing, cf.Empty, slices.Collect(maps.Keys(cf.Incomplete)), slices.Collect(maps.Keys(cf.Change)),
+	kinds := slices.Concat(cf.Missing, cf.Empty, cf.Early, slices.Collect(maps.Keys(cf.Incomplete)), slices.Collect(maps.Keys(cf.Change)),
 		slices.Collect(maps.Keys(cf.Without)), slices.Collect(maps.Keys(cf.Add)), slices.Collect(maps.Keys(cf.Remove)))
 	for _, k := range kinds {
 		if !slices.Contains(c.file.Kinds, k) {

@@ -47,7 +47,7 @@ func newData(period evidence.Period) *data {
 		types.String("days"): types.NewRefValList(types.DefaultTypeAdapter, days),
 	})
 	d.functions = map[string]functions.LateBoundOp{
-		"items": d.items, "lookup": d.lookup, "where": d.where, "values": d.each,
+		"items": d.items, "lookup": d.lookup, "where": d.where, "values": d.each, "pending": d.pending,
 	}
 	return d
 }
@@ -157,6 +157,15 @@ func (d *data) each(_ string, args ...ref.Val) ref.Val {
 		out = append(out, types.String(s))
 	}
 	return types.NewRefValList(types.DefaultTypeAdapter, out)
+}
+
+// pending is unknown while the evidence of a kind does not reach to the period's
+// end, and false from then on.
+func (d *data) pending(_ string, args ...ref.Val) ref.Val {
+	if v := d.of(args[0]); v == nil || !v.whole || v.early {
+		return unknown()
+	}
+	return types.False
 }
 
 // index maps each value of a field, and each element of one that is a list, to

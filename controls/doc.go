@@ -19,6 +19,7 @@
 //	lookup(kind, id)          the item with that ID, as an optional
 //	where(kind, field, value) the items whose field has that value, or whose list holds it
 //	values(kind, field)       the different values of a field, sorted
+//	pending(kind)             unknown while the kind was read last before the period was over, then false
 //	seconds(from, to)         the time between two RFC 3339 strings or timestamps
 //	days(from, to)            the same in days
 //
@@ -30,5 +31,7 @@
 // "error", never "met"; so does a field that where or values looks into and
 // some item lacks. A look-up into evidence that was not collected in full
 // is unknown unless it finds what it asks for; a result that stays unknown is
-// neither a pass nor an exception, and its attribute is "not-available".
+// neither a pass nor an exception, and its attribute is "not-available". So a
+// test that compares with period.to says `|| pending(kind)`: what it misses in a
+// running period may still come.
 package controls

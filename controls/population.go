@@ -21,6 +21,7 @@ type population struct {
 	used  []evidence.Collected // what was judged, by time and ID
 	whole bool                 // complete evidence covers the period
 	why   string               // where not whole: why, for people
+	early bool                 // a snapshot among them was made before the period was over
 }
 
 // source is one place that evidence of a kind comes from. Each source must
@@ -71,6 +72,8 @@ func populate(kind evidence.Kind, period evidence.Period, all []evidence.Collect
 			es = es[len(es)-1:]
 		}
 		p.used = append(p.used, es...)
+		last := es[len(es)-1]
+		p.early = p.early || last.Snapshot && last.CollectedAt.Before(period.To)
 		if why := lacking(es, period); why != "" {
 			whys = append(whys, why)
 		}

@@ -50,6 +50,7 @@ func newEnvironments() (environments, error) {
 	population, err := base.Extend(
 		late("items", listType, str), late("lookup", cel.OptionalType(itemType), str, str),
 		late("where", listType, str, str, dyn), late("values", cel.ListType(dyn), str, str),
+		late("pending", cel.BoolType, str),
 	)
 	if err != nil {
 		return environments{}, fmt.Errorf("preparing expressions: %w", err)
@@ -146,7 +147,7 @@ func (p *program) inspect(root ast.Expr, kinds []string, policy map[string]param
 }
 
 func (p *program) inspectCall(call ast.CallExpr, kinds []string) error {
-	if !slices.Contains([]string{"items", "lookup", "where", "values"}, call.FunctionName()) || call.IsMemberFunction() {
+	if !slices.Contains([]string{"items", "lookup", "where", "values", "pending"}, call.FunctionName()) || call.IsMemberFunction() {
 		return nil
 	}
 	first := call.Args()[0]

@@ -16,7 +16,7 @@ func attributeReason(f evidence.AttributeFinding, n int, lacks []string) string 
 	case evidence.OutcomeNotAvailable:
 		s := strings.Join(lacks, "; ")
 		if s == "" {
-			s = "evidence that it looks up is not complete"
+			s = "evidence that it looks up is not complete, or was read before the period was over"
 		}
 		if f.Failed > 0 {
 			s += fmt.Sprintf("; of what was read, %s %s not conform", count(f.Failed, "item"), doDoes(f.Failed))
