@@ -197,7 +197,7 @@ func (a *app) deviceList(f *adminFlags) *cobra.Command {
 }
 
 func (a *app) deviceShow(f *adminFlags) *cobra.Command {
-	return &cobra.Command{
+	return inJSON(&cobra.Command{
 		Use: "show TENANT DEVICE", Short: "Show every generation of a device as JSON", Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withAdmin(f, func(c *ingest.AdminClient) error {
@@ -217,7 +217,7 @@ func (a *app) deviceShow(f *adminFlags) *cobra.Command {
 				return a.printJSON(found)
 			})
 		},
-	}
+	})
 }
 
 // deviceFlags say how a device reaches the ingest.

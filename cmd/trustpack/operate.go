@@ -48,7 +48,7 @@ func (a *app) deadLetterList(f *adminFlags) *cobra.Command {
 }
 
 func (a *app) deadLetterShow(f *adminFlags) *cobra.Command {
-	return &cobra.Command{
+	return inJSON(&cobra.Command{
 		Use: "show TENANT/INDEX", Short: "Show one dead letter as JSON, its bytes in base64", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			tenant, index, err := letterName(args[0])
@@ -68,7 +68,7 @@ func (a *app) deadLetterShow(f *adminFlags) *cobra.Command {
 				return fmt.Errorf("entry %d of log %s is no dead letter", index, tenant)
 			})
 		},
-	}
+	})
 }
 
 func letterName(arg string) (tenant string, index int64, err error) {
@@ -124,7 +124,7 @@ func (a *app) configCommand() *cobra.Command {
 }
 
 func (a *app) configShow(f *adminFlags) *cobra.Command {
-	return &cobra.Command{
+	return inJSON(&cobra.Command{
 		Use: "show", Short: "Ask the running ingest for its effective configuration, as JSON", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withAdmin(f, func(c *ingest.AdminClient) error {
@@ -135,7 +135,7 @@ func (a *app) configShow(f *adminFlags) *cobra.Command {
 				return a.printJSON(json.RawMessage(body))
 			})
 		},
-	}
+	})
 }
 
 func (a *app) configApply(f *adminFlags) *cobra.Command {

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"unicode"
+
+	"github.com/spf13/cobra"
 )
 
 // printJSON writes v indented.
@@ -14,6 +16,13 @@ func (a *app) printJSON(v any) error {
 	enc.SetIndent("", "  ")
 	enc.SetEscapeHTML(false)
 	return enc.Encode(v)
+}
+
+// inJSON gives a command that prints JSON in any case the --json of all other
+// reports.
+func inJSON(cmd *cobra.Command) *cobra.Command {
+	cmd.Flags().Bool("json", true, "print as JSON, as it does in any case")
+	return cmd
 }
 
 // table writes rows in columns, the first being the header.
