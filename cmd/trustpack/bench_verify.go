@@ -112,7 +112,7 @@ func (a *app) measureVerify(ctx context.Context, g packGenerator, dir string, ro
 	b := verifyBench{Data: "generated", LogEntries: g.entries, Cores: cores, Rounds: rounds}
 	path, key := filepath.Join(dir, "generated.epack.zip"), filepath.Join(dir, "vendor.pub")
 	a.progress("making a pack of generated data")
-	defer a.frugal()()
+	defer a.frugal(large)()
 	began := time.Now()
 	built, vkey, err := g.build(ctx, dir, path, key)
 	if err != nil {
@@ -235,13 +235,13 @@ func (a *app) benchVerified() *cobra.Command {
 					err = errors.Join(err, f.Close())
 				}()
 			}
-			defer a.frugal()()
 			began := time.Now()
 			in, size, err := openSized(args[0])
 			if err != nil {
 				return err
 			}
 			defer in.Close()
+			defer a.frugal(size)()
 			report := pack.Verify(in, size, verifyOptions(args[0], []pack.PublicKey{pub}, logKeys))
 			r := verifyRun{Verdict: report.Verdict, Seconds: time.Since(began).Seconds(), CPU: processCPU().Seconds(), RSS: peakBytes()}
 			if report.Exit != exitOK {

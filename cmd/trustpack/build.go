@@ -26,13 +26,17 @@ import (
 // that the last collection made, so that building again gives the same bytes.
 // With breakChain the logs need not continue those of the pack before.
 func (a *app) buildPack(ctx context.Context, cfg *Config, p evidence.Period, out string, signer pack.Signer, breakChain bool) (built pack.Built, err error) {
-	defer a.frugal()()
 	lock, err := a.openLocker(cfg)
 	if err != nil {
 		return pack.Built{}, err
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
-	content, entries, err := a.packContent(cfg, lock, p)
+	collected, entries, err := evidenceOf(lock, p)
+	if err != nil {
+		return pack.Built{}, err
+	}
+	defer a.frugal(rawBytes(collected))()
+	content, err := a.packContent(cfg, collected, lock, p)
 	if err != nil {
 		return pack.Built{}, err
 	}
@@ -137,29 +141,37 @@ func stampBy(ctx context.Context, c tsa.Client, advice string) func([]byte) ([]b
 	}
 }
 
-// packContent gathers everything that a pack of the period is made from but the
-// logs, whose excerpts depend on its place, and the log's entries of the
-// evidence. The populations are in memory, since controls are judged over them and the report
-// shows them; raw replies are read from the locker when the pack is written.
-func (a *app) packContent(cfg *Config, lock *locker.Locker, p evidence.Period) (pack.Content, []locker.Collected, error) {
-	collected, entries, err := evidenceOf(lock, p)
-	if err != nil {
-		return pack.Content{}, nil, err
+// rawBytes is the size of the replies, which most of a pack is made of.
+func rawBytes(collected []evidence.Collected) (n int64) {
+	for _, c := range collected {
+		for _, r := range c.Raw {
+			n += int64(len(r.Body))
+			if r.Kept != nil {
+				n += r.Kept.Size
+			}
+		}
 	}
+	return n
+}
+
+// packContent gathers everything that a pack of the period is made from but the
+// logs, whose excerpts depend on its place. The populations are in memory, since
+// controls are judged over them and the report shows them; raw replies are read from the locker when the pack is written.
+func (a *app) packContent(cfg *Config, collected []evidence.Collected, lock *locker.Locker, p evidence.Period) (pack.Content, error) {
 	if len(collected) == 0 {
-		return pack.Content{}, nil, hint(fmt.Errorf("nothing was collected for %s", p), "run 'trustpack collect --period %s' first", p)
+		return pack.Content{}, hint(fmt.Errorf("nothing was collected for %s", p), "run 'trustpack collect --period %s' first", p)
 	}
 	catalog, err := loadCatalog(cfg.path(cfg.Catalog))
 	if err != nil {
-		return pack.Content{}, nil, err
+		return pack.Content{}, err
 	}
 	assessed, err := catalog.Assess(controls.Input{Period: p, Evidence: collected, Policy: cfg.Policy})
 	if err != nil {
-		return pack.Content{}, nil, fmt.Errorf("assessing %s: %w", p, err)
+		return pack.Content{}, fmt.Errorf("assessing %s: %w", p, err)
 	}
 	secret, err := secretFile(cfg.saltFile(), randomSecret)
 	if err != nil {
-		return pack.Content{}, nil, fmt.Errorf("reading the pack secret: %w", err)
+		return pack.Content{}, fmt.Errorf("reading the pack secret: %w", err)
 	}
 	c := pack.Content{
 		Organisation: cfg.Organisation, System: cfg.System, Tool: tool(), Period: p,
@@ -171,17 +183,17 @@ func (a *app) packContent(cfg *Config, lock *locker.Locker, p evidence.Period) (
 	}
 	view, err := viewOf(c)
 	if err != nil {
-		return pack.Content{}, nil, err
+		return pack.Content{}, err
 	}
 	if c.Extra, err = rendered(view); err != nil {
-		return pack.Content{}, nil, err
+		return pack.Content{}, err
 	}
 	if cfg.Policy == nil {
 		cfg.Policy = map[string]any{}
 	}
 	policy, err := evidence.CanonicalJSON(cfg.Policy)
 	c.Extra = append(c.Extra, pack.File{Path: policyFile, MediaType: "application/json", Body: append(policy, '\n')})
-	return c, entries, err
+	return c, err
 }
 
 // excerpts are the evidence log's, proving each collection and the growth from

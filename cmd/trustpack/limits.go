@@ -60,11 +60,15 @@ func parseSize(s string) (int64, error) {
 	return 0, fmt.Errorf("%q is no number of bytes: want such as 64kB, 256MB or 2GiB, up to 4096 GiB", s)
 }
 
+// large is a pack, in bytes, for which memory is worth more than time.
+const large = 256 << 20
+
 // frugal collects garbage early until the function that it gives is called:
-// packs are read in a stream, and little of what is allocated stays. What the
+// large packs are read in a stream, and little of what is allocated stays. For
+// a small one it would double the work and save a few megabytes. What the
 // environment sets stands.
-func (a *app) frugal() (restore func()) {
-	if a.getenv("GOGC") != "" {
+func (a *app) frugal(size int64) (restore func()) {
+	if size < large || a.getenv("GOGC") != "" {
 		return func() {}
 	}
 	was := debug.SetGCPercent(25)

@@ -52,7 +52,6 @@ file and without a network; no PACK is needed then.`,
 			if o.Limits, err = limits.limits(); err != nil {
 				return err
 			}
-			defer a.frugal()()
 			return a.verify(args[0], o, state, asJSON)
 		},
 	}
@@ -82,6 +81,7 @@ func (a *app) verify(path string, o pack.VerifyOptions, stateDir string, asJSON 
 		return err
 	}
 	defer f.Close()
+	defer a.frugal(size)()
 	if agefile.Is(f) {
 		return hint(fmt.Errorf("%s is encrypted: decrypt it first", path), "trustpack pack decrypt %s --identity KEYFILE --out %s", path, cmp.Or(strings.TrimSuffix(path, ".age"), "pack.epack.zip"))
 	}
