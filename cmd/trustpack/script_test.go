@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -16,6 +17,9 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"trustpack/examples/metering"
+	"trustpack/internal/locker"
 )
 
 func TestMain(m *testing.M) {
@@ -28,7 +32,7 @@ func TestScripts(t *testing.T) {
 	if err != nil || len(scripts) < 5 {
 		t.Fatalf("%d scripts were found (%v); the glob looks at the wrong place", len(scripts), err)
 	}
-	d := &sharedDemo{dir: t.TempDir()}
+	d, small := &shared{dir: filepath.Join(t.TempDir(), "demo"), make: wholeDemo}, &shared{dir: filepath.Join(t.TempDir(), "small"), make: smallPack}
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
@@ -39,7 +43,7 @@ func TestScripts(t *testing.T) {
 			return err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"demo": d.copyTo, "flip": flip, "freeports": freePorts, "waitfor": waitFor, "exits": exits,
+			"demo": d.copyTo, "small": small.copyTo, "flip": flip, "freeports": freePorts, "waitfor": waitFor, "exits": exits,
 		},
 		Condition: func(cond string) (bool, error) {
 			if cond == "sigstore" { // a folder with Sigstore's verifier for JavaScript
@@ -58,30 +62,85 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// sharedDemo runs the demo once for all scripts.
-type sharedDemo struct {
+// shared is a folder that is made once for all scripts.
+type shared struct {
 	dir    string
+	make   func(dir string, out, progress io.Writer) error
 	once   sync.Once
 	output bytes.Buffer
 	err    error
 }
 
-// copyTo is the command "demo DIR": the finished demo, copied to DIR, and what
-// it printed in DIR.out.
-func (d *sharedDemo) copyTo(ts *testscript.TestScript, neg bool, args []string) {
+// copyTo is the commands "demo DIR" and "small DIR": the folder, copied to DIR,
+// and what was printed when it was made in DIR.out.
+func (d *shared) copyTo(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
-		ts.Fatalf("usage: demo DIR")
+		ts.Fatalf("usage: demo DIR, or small DIR")
 	}
-	from := filepath.Join(d.dir, "demo")
 	d.once.Do(func() {
 		var progress bytes.Buffer
-		if code := run(context.Background(), []string{"demo", "--dir", from}, strings.NewReader(""), &d.output, &progress); code != exitOK {
-			d.err = fmt.Errorf("the demo exited %d:\n%s%s", code, d.output.String(), progress.String())
+		if err := d.make(d.dir, &d.output, &progress); err != nil {
+			d.err = fmt.Errorf("%w\n%s%s", err, d.output.String(), progress.String())
 		}
 	})
 	ts.Check(d.err)
-	ts.Check(os.CopyFS(ts.MkAbs(args[0]), os.DirFS(from)))
+	ts.Check(os.CopyFS(ts.MkAbs(args[0]), os.DirFS(d.dir)))
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]+".out"), d.output.Bytes(), 0o644))
+}
+
+// wholeDemo is the finished demo.
+func wholeDemo(dir string, out, progress io.Writer) error {
+	if code := run(context.Background(), []string{"demo", "--dir", dir}, strings.NewReader(""), out, progress); code != exitOK {
+		return fmt.Errorf("the demo exited %d", code)
+	}
+	return nil
+}
+
+// smallPack is the demo's folder without an ingest: what the example's other
+// sources hold is collected, and a pack built of it. It serves whatever needs a
+// pack, and not one of ten thousand files.
+func smallPack(dir string, out, progress io.Writer) (err error) {
+	fleet, err := metering.Load()
+	if err != nil {
+		return err
+	}
+	services, err := startServices(filepath.Join(dir, "repository"))
+	if err != nil {
+		return err
+	}
+	defer services.Close()
+	if err := writeExample(dir, fleet, services); err != nil {
+		return err
+	}
+	p := metering.Quarter()
+	a := &app{
+		out: out, err: progress, config: filepath.Join(dir, "trustpack.yaml"),
+		now: func() time.Time { return p.To.Add(time.Hour) }, getenv: func(string) string { return "sample-not-a-secret" },
+	}
+	cfg, err := a.loadConfig()
+	if err != nil {
+		return err
+	}
+	cfg.Collectors.Telemetry = nil // there is no ingest to ask
+	if _, err := a.collect(context.Background(), cfg, p, nil); err != nil {
+		return err
+	}
+	lock, err := a.openLocker(cfg)
+	if err != nil {
+		return err
+	}
+	key, err := lock.Ledger().VerifierKey(locker.LogName)
+	if err := errors.Join(err, lock.Close()); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, locker.LogName+".vkey"), []byte(key+"\n"), 0o644); err != nil {
+		return err
+	}
+	pack := filepath.Join(dir, "lindenau-"+p.String()+".epack.zip")
+	if err := a.demoPack(context.Background(), cfg, p, pack); err != nil {
+		return err
+	}
+	return a.demoVerify(dir, pack)
 }
 
 // exits is the command "exits CODE PROGRAM ARG…": the program must end with
