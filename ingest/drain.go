@@ -49,8 +49,9 @@ func (h *inHand) end(r *http.Request) {
 const lastAnswers = 250 * time.Millisecond
 
 // drain lets nothing begin from here on, and returns when all is answered or
-// ctx ends. It is called once.
-func (h *inHand) drain(ctx context.Context) error {
+// ctx ends. It waits for no answer's way once gone is closed, as it is when no
+// connection is open. It is called once.
+func (h *inHand) drain(ctx context.Context, gone <-chan struct{}) error {
 	h.mu.Lock()
 	h.draining = true
 	if h.n == 0 {
@@ -67,6 +68,7 @@ func (h *inHand) drain(ctx context.Context) error {
 	h.mu.Unlock()
 	select {
 	case <-time.After(wait):
+	case <-gone:
 	case <-ctx.Done():
 	}
 	return nil

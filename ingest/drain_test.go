@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestNothingBeginsInADrain has a request in hand over HTTP/2 while the ingest
@@ -82,5 +83,40 @@ func TestNothingBeginsInADrain(t *testing.T) {
 	}
 	if d.accepted != 2 {
 		t.Errorf("%d events were taken, not 2", d.accepted)
+	}
+}
+
+// TestADrainWaitsForNobodyWhoIsGone: the time that the last answers over HTTP/2
+// may take ends when the connections do that they would go by.
+func TestADrainWaitsForNobodyWhoIsGone(t *testing.T) {
+	s := &Server{sessions: newSessions()}
+	c := &session{s: s, listener: "admin"}
+	s.sessions.all[c] = struct{}{}
+	s.sessions.ports[c.listener] = &crowd{open: 1}
+	h := newInHand()
+	h.last = time.Now().Add(time.Hour) // an answer that is long on its way
+	drained := make(chan error, 1)
+	go func() { drained <- h.drain(context.Background(), s.sessions.gone()) }()
+	until(t, "the drain", func() bool {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return h.draining
+	})
+	select {
+	case err := <-drained:
+		t.Fatalf("it ended with a connection open: %v", err)
+	default:
+	}
+	s.sessions.remove(c)
+	select {
+	case err := <-drained:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(patience):
+		t.Error("no connection is open, and it waits on")
+	}
+	if err := newInHand().drain(context.Background(), s.sessions.gone()); err != nil {
+		t.Error(err)
 	}
 }

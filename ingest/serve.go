@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"trustpack/evidence"
@@ -105,18 +106,11 @@ func (s *Server) Close(ctx context.Context) error {
 		}
 	}
 	if s.public != nil {
-		if err := s.inHand.drain(ctx); err != nil {
+		if err := s.inHand.drain(ctx, s.sessions.gone()); err != nil {
 			errs = append(errs, fmt.Errorf("draining: %w", err))
 		}
 	}
-	for _, srv := range []*http.Server{s.public, s.admin} {
-		if srv == nil {
-			continue
-		}
-		if err := srv.Shutdown(ctx); err != nil {
-			errs = append(errs, fmt.Errorf("draining: %w", err), srv.Close())
-		}
-	}
+	errs = append(errs, s.shutDown(ctx)...)
 	for _, ln := range []net.Listener{s.publicLn, s.adminLn} {
 		if ln != nil {
 			if err := ln.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
@@ -141,6 +135,26 @@ func (s *Server) Close(ctx context.Context) error {
 		return fmt.Errorf("closing ingest: %w", err)
 	}
 	return nil
+}
+
+// shutDown ends net/http on both ports at once: each asks its clients over
+// HTTP/2 to leave, and gives them a second for it.
+func (s *Server) shutDown(ctx context.Context) []error {
+	servers := []*http.Server{s.public, s.admin}
+	errs := make([]error, len(servers))
+	var ends sync.WaitGroup
+	for i, srv := range servers {
+		if srv == nil {
+			continue
+		}
+		ends.Go(func() {
+			if err := srv.Shutdown(ctx); err != nil {
+				errs[i] = errors.Join(fmt.Errorf("draining: %w", err), srv.Close())
+			}
+		})
+	}
+	ends.Wait()
+	return errs
 }
 
 func (s *Server) httpServer(h http.Handler) *http.Server {

@@ -76,6 +76,7 @@ type sessions struct {
 	byKey map[string][]*session // by fingerprint, oldest first
 	all   map[*session]struct{}
 	ports map[string]*crowd
+	none  chan struct{} // closed when none is open any more; nil until gone is asked
 
 	serial atomic.Uint64 // number of the connection that came last
 }
@@ -136,6 +137,7 @@ func (ss *sessions) remove(c *session) {
 		delete(ss.all, c)
 		ss.known(c)
 		ss.ports[c.listener].open--
+		ss.ended()
 	}
 	if c.shown != "" {
 		ss.unbind(c, c.shown)
@@ -175,6 +177,24 @@ func (ss *sessions) count() int {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
 	return len(ss.all)
+}
+
+// gone is closed at the first moment, from now on, in which no connection is open.
+func (ss *sessions) gone() <-chan struct{} {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	none := make(chan struct{})
+	ss.none = none
+	ss.ended()
+	return none
+}
+
+// ended tells whoever asked that no connection is open. The caller holds ss.mu.
+func (ss *sessions) ended() {
+	if len(ss.all) == 0 && ss.none != nil {
+		close(ss.none)
+		ss.none = nil
+	}
 }
 
 func (ss *sessions) closeAll() {
