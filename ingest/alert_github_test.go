@@ -247,6 +247,7 @@ func TestAlertsAreIssues(t *testing.T) {
 // TestIssuesAreTriedAgain: each thing that GitHub may answer instead, at each
 // request that an event takes, and there is one issue with one comment an event.
 func TestIssuesAreTriedAgain(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	reset := strconv.FormatInt(time.Now().Add(time.Second).Unix(), 10)
 	answer := func(status int, message string, head map[string]string) func(http.ResponseWriter, *http.Request) {
 		return func(w http.ResponseWriter, _ *http.Request) { hubError(w, status, message, head) }
@@ -309,6 +310,7 @@ func TestIssuesAreTriedAgain(t *testing.T) {
 
 // TestGitHubIsLeftInPeace: while a limit holds, nothing is asked.
 func TestGitHubIsLeftInPeace(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	for name, head := range map[string]map[string]string{
 		"secondary": {"Retry-After": "1", "doc": "https://docs.github.com/rest/#secondary-rate-limits"},
 		"forbidden": {"Retry-After": "1"},

@@ -351,6 +351,7 @@ func half(w http.ResponseWriter, head string) {
 // TestWebhooksWaitAsTheyAreAsked: a Retry-After holds for all that the target
 // is told, and longer than the pause would be.
 func TestWebhooksWaitAsTheyAreAsked(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	for _, status := range []int{http.StatusTooManyRequests, http.StatusServiceUnavailable} {
 		v := newReceiver(t, 3)
 		var asked time.Time

@@ -282,6 +282,7 @@ func TestAWitnessThatCannotBeUsed(t *testing.T) {
 }
 
 func TestAWitnessIsTriedAgain(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	k := newKept(t, false, true)
 	if first := k.control(evidence.EntryLedgerHeld); !strings.Contains(string(first[0].Data), `"state":"first-use"`) {
 		t.Errorf("%s", first[0].Data)

@@ -79,6 +79,7 @@ func TestDeviceGrantTokens(t *testing.T) {
 // TestDeviceGrantAtTheProvider logs in on another device, and is turned down
 // there.
 func TestDeviceGrantAtTheProvider(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	r, p := oidcRig(t, func(o *OIDCPolicy) { o.DeviceGrant = true })
 	p.groups("ada", "deciders")
 	if err := r.admin("root.admin").AddOperatorByIdentity(t.Context(), "ada", "ada", "joins"); err != nil {
