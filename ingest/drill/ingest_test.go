@@ -111,27 +111,34 @@ func newOperator(t *testing.T, target Target, name, role string) tls.Certificate
 	return chain
 }
 
+// movedIngest is a real ingest by the clock from, which is moved on where a drill
+// lets time pass, so that nobody waits for it.
+func movedIngest(t *testing.T, from func() time.Time) Target {
+	t.Helper()
+	var moved atomic.Int64
+	now := func() time.Time { return from().Add(time.Duration(moved.Load())) }
+	target, server := realIngest(t, evidence.ClockSimulated, now)
+	target.Wait = func(ctx context.Context, d time.Duration) error {
+		moved.Add(int64(d))
+		return server.Tick(ctx, now())
+	}
+	return target
+}
+
 func TestARealIngestPassesEveryDrill(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	t.Run("system clock", func(t *testing.T) {
 		target, _ := realIngest(t, evidence.ClockSystem, time.Now)
 		passesEvery(t, target)
 	})
 	t.Run("a clock that is moved", func(t *testing.T) {
-		var moved atomic.Int64
-		now := func() time.Time {
-			return time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC).Add(time.Duration(moved.Load()))
-		}
-		target, server := realIngest(t, evidence.ClockSimulated, now)
-		target.Wait = func(ctx context.Context, d time.Duration) error {
-			moved.Add(int64(d))
-			return server.Tick(ctx, now())
-		}
-		passesEvery(t, target)
+		passesEvery(t, movedIngest(t, func() time.Time { return time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC) }))
 	})
 }
 
 // A drill that needs time to pass says so where it does not.
 func TestAClockThatStandsStill(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	noon := time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
 	target, _ := realIngest(t, evidence.ClockSimulated, func() time.Time { return noon })
 	results, err := Run(context.Background(), target, []string{"ID-02.expired-certificate", "AU-08"})
@@ -155,6 +162,9 @@ func passesEvery(t *testing.T, target Target) {
 		t.Logf("%-34s %-13s %8.2f ms  %-14s %s", r.ID, r.Verdict, r.LatencyMS, r.LogEntry, r.Got)
 		if r.Verdict != Passed {
 			t.Errorf("%s: %s", r.ID, r.Verdict)
+		}
+		if r.Sent == "" || r.Got == "" || r.LatencyMS <= 0 {
+			t.Errorf("%s: sent %q, got %q, in %v ms", r.ID, r.Sent, r.Got, r.LatencyMS)
 		}
 		if r.LogEntry == "" && r.ID != "TR-01.server-certificate" {
 			t.Errorf("%s: the entry about it was not found", r.ID)

@@ -169,6 +169,7 @@ func (b serverBook) Ended(_ context.Context, r evidence.DrillRun) error { return
 // A real run on a schedule, which is told to end in the middle: it clears
 // away, its results are in the log, and so is that it was cut off.
 func TestAScheduledRunEndsCleanly(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	target, server := realIngest(t, evidence.ClockSystem, time.Now)
 	remote, err := RemoteBook(target)
 	if err != nil {

@@ -8,8 +8,6 @@ import (
 	"os"
 	"testing"
 	"time"
-
-	"trustpack/evidence"
 )
 
 // TestDrillsOfAWeakenedIngest is run by TestEachGuardLeftOut, in a process of its own for
@@ -19,8 +17,7 @@ func TestDrillsOfAWeakenedIngest(t *testing.T) {
 	if path == "" {
 		t.Skip("nobody asked for the results")
 	}
-	target, _ := realIngest(t, evidence.ClockSystem, time.Now)
-	results, err := Run(context.Background(), target, nil)
+	results, err := Run(context.Background(), movedIngest(t, time.Now), nil)
 	if results == nil {
 		t.Fatal(err)
 	}
