@@ -36,7 +36,9 @@ type ExternalCA struct {
 	Type    string            `yaml:"type"`  // of devices that ask for themselves
 	Fleet   string            `yaml:"fleet"` // likewise
 	// CRL is a file with its list of revoked certificates, DER or PEM, which is
-	// read again whenever it changes. ExpiredCRL says what becomes of its
+	// read again whenever it changes. A certificate that another CA issued, such
+	// as one below it, is not on that list and is refused: each that issues is
+	// declared with its own. ExpiredCRL says what becomes of its
 	// certificates once the list's next update is past: "refuse" them, or
 	// "accept" them and raise an alert.
 	CRL        string `yaml:"crl"`

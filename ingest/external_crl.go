@@ -107,8 +107,8 @@ func parseRevocations(text []byte, signers []*x509.Certificate, now time.Time) (
 }
 
 // vouched says why the certificate of an external CA may not be used any more:
-// its CA has revoked it, does not say what it has revoked, or is declared no
-// more. Each request asks, since a connection can outlive all of that.
+// its CA has revoked it, does not say what it has revoked, as where the list is
+// of another CA, or is declared no more. Each request asks, since a connection can outlive all of that.
 func (s *Server) vouched(e *external) *Problem {
 	now, ca := s.now(), s.set.Load().externals.named(e.ca.Name)
 	if ca != nil && ca != e.ca { // the configuration is another one than at the handshake
@@ -123,7 +123,10 @@ func (s *Server) vouched(e *external) *Problem {
 		return nil
 	}
 	list := ca.revoked.now.Load()
-	if _, is := list.serials[string(e.cert.SerialNumber.Bytes())]; is && bytes.Equal(list.issuer, e.cert.RawIssuer) {
+	if !bytes.Equal(list.issuer, e.cert.RawIssuer) { // a CA below another one has a list of its own
+		return problem(CodeUnknownCredential, "the list of revoked certificates of "+ca.Name+" does not speak for the CA that issued the certificate; declare that CA with its own list")
+	}
+	if _, is := list.serials[string(e.cert.SerialNumber.Bytes())]; is {
 		return problem(CodeRevoked, "its CA, "+ca.Name+", has revoked the certificate")
 	}
 	if now.After(list.nextUpdate) && ca.ExpiredCRL != ExpiredCRLAccept {
