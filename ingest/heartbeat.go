@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"trustpack/evidence"
@@ -96,7 +97,10 @@ func (s *Server) checkFleet(now time.Time, name fleetName, fleet []pulse) error 
 	if !slices.ContainsFunc(fleet, func(p pulse) bool { return p.silent(now, s.cfg().Heartbeat.Missed) }) {
 		return nil
 	}
-	covered := s.coveredDevices()
+	covered, whole := s.coveredDevices()
+	if whole[name] {
+		return nil
+	}
 	var silent, overdue []pulse
 	for _, p := range fleet {
 		switch {
@@ -126,19 +130,27 @@ func (s *Server) checkFleet(now time.Time, name fleetName, fleet []pulse) error 
 	return nil
 }
 
-// coveredDevices are those for whose silence an alert is open.
-func (s *Server) coveredDevices() map[string]bool {
+// coveredDevices are those for whose silence an alert is open. Where that of a
+// fleet lists as many as one can, there may be more, and it covers all of it.
+func (s *Server) coveredDevices() (devices map[string]bool, whole map[fleetName]bool) {
 	s.st.mu.RLock()
 	defer s.st.mu.RUnlock()
-	out := map[string]bool{}
+	devices, whole = map[string]bool{}, map[fleetName]bool{}
 	for _, a := range s.st.alerts {
-		if a.ResolvedAt == nil && (a.Kind == AlertDeviceSilent || a.Kind == AlertFleetSilent) {
-			for _, d := range a.Devices {
-				out[d] = true
+		if a.ResolvedAt != nil || a.Kind != AlertDeviceSilent && a.Kind != AlertFleetSilent {
+			continue
+		}
+		for _, d := range a.Devices {
+			devices[d] = true
+		}
+		if a.Kind == AlertFleetSilent && len(a.Devices) >= maxAlertDevices {
+			tenant, id, _ := strings.Cut(a.Devices[0], "/")
+			if d := s.st.latest[deviceName{tenant, id}]; d != nil {
+				whole[fleetName{tenant, d.record.Fleet}] = true
 			}
 		}
 	}
-	return out
+	return devices, whole
 }
 
 func (s *Server) raiseSilence(kind string, name fleetName, devices []pulse, detail string) error {
