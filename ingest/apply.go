@@ -98,6 +98,11 @@ func (s *Server) prepare(cfg Config) (*settings, error) {
 func (s *Server) enforce(next *settings, e evidence.AuditEntry) (AppliedConfig, error) {
 	s.decide.Lock()
 	defer s.decide.Unlock()
+	return s.enforceNow(next, e)
+}
+
+// enforceNow is enforce by who holds s.decide.
+func (s *Server) enforceNow(next *settings, e evidence.AuditEntry) (AppliedConfig, error) {
 	version, err := s.configVersion(next)
 	if err != nil {
 		return AppliedConfig{}, err
@@ -177,13 +182,27 @@ func (s *Server) applyConfig(a *adminCall) (any, *Problem) {
 	if err != nil {
 		return nil, problem(CodeInvalid, clipReason(err))
 	}
-	out, err := s.enforce(next, evidence.AuditEntry{Actor: a.actor(), RequestID: a.id, Grant: a.grant, Reason: in.Reason, Ticket: in.Ticket})
-	if err != nil {
-		return nil, s.failure(err)
+	out, p := s.enforceFor(a, next, evidence.AuditEntry{Actor: a.actor(), RequestID: a.id, Grant: a.grant, Reason: in.Reason, Ticket: in.Ticket})
+	if p != nil {
+		return nil, p
 	}
 	var why string
 	if out.Kept, why = s.kept(); !out.Kept {
 		s.log.Warn("the configuration in force is not in the file that the ingest starts from: a restart goes back to the file", "version", out.Version, "unread", why)
+	}
+	return out, nil
+}
+
+// enforceFor is enforce for an operator, who must still be one that may.
+func (s *Server) enforceFor(a *adminCall, next *settings, e evidence.AuditEntry) (AppliedConfig, *Problem) {
+	s.decide.Lock()
+	defer s.decide.Unlock()
+	if p := a.still(""); p != nil {
+		return AppliedConfig{}, p
+	}
+	out, err := s.enforceNow(next, e)
+	if err != nil {
+		return out, s.failure(err)
 	}
 	return out, nil
 }

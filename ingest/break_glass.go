@@ -33,7 +33,7 @@ type BreakGlass struct {
 	Until    time.Time `json:"until"` // from this moment on it opens nothing
 	ClosedAt time.Time `json:"closed_at,omitzero"`
 	ClosedBy string    `json:"closed_by,omitempty"`
-	Why      string    `json:"why,omitempty"` // it was closed: "expired" or "closed"
+	Why      string    `json:"why,omitempty"` // it was closed: "expired", "closed" or "operator removed"
 }
 
 func (b *BreakGlass) open(now time.Time) bool { return b.ClosedAt.IsZero() && now.Before(b.Until) }
@@ -109,6 +109,9 @@ func (s *Server) openBreakGlass(a *adminCall) (any, *Problem) {
 	}
 	s.decide.Lock()
 	defer s.decide.Unlock()
+	if p := a.still(""); p != nil {
+		return nil, p
+	}
 	now := s.now()
 	if slices.Contains(a.op.Roles, in.Role) || len(s.openBreaks(a.op.Name, now)) > 0 {
 		return nil, problem(CodeConflict, "the operator holds the role, or has taken one already")

@@ -36,7 +36,7 @@ type GrantRecord struct {
 	Decliner    string    `json:"decliner,omitempty"`
 	EndedAt     time.Time `json:"ended_at,omitzero"` // also of one that was declined
 	EndedBy     string    `json:"ended_by,omitempty"`
-	Why         string    `json:"why,omitempty"` // it was declined; or "expired" or "revoked"
+	Why         string    `json:"why,omitempty"` // it was declined; or "expired", "revoked" or "operator removed"
 }
 
 // States of a grant.

@@ -72,9 +72,6 @@ type tokenRequest struct {
 func (s *Server) issueToken(a *adminCall) (any, *Problem) {
 	name := a.r.PathValue("name")
 	a.target = clip(name)
-	if o := s.st.operator(name); o != nil && slices.ContainsFunc(o.Roles, privileged) && s.secondPerson(a, name) {
-		return nil, problem(CodeConflict, "the operator holds a privileged role: he rotates his own token, or is added anew, which somebody else approves")
-	}
 	if name == a.op.Name {
 		return nil, problem(CodeApprovalSelf, "nobody gives themselves a credential; a token of one's own is rotated")
 	}
@@ -104,14 +101,17 @@ func (s *Server) giveToken(a *adminCall, name string) (any, *Problem) {
 	if p != nil {
 		return nil, p
 	}
-	if in.OverlapMinutes < 0 || time.Duration(in.OverlapMinutes)*time.Minute > s.cfg().Tokens.OperatorMax {
+	if in.OverlapMinutes < 0 || time.Duration(in.OverlapMinutes) > s.cfg().Tokens.OperatorMax/time.Minute {
 		return nil, problem(CodeInvalid, "overlap_minutes: want 0 to tokens.operator_max, "+s.cfg().Tokens.OperatorMax.String())
 	}
 	s.st.mu.RLock()
 	o := s.st.operators[name]
 	s.st.mu.RUnlock()
-	if o == nil || o.removed {
+	switch {
+	case o == nil || o.removed:
 		return nil, problem(CodeNotFound, "there is no operator of that name")
+	case name != a.op.Name && slices.ContainsFunc(append(s.asked(name), o.Roles...), privileged) && s.secondPerson(a, name):
+		return nil, problem(CodeConflict, "the operator holds a privileged role, or it is asked for: he rotates his own token, or is added anew, which somebody else approves")
 	}
 	token, err := newOperatorToken()
 	if err != nil {
@@ -137,12 +137,11 @@ func (s *Server) tokenSpan(from time.Time, minutes int, now time.Time) ([2]time.
 	if from.IsZero() || from.Before(now) {
 		from = now
 	}
-	life := time.Duration(minutes) * time.Minute
 	switch {
-	case minutes < 1 || life > longest:
+	case minutes < 1 || time.Duration(minutes) > longest/time.Minute:
 		return [2]time.Time{}, problem(CodeInvalid, "minutes: want 1 to tokens.operator_max, "+longest.String())
 	case from.After(now.Add(longest)):
 		return [2]time.Time{}, problem(CodeInvalid, "not_before: lies further ahead than tokens.operator_max, "+longest.String())
 	}
-	return [2]time.Time{from.UTC(), from.Add(life).UTC()}, nil
+	return [2]time.Time{from.UTC(), from.Add(time.Duration(minutes) * time.Minute).UTC()}, nil
 }

@@ -136,6 +136,9 @@ func (s *Server) addOperator(a *adminCall) (any, *Problem) {
 	if waits {
 		added.Roles = unprivileged(roles)
 	}
+	if old := s.st.operator(in.Name); old != nil && !old.removed && slices.Contains(old.Roles, RoleAdmin) && !slices.Contains(added.Roles, RoleAdmin) && s.lastAdmin(in.Name) {
+		return nil, problem(CodeConflict, "the last admin keeps the role; make another first")
+	}
 	answer, p := s.firstCredential(&added, in.CSR, in.Token, in.Minutes)
 	if p != nil {
 		return nil, p
@@ -206,6 +209,28 @@ func (s *Server) cutOperator(o *operator) {
 	s.acts.cut(func(a *adminCall) bool { return a.op.Name == o.Name })
 }
 
+// whyRemoved is why what an operator was granted, or took, ended with him.
+const whyRemoved = "operator removed"
+
+// endsWith are the ends of what is granted to an operator who leaves, or asked
+// for, and of the break-glass that he has open: whoever has his name next
+// inherits nothing. The caller holds s.decide.
+func (s *Server) endsWith(name string) (out []evidence.AuditEntry) {
+	for _, g := range s.st.someGrants(func(g *GrantRecord) bool {
+		return g.Operator == name && (g.State == GrantPending || g.State == GrantActive)
+	}) {
+		out = append(out, evidence.AuditEntry{
+			Type: evidence.EntryGrantEnded, Tenant: g.Tenant, Target: g.ID, Data: raw(grantData{ID: g.ID, Why: whyRemoved}), Before: stateData(g.State), After: stateData(GrantEnded),
+		})
+	}
+	for _, b := range s.openBreaks(name, s.now()) {
+		out = append(out, evidence.AuditEntry{
+			Type: evidence.EntryBreakGlassClosed, Target: b.ID, Data: raw(breakGlassData{ID: b.ID, Why: whyRemoved}), Before: stateData("open"), After: stateData("closed"),
+		})
+	}
+	return out
+}
+
 // removeOperator takes an operator's rights. The last admin stays.
 func (s *Server) removeOperator(a *adminCall) (any, *Problem) {
 	reason, p := a.reason()
@@ -223,8 +248,10 @@ func (s *Server) removeOperator(a *adminCall) (any, *Problem) {
 	case slices.Contains(o.Roles, RoleAdmin) && s.lastAdmin(name):
 		return nil, problem(CodeConflict, "the last admin cannot be removed")
 	}
-	e := evidence.AuditEntry{Target: name, Reason: reason, Before: raw(o.Operator), After: stateData("removed"), Data: raw(o.Operator)}
-	if p := a.done(evidence.EntryOperatorRemoved, e); p != nil {
+	entries := append(s.endsWith(name), evidence.AuditEntry{
+		Type: evidence.EntryOperatorRemoved, Target: name, Reason: reason, Before: raw(o.Operator), After: stateData("removed"), Data: raw(o.Operator),
+	})
+	if p := a.doneAll(entries); p != nil {
 		return nil, p
 	}
 	s.cutOperator(o)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"trustpack/evidence"
@@ -167,7 +168,7 @@ func (s *Server) decideDevice(a *adminCall, typ string) (any, *Problem) {
 	if p != nil {
 		return nil, p
 	}
-	if in.Reason == "" && typ != evidence.EntryReleased {
+	if strings.TrimSpace(in.Reason) == "" && typ != evidence.EntryReleased {
 		return nil, problem(CodeInvalid, "reason: say why")
 	}
 	s.decide.Lock()

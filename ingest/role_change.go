@@ -98,6 +98,19 @@ func (st *state) lapse(name string, at time.Time) {
 	}
 }
 
+// asked are the roles that somebody asked for the operator to hold and nobody
+// has decided.
+func (s *Server) asked(name string) (roles []string) {
+	s.st.mu.RLock()
+	defer s.st.mu.RUnlock()
+	for _, c := range s.st.roleChanges {
+		if c.Name == name && c.State == RolesPending {
+			roles = append(roles, c.Roles...)
+		}
+	}
+	return roles
+}
+
 // secondPerson reports whether a change of the operator's privileged roles
 // that a makes needs somebody else, which it does once there is somebody: an
 // admin or approver, with a living credential, who is neither of the two.

@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"trustpack/evidence"
@@ -219,7 +220,7 @@ func (s *Server) orderRotation(a *adminCall) (any, *Problem) {
 	if p != nil {
 		return nil, p
 	}
-	if in.Reason == "" {
+	if strings.TrimSpace(in.Reason) == "" {
 		return nil, problem(CodeInvalid, "reason: say why")
 	}
 	s.decide.Lock()
