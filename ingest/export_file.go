@@ -137,6 +137,18 @@ func cell(text string) string {
 	return text
 }
 
+// exportDir holds files of exports for as long as they are fetched.
+func (s *Server) exportDir() string { return filepath.Join(s.o.Dir, "exports") }
+
+// clearExports removes what a crash left there: a tenant's rows, which no purge
+// would reach.
+func (s *Server) clearExports() error {
+	if err := os.RemoveAll(s.exportDir()); err != nil {
+		return fmt.Errorf("removing what was left of an export: %w", err)
+	}
+	return nil
+}
+
 // getExport writes the file, enters its digest, rows and bytes in the log, and
 // only then lets it leave. Whoever asked for it fetches it; each time is an
 // entry.
@@ -159,7 +171,7 @@ func (s *Server) getExport(a *adminCall) (any, *Problem) {
 	if err := a.takeTime(); err != nil {
 		return nil, s.failure(err)
 	}
-	dir := filepath.Join(s.o.Dir, "exports")
+	dir := s.exportDir()
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, s.failure(fmt.Errorf("writing an export: %w", err))
 	}

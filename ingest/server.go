@@ -167,6 +167,9 @@ func (s *Server) open() (err error) {
 	if r := s.led.Recovery(); r.CutFile != "" {
 		s.log.Warn("cut a torn end off the journal, of which nothing had been acknowledged", "file", r.CutFile, "offset", r.CutAt, "bytes", r.Cut)
 	}
+	if err := s.clearExports(); err != nil {
+		return err
+	}
 	s.apart = newApart(s, s.o.Config.Ledger)
 	held, err := s.apart.hold(context.Background())
 	if err != nil {
