@@ -1,12 +1,14 @@
 package github
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"trustpack/evidence"
 )
@@ -117,6 +119,49 @@ func TestCheckAccess(t *testing.T) {
 	for _, c := range check() {
 		if c.State != evidence.AccessLacking || !strings.Contains(c.Said, "ELSEWHERE holds no token") {
 			t.Errorf("without a token: %+v", c)
+		}
+	}
+}
+
+// Who asks what may be read waits for an answer: nothing is tried again, and no
+// rate limit is sat out. That it holds is said of each permission.
+func TestCheckAccessWaitsForNothing(t *testing.T) {
+	asked, limited := 0, false
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked++
+		status := http.StatusBadGateway
+		if limited {
+			w.Header().Set("X-RateLimit-Remaining", "0")
+			w.Header().Set("X-RateLimit-Reset", "4102444800") // 2100
+			status = http.StatusForbidden
+		}
+		w.WriteHeader(status)
+	}))
+	defer server.Close()
+	b := newBench(t)
+	b.config.BaseURL = server.URL
+	b.deps.Sleep = func(_ context.Context, d time.Duration) error {
+		t.Errorf("it waits %s", d)
+		return nil
+	}
+	for _, c := range []struct {
+		limited bool
+		most    int
+		said    string
+	}{{false, len(Permissions()) + 1, "HTTP 502"}, {true, 1, "the rate limit is used up until 2100-01-01T00:00:00Z"}} {
+		asked, limited = 0, c.limited
+		source, err := New(b.config, b.deps)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := source.CheckAccess(t.Context())
+		if err != nil || len(got) == 0 || asked > c.most {
+			t.Fatalf("%d checks by %d requests: %v", len(got), asked, err)
+		}
+		for _, check := range got {
+			if check.State != evidence.AccessUnknown || !strings.Contains(check.Said, c.said) {
+				t.Errorf("%+v, not %s", check, c.said)
+			}
 		}
 	}
 }

@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	attempts     = 5
+	attempts     = 5        // of a collection's request
 	maxReply     = 64 << 20 // bytes; a listing of 100 is far below
 	firstBackoff = time.Second
 	// secondaryWait is the least wait after a secondary rate limit that names none.
@@ -32,6 +32,7 @@ type recorder struct {
 	c       *Collector
 	token   string
 	note    func(evidence.Request, []byte) error // keeps an exchange
+	tries   int                                  // how often a request is sent at most; at 1 no rate limit is waited for
 	broken  error                                // why replies cannot be kept; nothing is asked after it
 	resume  time.Time                            // when the primary rate limit lets go; zero while it does not hold
 	login   *appLogin                            // how an App gets its token; nil: the token is given
@@ -42,7 +43,7 @@ type recorder struct {
 }
 
 func newRecorder(c *Collector, token string, note func(evidence.Request, []byte) error) *recorder {
-	t := &recorder{c: c, token: token, note: note}
+	t := &recorder{c: c, token: token, note: note, tries: attempts}
 	if token != "" {
 		t.secrets = append(t.secrets, token)
 	}
@@ -61,6 +62,9 @@ func (t *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	backoff := firstBackoff
 	for attempt := 1; ; attempt++ {
 		if wait := t.resume.Sub(t.c.deps.Now()); wait > 0 && !t.resume.IsZero() {
+			if t.tries == 1 {
+				return nil, fmt.Errorf("the rate limit is used up until %s", t.resume.UTC().Format(time.RFC3339))
+			}
 			if err := t.pause(req, wait, "the rate limit is used up"); err != nil {
 				return nil, err
 			}
@@ -71,7 +75,7 @@ func (t *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 		resp, body, err := t.once(req)
 		wait, again := t.patience(resp, body, err, backoff)
 		again = again && (t.login == nil || t.login.refused == nil)
-		if !again || attempt == attempts || t.broken != nil || req.Context().Err() != nil {
+		if !again || attempt == t.tries || t.broken != nil || req.Context().Err() != nil {
 			if err != nil {
 				return nil, err
 			}
