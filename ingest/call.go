@@ -19,6 +19,7 @@ type call struct {
 	media, coding string   // Content-Type and Content-Encoding
 	twice         bool     // one of these stands more than once
 	all           bool     // each line of the receipt is wanted
+	shared        bool     // the connection is that of other requests too, as over HTTP/2: the rest of a body is no burden to it
 	body          body
 
 	d     *device // who it is, once that is known
@@ -46,6 +47,7 @@ func (s *Server) enter(c *call, sess *session, path string) {
 func (s *Server) begin(w http.ResponseWriter, r *http.Request) *call {
 	c := &call{}
 	s.enter(c, sessionOf(r), withoutTokens(r.URL.Path))
+	c.shared = r.ProtoMajor == 2
 	w.Header()["X-Request-Id"] = []string{c.id()}
 	return c
 }
@@ -62,7 +64,7 @@ func (s *Server) refuse(c *call, p *Problem, to *reply) {
 		}
 	}
 	to.problem(p)
-	if p.Status == http.StatusRequestEntityTooLarge || p.Status >= 500 || p.Code == CodeTooManyConns {
+	if p.Status == http.StatusRequestEntityTooLarge && !c.shared || p.Status >= 500 || p.Code == CodeTooManyConns {
 		to.close = true // what is left of the body, or the connection, is not worth keeping
 	}
 	if p.Status >= 500 {
