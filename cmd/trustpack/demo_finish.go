@@ -42,11 +42,7 @@ func (q *quarter) finish(ctx context.Context, p evidence.Period) error {
 
 // writeKeys writes the verifier key of every log to a file of its name.
 func (q *quarter) writeKeys(ctx context.Context) error {
-	c, err := q.operator("erin.sato")
-	if err != nil {
-		return err
-	}
-	logs, err := c.Logs(ctx)
+	logs, err := q.logs(ctx)
 	if err != nil {
 		return err
 	}

@@ -73,6 +73,15 @@ func (q *quarter) operator(name string) (*ingest.AdminClient, error) {
 	return c, err
 }
 
+// logs are the ingest's logs, as its auditor sees them.
+func (q *quarter) logs(ctx context.Context) ([]ingest.LogInfo, error) {
+	c, err := q.operator("erin.sato")
+	if err != nil {
+		return nil, err
+	}
+	return c.Logs(ctx)
+}
+
 // secondPerson approves the roles of an operator who was added, where somebody
 // besides who added him must.
 func (q *quarter) secondPerson(ctx context.Context, c *ingest.AdminClient, s metering.Step) error {

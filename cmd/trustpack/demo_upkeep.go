@@ -56,11 +56,7 @@ func (q *quarter) tryBackup(ctx context.Context) error {
 	if err := os.CopyFS(filepath.Join(backup, "ledger"), os.DirFS(filepath.Join(q.cfg.ingestDir(), "ledger"))); err != nil {
 		return err
 	}
-	c, err := q.operator("erin.sato")
-	if err != nil {
-		return err
-	}
-	logs, err := c.Logs(ctx)
+	logs, err := q.logs(ctx)
 	if err != nil {
 		return err
 	}
