@@ -119,6 +119,9 @@ func TestEveryCallInEveryWay(t *testing.T) {
 		"an empty object": {func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = io.WriteString(w, "{}")
 		}, "not what the API describes"},
+		"an object of nulls": {func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, `{"logGroups":null,"trailList":null,"IsLogging":null}`)
+		}, "not what the API describes"},
 	}
 	for _, op := range operations {
 		for way, c := range ways {

@@ -62,13 +62,13 @@ func described(op string, body []byte) error {
 	return nil
 }
 
-// member holds that a JSON object has the member.
+// member holds that a JSON object has the member, and not null in it.
 func member(body []byte, name string) error {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(body, &fields); err != nil {
 		return &strange{err.Error()}
 	}
-	if _, there := fields[name]; !there {
+	if value, there := fields[name]; !there || string(value) == "null" {
 		return &strange{fmt.Sprintf("it has no member %q", name)}
 	}
 	return nil
