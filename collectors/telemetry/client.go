@@ -131,14 +131,14 @@ func problemOf(body []byte) string {
 	return fmt.Sprintf(" (%s: %s)", p.Code, p.Title)
 }
 
-// decodeList reads a reply that lists something under a member. One without it
-// lists nothing, and is no empty list.
+// decodeList reads a reply that lists something under a member. One without it,
+// or with null there, lists nothing, and is no empty list.
 func (rep reply) decodeList(member string, into any) error {
 	var fields map[string]json.RawMessage
 	if err := rep.decode(&fields); err != nil {
 		return err
 	}
-	if _, there := fields[member]; !there {
+	if list, there := fields[member]; !there || string(list) == "null" {
 		return fmt.Errorf("reply is not the JSON that was expected: it has no member %q", member)
 	}
 	return rep.decode(into)

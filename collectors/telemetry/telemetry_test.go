@@ -162,7 +162,7 @@ func (s *served) answer(w http.ResponseWriter, r *http.Request) {
 		}
 		v = map[string]any{"tenants": tenants}
 	case path == "/v1/admin/exports":
-		v = map[string]any{"exports": s.exports}
+		v = map[string]any{"exports": append([]any{}, s.exports...)}
 	case strings.HasPrefix(path, "/v1/status/"):
 		v = s.statusOf(strings.TrimPrefix(path, "/v1/status/"))
 	case strings.HasPrefix(path, "/status/"):
