@@ -71,10 +71,14 @@ const (
 )
 
 // estPath reads what stands behind the prefix: an operation, or a label and
-// an operation. A label is a tenant's ID and never an operation.
+// an operation. A label is a tenant's ID and never an operation; a path without
+// the prefix is nobody's.
 func estPath(path string) (label, operation string, ok bool) {
 	all := []string{estCACerts, estAttrs, estEnroll, estReenroll, estFullCMC, estKeygen}
-	rest := strings.TrimPrefix(path, estPrefix)
+	rest, ok := strings.CutPrefix(path, estPrefix)
+	if !ok {
+		return "", "", false
+	}
 	if before, after, cut := strings.Cut(rest, "/"); cut {
 		if !tenantForm.MatchString(before) || slices.Contains(all, before) {
 			return "", "", false
