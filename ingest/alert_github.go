@@ -14,6 +14,7 @@ import (
 	gh "github.com/google/go-github/v60/github"
 
 	"trustpack/evidence"
+	"trustpack/internal/keyfile"
 )
 
 // An alert becomes one issue: opened when it is raised, commented when it is
@@ -25,11 +26,11 @@ import (
 
 // readToken reads the token of a file.
 func readToken(file string) (string, error) {
-	text, err := readSmall(file)
+	text, err := keyfile.Read(file, maxSecretFile)
 	if err != nil {
 		return "", err
 	}
-	token := strings.TrimSpace(text)
+	token := strings.TrimSpace(string(text))
 	if token == "" || strings.ContainsAny(token, " \t\r\n") {
 		return "", fmt.Errorf("%s: want a token and nothing else", file)
 	}

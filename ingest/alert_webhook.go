@@ -11,10 +11,11 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"os"
 	"strconv"
 	"strings"
 	"time"
+
+	"trustpack/internal/keyfile"
 )
 
 // Header fields of a webhook (Standard Webhooks 1.0.0).
@@ -50,15 +51,18 @@ func webhookSignature(secrets [][]byte, id string, at time.Time, body []byte) st
 	return strings.Join(out, " ")
 }
 
+// maxSecretFile is more bytes than the secrets or the token of a receiver take.
+const maxSecretFile = 4 << 10
+
 // readSecrets reads the secrets of a webhook, one a line, whsec_ and 24 to 64
 // bytes in base64. Errors hold nothing of them.
 func readSecrets(file string) ([][]byte, error) {
-	text, err := readSmall(file)
+	text, err := keyfile.Read(file, maxSecretFile)
 	if err != nil {
 		return nil, err
 	}
 	var out [][]byte
-	for i, line := range strings.Split(text, "\n") {
+	for i, line := range strings.Split(string(text), "\n") {
 		line = strings.TrimSpace(line)
 		if line == "" {
 			continue
@@ -73,23 +77,6 @@ func readSecrets(file string) ([][]byte, error) {
 		return nil, fmt.Errorf("%s: want 1 to 4 secrets, a line each", file)
 	}
 	return out, nil
-}
-
-// readSmall reads a file that holds a secret.
-func readSmall(file string) (string, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, 4097))
-	if err != nil {
-		return "", fmt.Errorf("reading %s: %w", file, err)
-	}
-	if len(b) > 4096 {
-		return "", fmt.Errorf("%s: more than 4096 bytes", file)
-	}
-	return string(b), nil
 }
 
 // postWebhook makes one attempt. Only an answer of 2xx has been told; what else

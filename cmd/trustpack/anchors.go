@@ -3,15 +3,14 @@ package main
 import (
 	"crypto/x509"
 	"encoding/pem"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"trustpack/internal/keyfile"
 	"trustpack/pack"
 )
 
@@ -55,7 +54,7 @@ func (a *anchorFlags) options(name string) (pack.VerifyOptions, error) {
 		o.Anchors = append(o.Anchors, pack.Anchor{Role: role, Key: pub})
 	}
 	for _, file := range a.allowed {
-		data, err := readSmall(file)
+		data, err := keyfile.Read(file, keyfile.Max)
 		if err != nil {
 			return o, fmt.Errorf("reading allowed signers: %w", err)
 		}
@@ -89,28 +88,9 @@ func (a *anchorFlags) options(name string) (pack.VerifyOptions, error) {
 	return o, nil
 }
 
-// maxAnchorFile is more than any file of keys or certificates has. A pack that
-// is given for one by mistake is not read whole, nor is a device without an end.
-const maxAnchorFile = 4 << 20
-
-func readSmall(file string) ([]byte, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, err
-	}
-	data, err := io.ReadAll(io.LimitReader(f, maxAnchorFile+1))
-	if err = errors.Join(err, f.Close()); err != nil {
-		return nil, err
-	}
-	if len(data) > maxAnchorFile {
-		return nil, fmt.Errorf("%s is longer than %d bytes, which no file of keys is", file, maxAnchorFile)
-	}
-	return data, nil
-}
-
 // readCertificates reads a PEM file of one certificate or more.
 func readCertificates(file string) ([]*x509.Certificate, error) {
-	data, err := readSmall(file)
+	data, err := keyfile.Read(file, keyfile.Max)
 	if err != nil {
 		return nil, fmt.Errorf("reading certificates: %w", err)
 	}
@@ -132,7 +112,7 @@ func readCertificates(file string) ([]*x509.Certificate, error) {
 }
 
 func readPublicKey(file string) (pack.PublicKey, error) {
-	data, err := readSmall(file)
+	data, err := keyfile.Read(file, keyfile.Max)
 	if err != nil {
 		return pack.PublicKey{}, fmt.Errorf("reading public key: %w", err)
 	}
@@ -157,7 +137,7 @@ func readLogKeys(arg string) ([]string, error) {
 	}
 	var keys []string
 	for _, file := range files {
-		data, err := readSmall(file)
+		data, err := keyfile.Read(file, keyfile.Max)
 		if err != nil {
 			return nil, fmt.Errorf("reading verifier key: %w", err)
 		}

@@ -37,7 +37,7 @@ func TestWhatIsNoPublicKeyIsRefused(t *testing.T) {
 		private:                      "this is a private key; give the public one",
 		file("empty.pub", 0):         "neither an OpenSSH public key line nor PEM",
 		file("zeros.pub", 1000):      "neither an OpenSSH public key line nor PEM",
-		file("a-pack.zip", 8<<20):    "is longer than 4194304 bytes, which no file of keys is",
+		file("a-pack.zip", 8<<20):    "is longer than 4194304 bytes, which no such file is",
 		filepath.Join(dir, "no.pub"): "no such file",
 	} {
 		if code, said := verify(key); code != exitUsage || !strings.Contains(said, want) {

@@ -8,12 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"filippo.io/age"
 	"filippo.io/age/agessh"
 	"golang.org/x/crypto/ssh"
+
+	"trustpack/internal/keyfile"
 )
 
 const (
@@ -55,7 +56,7 @@ func Recipients(args []string) ([]age.Recipient, error) {
 }
 
 func recipientsOf(path string) ([]age.Recipient, error) {
-	data, err := readSmall(path)
+	data, err := keyfile.Read(path, maxKeyFile)
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +102,7 @@ func recipient(line string) (age.Recipient, error) {
 // file of them encrypted with a passphrase, or an SSH private key, encrypted or
 // not. passphrase is asked only where it is needed.
 func Identities(path string, passphrase func() ([]byte, error)) ([]age.Identity, error) {
-	data, err := readSmall(path)
+	data, err := keyfile.Read(path, maxKeyFile)
 	if err != nil {
 		return nil, fmt.Errorf("reading identity: %w", err)
 	}
@@ -162,21 +163,6 @@ func withPassphrase(data []byte, passphrase func() ([]byte, error)) ([]byte, err
 		return nil, errors.New("wrong passphrase, or not encrypted with one")
 	}
 	return io.ReadAll(io.LimitReader(in, maxKeyFile))
-}
-
-func readSmall(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	data, err := io.ReadAll(io.LimitReader(f, maxKeyFile+1))
-	if err = errors.Join(err, f.Close()); err != nil {
-		return nil, err
-	}
-	if len(data) > maxKeyFile {
-		return nil, fmt.Errorf("%s is longer than a file of keys is", path)
-	}
-	return data, nil
 }
 
 // Encrypt writes r encrypted for all of the recipients, in a stream.

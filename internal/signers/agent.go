@@ -7,13 +7,13 @@ import (
 	"fmt"
 	"io"
 	"math/big"
-	"os"
 	"strings"
 	"time"
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
 
+	"trustpack/internal/keyfile"
 	"trustpack/pack"
 )
 
@@ -71,7 +71,7 @@ func selected(selector string, o Options) (func(pack.PublicKey, string) bool, er
 	case strings.HasPrefix(selector, "SHA256:"):
 		return func(k pack.PublicKey, _ string) bool { return k.Fingerprint() == selector }, nil
 	case strings.HasSuffix(selector, ".pub"):
-		data, err := os.ReadFile(o.path(selector))
+		data, err := keyfile.Read(o.path(selector), keyfile.Max)
 		if err != nil {
 			return nil, err
 		}

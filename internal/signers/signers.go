@@ -16,11 +16,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
+	"trustpack/internal/keyfile"
 	"trustpack/pack"
 )
 
@@ -69,7 +69,7 @@ func Open(ctx context.Context, ref string, o Options) (pack.Signer, error) {
 }
 
 func openFile(path string, o Options) (pack.Signer, error) {
-	data, err := os.ReadFile(path)
+	data, err := keyfile.Read(path, keyfile.Max)
 	if err != nil {
 		return nil, err
 	}
