@@ -45,7 +45,7 @@ func (s *Server) authorize(a *adminCall, action string) *Problem {
 	if off(guardRoles) {
 		return nil
 	}
-	return problem(CodeForbidden, action+" needs another role")
+	return needsRole(action)
 }
 
 // within refuses a call under grants that reaches beyond their tenants, and
@@ -138,7 +138,7 @@ func (a *adminCall) still(tenant string) *Problem {
 		}
 	default:
 		if _, ok := allowed(o, a.action); !ok {
-			return problem(CodeForbidden, a.action+" needs another role")
+			return needsRole(a.action)
 		}
 	}
 	return nil

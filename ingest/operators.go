@@ -95,6 +95,18 @@ func allowed(o *operator, action string) (role string, ok bool) {
 	return "", false
 }
 
+// needsRole refuses an action to an operator without a role for it, and says
+// which would do.
+func needsRole(action string) *Problem {
+	var roles []string
+	for _, p := range Permissions() {
+		if p.Action == action {
+			roles = append(roles, p.Roles...)
+		}
+	}
+	return problem(CodeForbidden, action+" needs another role: "+strings.Join(roles, " or "))
+}
+
 // addOperator makes an operator, or gives one new roles or a new certificate.
 func (s *Server) addOperator(a *adminCall) (any, *Problem) {
 	var in struct {

@@ -123,7 +123,7 @@ func (s *Server) mayReadStatus(c *call, tenantID string) *Problem {
 				return problem(CodeExpiredCredential, "")
 			}
 			if _, ok := allowed(op, "read"); !ok {
-				return problem(CodeForbidden, "read needs another role")
+				return needsRole("read")
 			}
 			return nil
 		}
