@@ -27,6 +27,7 @@ func (a *app) collectCommand() *cobra.Command {
 		Long: `Runs every collector that trustpack.yaml has a section for, or, with KINDs, those
 that bring one of them ("github" stands for all kinds of github). Each
 collection is entered in the evidence log at once. Run it daily: sources forget.`,
+		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if failOn != "" && failOn != "incomplete" {
 				return fmt.Errorf("--fail-on %s: want incomplete", failOn)

@@ -54,6 +54,33 @@ func TestEveryCommandIsRunByAScript(t *testing.T) {
 	}
 }
 
+// TestWrongArgumentsAreAdvisedOn gives every command nothing and more than it
+// takes: no command takes both, and what is refused comes with advice.
+func TestWrongArgumentsAreAdvisedOn(t *testing.T) {
+	for _, c := range leafCommands((&app{}).root()) {
+		if c.Args == nil {
+			t.Errorf("'%s' does not say what arguments it takes", c.CommandPath())
+			continue
+		}
+		if strings.Contains(c.Use, "…]") {
+			continue // from none to any number
+		}
+		refused := 0
+		for _, args := range [][]string{{}, slices.Repeat([]string{"x"}, 9)} {
+			err := c.Args(c, args)
+			if err == nil {
+				continue
+			}
+			if refused++; !strings.Contains(hintOf(err), c.CommandPath()) {
+				t.Errorf("'%s' with %d arguments: %v, and the hint is %q", c.CommandPath(), len(args), err, hintOf(err))
+			}
+		}
+		if refused == 0 {
+			t.Errorf("'%s' takes nothing as well as nine arguments", c.CommandPath())
+		}
+	}
+}
+
 // TestEveryReportHasJSON holds every command that lists or shows something to
 // --json, by its name.
 func TestEveryReportHasJSON(t *testing.T) {

@@ -130,7 +130,25 @@ signed evidence pack that an auditor checks offline.`,
 		a.alertCommand(), a.deadLetterCommand(), a.exportCommand(), a.configCommand(), a.collectCommand(), a.evidenceCommand(), a.assessCommand(), a.controlsCommand(),
 		a.packCommand(), a.verifyCommand(), a.sampleCommand(), a.ledgerCommand(), a.benchCommand(), a.keygenCommand(), a.versionCommand(),
 	)
+	adviseOnArgs(cmd)
 	return cmd
+}
+
+// adviseOnArgs makes a wrong count of arguments, of any command, say how the
+// command is called.
+func adviseOnArgs(cmd *cobra.Command) {
+	if check := cmd.Args; check != nil {
+		cmd.Args = func(c *cobra.Command, args []string) error {
+			err := check(c, args)
+			if err == nil || hintOf(err) != "" {
+				return err
+			}
+			return hint(err, "usage: %s; see '%s --help'", c.UseLine(), c.CommandPath())
+		}
+	}
+	for _, sub := range cmd.Commands() {
+		adviseOnArgs(sub)
+	}
 }
 
 // group is a command that only holds others; alone it is a usage error, so
