@@ -33,6 +33,13 @@ func (r resting) State() evidence.CompletenessState {
 	return r.Completeness
 }
 
+// Unmet are the tests that stand in the way of the control.
+func (j judged) Unmet() []evidence.AttributeFinding {
+	return slices.DeleteFunc(slices.Clone(j.Finding.Attributes), func(a evidence.AttributeFinding) bool {
+		return a.Outcome == evidence.OutcomeMet || a.Outcome == evidence.OutcomeNotApplicable
+	})
+}
+
 // wholeness is the state that a completeness record bears out: one that claims
 // to be complete and yet lists gaps, or another number than the source's own,
 // is not.

@@ -97,6 +97,7 @@ func has(t *testing.T, where, text string, want ...string) {
 func TestReportShowsEverything(t *testing.T) {
 	v := exampleView(t)
 	doc := parsed(t, written(t, Report, v))
+	attention := textOf(byID(t, doc, "attention").Parent)
 	for _, c := range v.Controls {
 		text := textOf(article(t, doc, c.ID))
 		has(t, c.ID, text, c.ID, c.Title, c.Objective)
@@ -113,6 +114,9 @@ func TestReportShowsEverything(t *testing.T) {
 			has(t, c.ID, text, f.Reason, outcomeWord(f.Outcome))
 			for _, a := range f.Attributes {
 				has(t, c.ID, text, a.Title, a.Reason)
+				if told := strings.Contains(attention, a.Title+"."); told != (a.Outcome != evidence.OutcomeMet && a.Outcome != evidence.OutcomeNotApplicable) {
+					t.Errorf("%s: what needs attention tells of %q, which is %s: %v", c.ID, a.Title, a.Outcome, told)
+				}
 			}
 			for _, x := range f.Exceptions {
 				has(t, c.ID, text, x.Item, x.Detail, x.Waiver)
