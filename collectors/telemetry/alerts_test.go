@@ -20,7 +20,7 @@ func TestAnAlertIsSeenUntilTheEndOfSight(t *testing.T) {
 
 	srv := httptest.NewServer(s)
 	defer srv.Close()
-	c, err := New(Config{URL: srv.URL}, Deps{Tool: "test", Now: func() time.Time { return day(60) }, Clock: evidence.ClockSimulated, Transport: http.DefaultTransport})
+	c, err := New(Config{URL: srv.URL}, Deps{Tool: "test", Now: func() time.Time { return day(60) }, Clock: evidence.ClockSimulated, Transport: http.DefaultTransport, Backoff: atOnce})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,7 +18,7 @@ func citedExcerpt(t *testing.T, s *served, cited int64) (ledger.Excerpt, []strin
 	srv := httptest.NewServer(s)
 	defer srv.Close()
 	c, err := New(Config{URL: srv.URL}, Deps{
-		Tool: "test", Now: func() time.Time { return quarter.To }, Clock: evidence.ClockSimulated, Transport: http.DefaultTransport,
+		Tool: "test", Now: func() time.Time { return quarter.To }, Clock: evidence.ClockSimulated, Transport: http.DefaultTransport, Backoff: atOnce,
 		Cited: func(origin string) int64 {
 			if origin != s.led.Origin("control") {
 				return 0

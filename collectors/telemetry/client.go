@@ -11,14 +11,19 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"trustpack/evidence"
 )
 
-// maxReply bounds one reply of the ingest.
-const maxReply = 64 << 20
+const (
+	maxReply = 64 << 20 // bytes of one reply of the ingest
+	attempts = 4
+	maxWait  = 30 * time.Second // the longest Retry-After that is waited for
+)
 
 // readVerifierKeys reads note verifier keys ("<origin>+<hash>+<key>"), one a
 // line, by origin.
@@ -77,46 +82,81 @@ func mutualTLS(cfg Config, now func() time.Time) (http.RoundTripper, error) {
 
 // reply is one answer of the ingest and the record of asking for it.
 type reply struct {
+	tried   []evidence.Request // before, in vain
 	request evidence.Request
 	body    []byte
 	err     error // why body is not usable
 }
 
-// get asks for path (with query) below the admin address.
+func (rep reply) requests() []evidence.Request { return append(slices.Clone(rep.tried), rep.request) }
+
+// get asks for path (with query) below the admin address. It tries again, with
+// bounded waits, where the ingest is busy, failed or was cut off; where no try
+// had any answer, the calls after it are made once.
 func (r *run) get(path string) reply {
-	started := r.deps.Now().UTC()
-	rep := reply{request: evidence.Request{Method: http.MethodGet, Target: r.cfg.URL + path, StartedAt: started}}
-	rep.body, rep.request.Status, rep.request.RequestID, rep.err = r.fetch(path)
+	var tried []evidence.Request
+	for attempt := 1; ; attempt++ {
+		rep, passes, wait := r.once(path)
+		rep.tried = tried
+		if rep.err == nil || !passes || r.away {
+			return rep
+		}
+		if attempt == attempts {
+			r.away = rep.request.Status == 0
+			return rep
+		}
+		if wait == 0 {
+			wait = r.deps.Backoff(attempt + 1)
+		}
+		tried = append(tried, rep.request)
+		r.deps.Progress(fmt.Sprintf("asking the ingest again: %v", rep.err))
+		select {
+		case <-r.ctx.Done():
+			return rep
+		case <-time.After(min(wait, maxWait)):
+		}
+	}
+}
+
+// once asks a single time. passes tells of a fault that may pass, wait how long
+// the ingest wants to be left alone.
+func (r *run) once(path string) (rep reply, passes bool, wait time.Duration) {
+	rep.request = evidence.Request{Method: http.MethodGet, Target: r.cfg.URL + path, StartedAt: r.deps.Now().UTC()}
+	rep.body, passes, wait, rep.err = r.fetch(path, &rep.request)
 	rep.request.EndedAt = r.deps.Now().UTC()
 	if rep.err != nil {
 		rep.request.Error = rep.err.Error()
-		return rep
+		return rep, passes && r.ctx.Err() == nil, wait
 	}
 	rep.request.ReplySHA256 = evidence.SHA256Hex(rep.body)
-	return rep
+	return rep, false, 0
 }
 
-func (r *run) fetch(path string) (body []byte, status int, requestID string, err error) {
+func (r *run) fetch(path string, rec *evidence.Request) (body []byte, passes bool, wait time.Duration, err error) {
 	req, err := http.NewRequestWithContext(r.ctx, http.MethodGet, r.cfg.URL+path, nil)
 	if err != nil {
-		return nil, 0, "", err
+		return nil, false, 0, err
 	}
 	res, err := r.http.Do(req)
 	if err != nil {
-		return nil, 0, "", err
+		var untrusted *tls.CertificateVerificationError
+		return nil, !errors.As(err, &untrusted), 0, err
 	}
-	defer res.Body.Close()
+	defer res.Body.Close() // read to its end below, or given up
+	rec.Status, rec.RequestID = res.StatusCode, res.Header.Get("X-Request-Id")
 	body, err = io.ReadAll(io.LimitReader(res.Body, maxReply+1))
-	requestID = res.Header.Get("X-Request-Id")
 	switch {
 	case err != nil:
-		return nil, res.StatusCode, requestID, fmt.Errorf("reply cut off after %d bytes: %w", len(body), err)
+		return nil, true, 0, fmt.Errorf("reply cut off after %d bytes: %w", len(body), err)
 	case len(body) > maxReply:
-		return nil, res.StatusCode, requestID, fmt.Errorf("reply larger than %d bytes", maxReply)
+		return nil, false, 0, fmt.Errorf("reply larger than %d bytes", maxReply)
 	case res.StatusCode != http.StatusOK:
-		return nil, res.StatusCode, requestID, fmt.Errorf("%s%s", res.Status, problemOf(body))
+		if seconds, err := strconv.Atoi(res.Header.Get("Retry-After")); err == nil && seconds > 0 {
+			wait = time.Duration(min(seconds, 3600)) * time.Second
+		}
+		return nil, res.StatusCode == http.StatusTooManyRequests || res.StatusCode >= 500, wait, fmt.Errorf("%s%s", res.Status, problemOf(body))
 	}
-	return body, res.StatusCode, requestID, nil
+	return body, false, 0, nil
 }
 
 // problemOf gives the code and title of an RFC 9457 problem, if it is one.

@@ -142,7 +142,7 @@ func (r *run) readExcerpt(v *logView) {
 	for range 2 {
 		rep := r.get(fmt.Sprintf("/v1/admin/excerpt/%s?since=%d", url.PathEscape(v.name), since))
 		v.replies = append(v.replies, rep)
-		v.requests = append(v.requests, rep.request)
+		v.requests = append(v.requests, rep.requests()...)
 		v.excerpt = ledger.Excerpt{}
 		if v.err = rep.decode(&v.excerpt); v.err != nil {
 			return
@@ -202,13 +202,14 @@ func (r *run) readEntries(v *logView) {
 	bundles := 0
 	for first := int64(0); first < v.head.Size && v.err == nil; first += 256 {
 		path := fmt.Sprintf("/log/%s/%s", url.PathEscape(v.name), entriesPath(first/256, min(256, v.head.Size-first)))
-		body, _, _, err := r.fetch(path)
-		if err != nil {
-			v.err = fmt.Errorf("reading entries from %d on: %s: %w", first, path, err)
+		rep := r.get(path)
+		v.requests = append(v.requests, rep.tried...)
+		if rep.err != nil {
+			v.err = fmt.Errorf("reading entries from %d on: %s: %w", first, path, rep.err)
 			break
 		}
 		bundles++
-		v.err = readBundle(body, min(256, v.head.Size-first), func(i int64, data []byte) error {
+		v.err = readBundle(rep.body, min(256, v.head.Size-first), func(i int64, data []byte) error {
 			if err := tree.add(data); err != nil {
 				return err
 			}

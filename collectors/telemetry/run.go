@@ -34,6 +34,7 @@ type run struct {
 	control   []entry   // every entry of the control log
 	versions  []inForce // of the configuration, from the control log
 	principal string
+	away      bool // no answer came, and none is waited for any longer
 	sample    bool // the ingest or a checkpoint of its logs calls itself a sample
 	simulated bool // or its clock simulated
 
@@ -63,7 +64,7 @@ func (p *part) add(id string, attributes map[string]any) {
 
 // from records a reply as the part's source under name, or the gap it leaves.
 func (p *part) from(rep reply, name, what string) {
-	p.requests = append(p.requests, rep.request)
+	p.requests = append(p.requests, rep.requests()...)
 	if rep.err != nil {
 		p.gaps = append(p.gaps, evidence.Gap{What: what, Reason: rep.err.Error()})
 		return
@@ -75,7 +76,7 @@ func (p *part) from(rep reply, name, what string) {
 // gap that it leaves: what is judged by a setting that is not known is not
 // judged.
 func (p *part) needs(rep reply, what string) {
-	p.requests = append(p.requests, rep.request)
+	p.requests = append(p.requests, rep.requests()...)
 	if rep.err != nil {
 		p.gap(what, rep.err)
 	}

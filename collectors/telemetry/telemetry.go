@@ -48,7 +48,8 @@ type Deps struct {
 	// Cited gives the size of a log at the checkpoint that the last pack cites,
 	// 0 where it cites none: what is collected goes through it, so that the next
 	// pack is proved to follow. nil: always 0.
-	Cited func(origin string) int64
+	Cited   func(origin string) int64
+	Backoff func(attempt int) time.Duration // wait before attempt 2, 3, …; nil: doubles from half a second
 }
 
 // The kinds that this collector brings.
@@ -105,6 +106,9 @@ func New(cfg Config, deps Deps) (evidence.Collector, error) {
 	}
 	if deps.Progress == nil {
 		deps.Progress = func(string) {}
+	}
+	if deps.Backoff == nil {
+		deps.Backoff = func(attempt int) time.Duration { return 500 * time.Millisecond << min(attempt-2, 5) }
 	}
 	if deps.Cited == nil {
 		deps.Cited = func(string) int64 { return 0 }

@@ -254,7 +254,7 @@ func collectFrom(t *testing.T, s *served, cfg Config) map[evidence.Kind]evidence
 	srv := httptest.NewServer(s)
 	defer srv.Close()
 	cfg.URL = srv.URL
-	c, err := New(cfg, Deps{Tool: "test", Now: func() time.Time { return quarter.To }, Clock: cmp.Or(s.collectorClock, evidence.ClockSimulated), Transport: http.DefaultTransport})
+	c, err := New(cfg, Deps{Tool: "test", Now: func() time.Time { return quarter.To }, Clock: cmp.Or(s.collectorClock, evidence.ClockSimulated), Transport: http.DefaultTransport, Backoff: atOnce})
 	if err != nil {
 		t.Fatal(err)
 	}
