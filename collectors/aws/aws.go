@@ -1,10 +1,10 @@
 // Package aws collects how an AWS account keeps its logs and who may enter it:
 // CloudWatch log groups, CloudTrail trails, S3 buckets and IAM users. It only
-// reads. The permissions that it needs, all of them in AWS's managed policy
-// SecurityAudit:
+// reads. The permissions that it needs, all but account:ListRegions in AWS's
+// managed policy SecurityAudit:
 //
-//	aws.log-groups  logs:DescribeLogGroups
-//	aws.trails      cloudtrail:DescribeTrails, cloudtrail:GetTrailStatus
+//	aws.log-groups  account:ListRegions, logs:DescribeLogGroups
+//	aws.trails      account:ListRegions, cloudtrail:DescribeTrails, cloudtrail:GetTrailStatus
 //	aws.buckets     s3:ListAllMyBuckets, s3:GetBucketLocation, s3:GetLifecycleConfiguration,
 //	                s3:GetBucketVersioning, s3:GetBucketObjectLockConfiguration,
 //	                s3:GetEncryptionConfiguration, s3:GetBucketPublicAccessBlock, s3:GetBucketPolicy
@@ -38,8 +38,13 @@ const (
 
 // Config is the section `aws` of the configuration, for one account.
 type Config struct {
-	Account string   `yaml:"account"` // twelve digits; the credential must belong to it
-	Regions []string `yaml:"regions"` // for log groups and trails; other regions are not looked at
+	Account string `yaml:"account"` // twelve digits; the credential must belong to it
+	// Regions are those that log groups and trails are read in; each other region
+	// that the account has enabled is then a gap. Empty: all that it has enabled.
+	Regions []string `yaml:"regions"`
+	// Partition is where the account is, such as aws-us-gov; default aws, or that
+	// of Regions.
+	Partition string `yaml:"partition"`
 	// Endpoint takes the place of AWS's own addresses for every service, for
 	// recorded replies and for private gateways.
 	Endpoint    string      `yaml:"endpoint"`
@@ -76,7 +81,7 @@ type collector struct {
 
 var (
 	accountForm = regexp.MustCompile(`^\d{12}$`)
-	regionForm  = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-\d$`)
+	regionForm  = regexp.MustCompile(`^[a-z]{2,4}(-[a-z]+)+-\d{1,2}$`)
 )
 
 // New makes the collector. It refuses a configuration that could not be used
@@ -113,15 +118,8 @@ func (c Config) check() error {
 	if !accountForm.MatchString(c.Account) {
 		return fmt.Errorf("account %q: want the twelve digits of the account", c.Account)
 	}
-	if len(c.Regions) == 0 {
-		return errors.New("regions is empty: name the regions that the account uses, such as eu-central-1")
-	}
-	seen := map[string]bool{}
-	for _, r := range c.Regions {
-		if !regionForm.MatchString(r) || seen[r] {
-			return fmt.Errorf("regions: %q is not a region such as eu-central-1, or stands twice", r)
-		}
-		seen[r] = true
+	if err := c.checkRegions(); err != nil {
+		return err
 	}
 	if c.Attempts < 0 || c.Attempts > 10 {
 		return fmt.Errorf("attempts: want 1 to 10, got %d", c.Attempts)
@@ -174,9 +172,16 @@ func (c *collector) Collect(ctx context.Context, p evidence.Period) ([]evidence.
 	readers := map[evidence.Kind]func(context.Context, *session){
 		KindLogGroups: readLogGroups, KindTrails: readTrails, KindBuckets: readBuckets, KindUsers: readUsers,
 	}
+	where := &regions{rec: c.recorder(id.secrets, "")}
+	if id.refused == "" {
+		where = c.regionsOf(ctx, id)
+	}
 	var all []evidence.Evidence
 	for _, kind := range c.Kinds() {
 		s := &session{c: c, id: id, at: c.deps.Now().UTC(), rec: c.recorder(id.secrets, ""), basis: "read-to-end"}
+		if kind == KindLogGroups || kind == KindTrails {
+			s.where, s.note = where, where.note
+		}
 		if id.refused == "" {
 			c.deps.Progress("reading " + string(kind) + " of account " + c.config.Account)
 			readers[kind](ctx, s)

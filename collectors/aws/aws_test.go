@@ -22,7 +22,7 @@ var collectedAt = time.Date(2026, 10, 1, 6, 0, 0, 0, time.UTC)
 
 func exampleConfig(url string) Config {
 	return Config{
-		Account: "111122223333", Regions: []string{"eu-central-1", "eu-west-1"}, Endpoint: url, Attempts: 3, Sample: true,
+		Account: "111122223333", Endpoint: url, Attempts: 3, Sample: true,
 		Credentials: Credentials{AccessKeyIDEnv: "KEY_ID", SecretAccessKeyEnv: "SECRET", SessionTokenEnv: "TOKEN"},
 	}
 }
@@ -216,8 +216,8 @@ func TestProvenanceNamesEveryRequest(t *testing.T) {
 			total++
 		}
 	}
-	if seen := len(s.Requests()); total-3 != seen { // who asks is in all four
-		t.Errorf("%d requests in evidence, %d reached the server", total-3, seen)
+	if seen := len(s.Requests()); total-4 != seen { // who asks is in all four, and which regions there are in two
+		t.Errorf("%d requests in evidence, %d reached the server", total-4, seen)
 	}
 	logs := got[KindLogGroups].Provenance.Requests
 	second := logs[slices.IndexFunc(logs, func(r evidence.Request) bool { return r.Page == 2 })]

@@ -41,22 +41,29 @@ func TestDefaultChainGivesTheCredentialAlone(t *testing.T) {
 	}
 }
 
-type refusing struct{ hosts map[string]bool }
+type refusing struct {
+	hosts map[string]bool
+	saw   func(*http.Request) // may be nil
+}
 
 func (r refusing) RoundTrip(req *http.Request) (*http.Response, error) {
 	r.hosts[req.URL.Host] = true
+	if r.saw != nil {
+		r.saw(req)
+	}
 	return nil, errors.New("connection refused")
 }
 
 func TestWithoutAnEndpointAWSItselfIsAsked(t *testing.T) {
 	defaultChain(t)
 	c := exampleConfig("")
+	c.Regions = []string{"eu-central-1", "eu-west-1"}
 	c.Credentials, c.Attempts = Credentials{}, 1
 	d := deps()
 	hosts := map[string]bool{}
-	d.Transport = refusing{hosts}
+	d.Transport = refusing{hosts: hosts}
 	collect(t, c, d)
-	for _, want := range []string{"sts.eu-central-1.amazonaws.com", "logs.eu-central-1.amazonaws.com", "logs.eu-west-1.amazonaws.com", "cloudtrail.eu-west-1.amazonaws.com", "s3.eu-central-1.amazonaws.com", "iam.amazonaws.com"} {
+	for _, want := range []string{"sts.eu-central-1.amazonaws.com", "logs.eu-central-1.amazonaws.com", "logs.eu-west-1.amazonaws.com", "cloudtrail.eu-west-1.amazonaws.com", "s3.eu-central-1.amazonaws.com", "iam.amazonaws.com", "account.us-east-1.amazonaws.com"} {
 		if !hosts[want] {
 			t.Errorf("%s was not asked; asked were %v", want, hosts)
 		}

@@ -31,6 +31,8 @@ func (s *strange) Error() string { return "the reply is not what the API describ
 func described(op string, body []byte) error {
 	want := op + "Response" // of IAM and STS
 	switch op {
+	case "ListRegions":
+		return member(body, "Regions")
 	case "DescribeLogGroups":
 		return member(body, "logGroups")
 	case "DescribeTrails":

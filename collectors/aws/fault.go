@@ -52,7 +52,11 @@ func withStatus(status int, text string) string {
 func hint(err error, status int, code string) string {
 	var op *smithy.OperationError
 	if (status == 403 || strings.HasPrefix(code, "AccessDenied")) && errors.As(err, &op) {
-		return " (the credential may not call " + op.Service() + " " + op.Operation() + ")"
+		may := " (the credential may not call " + op.Service() + " " + op.Operation()
+		if op.Operation() == "ListRegions" { // which AWS's policy SecurityAudit leaves out
+			may += ": give it account:ListRegions"
+		}
+		return may + ")"
 	}
 	return ""
 }

@@ -275,7 +275,9 @@ func TestConfigIsChecked(t *testing.T) {
 	good := func() Config { return exampleConfig("http://127.0.0.1:1") }
 	for want, change := range map[string]func(*Config){
 		"twelve digits":     func(c *Config) { c.Account = "12" },
-		"regions is empty":  func(c *Config) { c.Regions = nil },
+		"is none of aws":    func(c *Config) { c.Partition = "aws-gov" },
+		"good for one part": func(c *Config) { c.Partition, c.Regions = "aws", []string{"us-gov-west-1"} },
+		"us-gov-west-1 is in the partition aws-us-gov": func(c *Config) { c.Regions = []string{"eu-west-1", "us-gov-west-1"} },
 		`"eu central"`:      func(c *Config) { c.Regions = []string{"eu central"} },
 		"stands twice":      func(c *Config) { c.Regions = []string{"eu-west-1", "eu-west-1"} },
 		"want an address":   func(c *Config) { c.Endpoint = "gateway" },

@@ -9,10 +9,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 )
 
-// readLogGroups lists every log group of every configured region.
+// readLogGroups lists every log group of every region that is read.
 func readLogGroups(ctx context.Context, s *session) {
-	s.note = regionsNote(s)
-	for _, region := range s.c.config.Regions {
+	for _, region := range s.where.read {
 		client := cloudwatchlogs.NewFromConfig(s.config(region))
 		pages := cloudwatchlogs.NewDescribeLogGroupsPaginator(client, &cloudwatchlogs.DescribeLogGroupsInput{Limit: aws.Int32(50)})
 		for s.rec.page = 1; pages.HasMorePages(); s.rec.page++ {
@@ -40,10 +39,6 @@ func readLogGroups(ctx context.Context, s *session) {
 		}
 		s.rec.page = 0
 	}
-}
-
-func regionsNote(s *session) string {
-	return fmt.Sprintf("regions read: %v; what lies in other regions is not known here", s.c.config.Regions)
 }
 
 // millis turns milliseconds since 1970 into RFC 3339; "" where there are none.

@@ -11,8 +11,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
-
-	"trustpack/evidence"
 )
 
 // rootName is the item of the account's root user, which is no IAM user.
@@ -36,7 +34,7 @@ func (s *session) root(ctx context.Context, client *iam.Client, listed int) {
 		total := int(summary.SummaryMap["Users"]) + 1
 		s.basis, s.expected = "source-total", &total
 		if total != listed+1 {
-			s.gaps = append(s.gaps, evidence.Gap{What: "users", Reason: fmt.Sprintf("the account counts %d IAM users, the list holds %d", total-1, listed)})
+			s.noteGap("users", fmt.Sprintf("the account counts %d IAM users, the list holds %d", total-1, listed))
 		}
 	}
 	row, err := s.rootRow(ctx, client)

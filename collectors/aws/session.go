@@ -50,11 +50,12 @@ func (c *collector) identify(ctx context.Context) *identity {
 		return id
 	}
 	s := &session{c: c, id: id, rec: id.rec}
-	out, err := sts.NewFromConfig(s.config(c.config.Regions[0])).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+	out, err := sts.NewFromConfig(s.config(c.config.first())).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 	switch {
 	case err != nil:
 		id.principal = "unknown: " + known.scrub(reason(err))
-		id.gaps = []evidence.Gap{{What: "account " + c.config.Account + ": sts:GetCallerIdentity", Reason: known.scrub(reason(err))}}
+		s.gap("sts:GetCallerIdentity", err)
+		id.gaps = s.gaps
 	case aws.ToString(out.Account) != c.config.Account:
 		id.principal = aws.ToString(out.Arn)
 		id.refused = "the credential belongs to account " + aws.ToString(out.Account) + "; nothing was read with it"
@@ -70,7 +71,7 @@ func (c *collector) provider(ctx context.Context) (aws.CredentialsProvider, erro
 	if names.AccessKeyIDEnv == "" {
 		// Only the credential is taken from there: an endpoint or a log setting
 		// in the environment must not change what is asked or where.
-		loaded, err := config.LoadDefaultConfig(ctx, config.WithRegion(c.config.Regions[0]), config.WithLogger(logging.Nop{}))
+		loaded, err := config.LoadDefaultConfig(ctx, config.WithRegion(c.config.first()), config.WithLogger(logging.Nop{}))
 		if err != nil {
 			return nil, err
 		}
@@ -111,6 +112,7 @@ type session struct {
 	at  time.Time
 	rec *recorder
 
+	where    *regions // of the kinds that are per region
 	items    []evidence.Item
 	gaps     []evidence.Gap
 	basis    string
@@ -159,8 +161,11 @@ func (s *session) retryer() aws.Retryer {
 	})
 }
 
-func (s *session) gap(what string, err error) {
-	s.gaps = append(s.gaps, evidence.Gap{What: what, Reason: s.id.secrets.scrub(reason(err))})
+func (s *session) gap(what string, err error) { s.noteGap(what, reason(err)) }
+
+func (s *session) noteGap(what, why string) {
+	what = "account " + s.c.config.Account + ": " + what
+	s.gaps = append(s.gaps, evidence.Gap{What: s.id.secrets.scrub(what), Reason: s.id.secrets.scrub(why)})
 }
 
 func (s *session) add(id string, attributes map[string]any) {
@@ -174,19 +179,28 @@ func (s *session) evidence(kind evidence.Kind, p evidence.Period) evidence.Evide
 		}
 		return 1
 	})
+	asked, gaps := []*recorder{s.id.rec}, s.id.gaps
+	if s.where != nil {
+		asked, gaps = append(asked, s.where.rec), slices.Concat(gaps, s.where.gaps)
+	}
+	var requests []evidence.Request
+	var raw []evidence.RawReply
+	for _, r := range append(asked, s.rec) {
+		requests, raw = append(requests, r.requests...), append(raw, r.raw...)
+	}
 	e := evidence.Evidence{
 		Kind: kind, Collector: s.c.Name(), CollectedAt: s.at, Window: p, Snapshot: true,
 		Provenance: evidence.Provenance{
 			System: "aws", Account: s.c.config.Account, Principal: s.id.principal,
 			Tool: s.c.deps.Tool, Origin: evidence.OriginLive, Clock: s.c.deps.Clock,
-			Requests: slices.Concat(s.id.rec.requests, s.rec.requests),
+			Requests: requests,
 		},
 		Completeness: evidence.Completeness{
 			State: evidence.Complete, Basis: s.basis, Expected: s.expected, Got: len(s.items),
-			Gaps: slices.Concat(s.id.gaps, s.gaps), Note: s.note,
+			Gaps: slices.Concat(gaps, s.gaps), Note: s.note,
 		},
 		Population: evidence.Population{Items: s.items},
-		Raw:        slices.Concat(s.id.rec.raw, s.rec.raw),
+		Raw:        raw,
 	}
 	if s.c.config.Sample {
 		e.Provenance.Origin = evidence.OriginSample

@@ -11,13 +11,14 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cloudtrail/types"
 )
 
-// readTrails lists the trails that act on the configured regions, also those
-// at home elsewhere, each once, and asks each for its state where it is at home.
+// readTrails lists the trails that act on the regions that are read. A trail of
+// several regions shows in each of them, at home or as a shadow: by its ARN it
+// counts once, also where its home is not read, and is asked for its state at
+// home.
 func readTrails(ctx context.Context, s *session) {
-	s.note = regionsNote(s)
 	trails := map[string]types.Trail{}
 	names := map[string]int{}
-	for _, region := range s.c.config.Regions {
+	for _, region := range s.where.read {
 		out, err := cloudtrail.NewFromConfig(s.config(region)).DescribeTrails(ctx, &cloudtrail.DescribeTrailsInput{IncludeShadowTrails: aws.Bool(true)})
 		if err != nil {
 			s.gap("region "+region+": trails", err)
@@ -50,7 +51,7 @@ func (s *session) trail(ctx context.Context, id, arn string, t types.Trail) {
 	}
 	home := aws.ToString(t.HomeRegion)
 	if home == "" {
-		home = s.c.config.Regions[0]
+		home = s.c.config.first()
 	}
 	status, err := cloudtrail.NewFromConfig(s.config(home)).GetTrailStatus(ctx, &cloudtrail.GetTrailStatusInput{Name: aws.String(arn)})
 	if err != nil {

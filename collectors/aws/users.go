@@ -17,7 +17,7 @@ import (
 // readUsers lists every IAM user and the root user. The account's own count of
 // users is compared with the list.
 func readUsers(ctx context.Context, s *session) {
-	client := iam.NewFromConfig(s.config(s.c.config.Regions[0]))
+	client := iam.NewFromConfig(s.config(s.c.config.first()))
 	grants := s.grants(ctx, client)
 	var found []types.User
 	pages := iam.NewListUsersPaginator(client, &iam.ListUsersInput{})

@@ -9,7 +9,8 @@ import (
 var estateFiles embed.FS
 
 // AWSReplies holds exchanges for internal/httpreplay: the vendor's AWS account,
-// 111122223333, with log groups in eu-central-1 and eu-west-1.
+// 111122223333, with all regions that AWS enables by default and log groups in
+// eu-central-1 and eu-west-1.
 func AWSReplies() fs.FS { return estate("aws") }
 
 // Rollouts holds the vendor's rollout files, in the schema of

@@ -168,7 +168,7 @@ func TestTheHawkBitServerAnswers(t *testing.T) {
 func TestAWSShowsItsTrouble(t *testing.T) {
 	s := replayed(t, AWSReplies())
 	c, err := aws.New(
-		aws.Config{Account: "111122223333", Regions: []string{"eu-central-1", "eu-west-1"}, Endpoint: s.URL(), Sample: true,
+		aws.Config{Account: "111122223333", Endpoint: s.URL(), Sample: true,
 			Credentials: aws.Credentials{AccessKeyIDEnv: "ID", SecretAccessKeyEnv: "KEY"}},
 		aws.Deps{Now: afterTheQuarter, Getenv: func(string) string { return "sample" }})
 	got := gather(t, c, err)
