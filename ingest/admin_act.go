@@ -58,6 +58,11 @@ func (s *Server) postDrills(a *adminCall) (any, *Problem) {
 			Actor: a.actor(), RequestID: a.id, Grant: a.grant, Target: clip(d.ID), Result: "done", Data: raw(d),
 		})
 	}
+	s.decide.Lock()
+	defer s.decide.Unlock()
+	if p := a.still(""); p != nil {
+		return nil, p
+	}
 	indexes, err := s.record(entries...)
 	if err != nil {
 		return nil, s.failure(err)
