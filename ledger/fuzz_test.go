@@ -129,11 +129,11 @@ func FuzzTilePath(f *testing.F) {
 		f.Add(path)
 	}
 	f.Fuzz(func(t *testing.T, path string) {
-		tile, err := parseTilePath(path)
+		tile, err := ParseTilePath(path)
 		if err != nil {
 			return
 		}
-		if tilePath(tile) != path || tile.H != tileHeight || tile.L < entriesLevel || tile.L > 63 || tile.N < 0 || tile.W < 1 || tile.W > tileWidth {
+		if tile.Path() != path || tile.Level < EntryBundles || tile.Level > 63 || tile.N < 0 || tile.Width < 1 || tile.Width > TileWidth {
 			t.Errorf("%q was read as %+v", path, tile)
 		}
 		if b, err := newTree("", "a", nil, nil).readTile(tile); err == nil {

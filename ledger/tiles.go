@@ -6,42 +6,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
-
-	"golang.org/x/mod/sumdb/tlog"
 
 	"trustpack/internal/durable"
 )
-
-// entriesLevel is the level of entry bundles in a tlog.Tile.
-const entriesLevel = -1
-
-// parseTilePath reads a c2sp.org/tlog-tiles path, "tile/<L>/<N>[.p/<W>]" or
-// "tile/entries/<N>[.p/<W>]". Height is 8.
-func parseTilePath(path string) (tlog.Tile, error) {
-	bad := fmt.Errorf("%q is no tile path", path)
-	level, rest, ok := strings.Cut(strings.TrimPrefix(path, "tile/"), "/")
-	if !ok || !strings.HasPrefix(path, "tile/") || level == "data" {
-		return tlog.Tile{}, bad
-	}
-	if level == "entries" {
-		level = "data"
-	}
-	tile, err := tlog.ParseTilePath(fmt.Sprintf("tile/%d/%s/%s", tileHeight, level, rest))
-	if err != nil || tile.L > 63 {
-		return tlog.Tile{}, bad
-	}
-	return tile, nil
-}
-
-// tilePath is the path that parseTilePath reads.
-func tilePath(tile tlog.Tile) string {
-	path := strings.TrimPrefix(tile.Path(), fmt.Sprintf("tile/%d/", tileHeight))
-	if rest, ok := strings.CutPrefix(path, "data/"); ok {
-		path = "entries/" + rest
-	}
-	return "tile/" + path
-}
 
 // ReadTile reads a resource of the log in the layout of c2sp.org/tlog-tiles:
 // "checkpoint", which is the last one signed, "tile/0/x001/234",
@@ -56,7 +23,7 @@ func (l *Ledger) ReadTile(log, path string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading tile: %w", err)
 	}
-	tile, err := parseTilePath(path)
+	tile, err := ParseTilePath(path)
 	if err != nil {
 		return nil, fmt.Errorf("reading tile: %w: %w", err, ErrNotFound)
 	}
@@ -67,24 +34,24 @@ func (l *Ledger) ReadTile(log, path string) ([]byte, error) {
 	return b, nil
 }
 
-func (t *tree) readTile(tile tlog.Tile) ([]byte, error) {
+func (t *tree) readTile(tile Tile) ([]byte, error) {
 	size := t.size()
-	level := max(tile.L, 0)
+	level := max(tile.Level, 0)
 	if level*tileHeight > 62 {
 		return nil, ErrNotFound
 	}
 	there := size>>(level*tileHeight) - tile.N*tileWidth
-	if tile.N > size || there < int64(tile.W) {
+	if tile.N > size || there < int64(tile.Width) {
 		return nil, ErrNotFound
 	}
-	if tile.L != entriesLevel {
-		return t.readLevel(tile.L, tile.N*tileWidth, tile.W)
+	if tile.Level != EntryBundles {
+		return t.readLevel(tile.Level, tile.N*tileWidth, tile.Width)
 	}
 	bundle, err := t.leaves(tile.N)
 	if err != nil {
 		return nil, err
 	}
-	return firstEntries(bundle, tile.W)
+	return firstEntries(bundle, tile.Width)
 }
 
 // Export writes the log as files in the layout of c2sp.org/tlog-tiles: the
@@ -127,7 +94,7 @@ func (l *Ledger) export(log, dir string) error {
 		if err != nil {
 			return err
 		}
-		path := filepath.Join(dir, filepath.FromSlash(tilePath(tile)))
+		path := filepath.Join(dir, filepath.FromSlash(tile.Path()))
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return err
 		}
@@ -142,13 +109,12 @@ func (l *Ledger) export(log, dir string) error {
 }
 
 // tilesOf lists the tiles and entry bundles of a tree of that size.
-func tilesOf(size int64) []tlog.Tile {
-	tiles := tlog.NewTiles(tileHeight, 0, size)
-	for _, tile := range tiles {
-		if tile.L == 0 {
-			tile.L = entriesLevel
-			tiles = append(tiles, tile)
+func tilesOf(size int64) []Tile {
+	var out []Tile
+	for level := EntryBundles; level <= MaxLevel; level++ {
+		for n := int64(0); WidthAt(size, level, n) > 0; n++ {
+			out = append(out, Tile{level, n, WidthAt(size, level, n)})
 		}
 	}
-	return tiles
+	return out
 }

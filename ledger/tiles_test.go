@@ -16,20 +16,22 @@ import (
 )
 
 func TestTilePaths(t *testing.T) {
-	for path, want := range map[string]tlog.Tile{
-		"tile/0/000":               {H: 8, L: 0, N: 0, W: 256},
-		"tile/1/x001/x234/067.p/8": {H: 8, L: 1, N: 1234067, W: 8},
-		"tile/entries/000.p/255":   {H: 8, L: -1, N: 0, W: 255},
-		"tile/63/000.p/1":          {H: 8, L: 63, N: 0, W: 1},
+	for path, want := range map[string]Tile{
+		"tile/0/000":               {Level: 0, N: 0, Width: 256},
+		"tile/entries/999":         {Level: -1, N: 999, Width: 256},
+		"tile/entries/x001/000":    {Level: -1, N: 1000, Width: 256},
+		"tile/1/x001/x234/067.p/8": {Level: 1, N: 1234067, Width: 8},
+		"tile/entries/000.p/255":   {Level: -1, N: 0, Width: 255},
+		"tile/63/000.p/1":          {Level: 63, N: 0, Width: 1},
 	} {
-		got, err := parseTilePath(path)
-		if err != nil || got != want || tilePath(got) != path {
+		got, err := ParseTilePath(path)
+		if err != nil || got != want || got.Path() != path {
 			t.Errorf("%s: %+v, %v", path, got, err)
 		}
 	}
 	for _, path := range []string{"", "tile", "tile/0", "tile/0/0", "tile/0/0000", "tile/00/000", "tile/64/000", "tile/-1/000", "tile/data/000", "tile/0/001/000",
 		"tile/0/x000/001", "tile/0/000.p/0", "tile/0/000.p/256", "tile/0/000.p/01", "tile/0/000.p", "tile/0/000/..", "0/000", "tile//000", "tile/0/x999/x999/x999/x999/x999/x999/x999/999"} {
-		if got, err := parseTilePath(path); err == nil {
+		if got, err := ParseTilePath(path); err == nil {
 			t.Errorf("%s: read as %+v", path, got)
 		}
 	}

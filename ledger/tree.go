@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	tileHeight = 8
-	tileWidth  = 1 << tileHeight // hashes of a full tile, entries of a full bundle
+	tileHeight = TileHeight
+	tileWidth  = TileWidth
 	logsDir    = "logs"
 )
 

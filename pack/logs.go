@@ -228,7 +228,7 @@ func (b *builder) addTiles(e ledger.Excerpt, head ledger.Checkpoint, take func([
 	if len(e.Records) > 0 {
 		return errors.New("it has both records and tiles: want one of them")
 	}
-	tiles, err := tilesFor(head.Size, e.Tiles.Bundles)
+	tiles, err := ledger.TilesFor(head.Size, e.Tiles.Bundles)
 	if err != nil {
 		return err
 	}
@@ -236,23 +236,23 @@ func (b *builder) addTiles(e ledger.Excerpt, head ledger.Checkpoint, take func([
 	for _, t := range tiles {
 		there[t] = true
 	}
-	tree := newTileTree(head.Size, head.Root, func(t tile) ([]byte, error) { return e.Tiles.Read(t.name()) }, func(t tile) bool { return there[t] })
+	tree := newTileTree(head.Size, head.Root, func(t tile) ([]byte, error) { return e.Tiles.Read(t.Path()) }, func(t tile) bool { return there[t] })
 	about := &Line{Kind: kindLog}
 	for _, t := range tiles {
-		data, err := e.Tiles.Read(t.name())
+		data, err := e.Tiles.Read(t.Path())
 		if err != nil {
 			return err
 		}
 		if err := tree.check(t, data, take); err != nil {
-			return fmt.Errorf("%s: %w", t.name(), err)
+			return fmt.Errorf("%s: %w", t.Path(), err)
 		}
 		open := func() (io.ReadCloser, error) {
-			data, err := e.Tiles.Read(t.name())
+			data, err := e.Tiles.Read(t.Path())
 			return io.NopCloser(bytes.NewReader(data)), err
 		}
 		b.sum.Reset()
 		b.sum.Write(data)
-		if err := b.addSummed(builtFile{logPath(e.Origin) + t.name(), typeBinary, about, b.sum.sums(), open}); err != nil {
+		if err := b.addSummed(builtFile{logPath(e.Origin) + t.Path(), typeBinary, about, b.sum.sums(), open}); err != nil {
 			return err
 		}
 	}

@@ -205,7 +205,7 @@ func TestMemoryOfManyEntries(t *testing.T) {
 		}
 		e := log.excerpt(0)
 		e.Tiles = &ledger.Tiles{Read: log.readTile}
-		for n := range int64((size + tileWidth - 1) / tileWidth) {
+		for n := range int64((size + ledger.TileWidth - 1) / ledger.TileWidth) {
 			e.Tiles.Bundles = append(e.Tiles.Bundles, n)
 		}
 		c.Logs = []ledger.Excerpt{e}

@@ -27,7 +27,7 @@ func benchLogPack(b *testing.B, excerpt func(*testLog) ledger.Excerpt, entries i
 func BenchmarkVerifyTiledLog(b *testing.B) {
 	benchLogPack(b, func(l *testLog) ledger.Excerpt {
 		var all []int64
-		for n := range int64(tiledSize/tileWidth + 1) {
+		for n := range int64(tiledSize/ledger.TileWidth + 1) {
 			all = append(all, n)
 		}
 		return l.tiled(300, all...)

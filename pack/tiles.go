@@ -5,89 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
-	"strings"
 
 	"golang.org/x/mod/sumdb/tlog"
+
+	"trustpack/ledger"
 )
 
-const (
-	tileHeight = 8
-	tileWidth  = 1 << tileHeight // hashes of a full tile, entries of a full bundle
-	maxLevel   = 7               // of tiles: a log has less than 2^63 entries
-	bundles    = -1              // level of bundles of entries
-)
-
-// tile names a tile of hashes of a log, or a bundle of entries, in the layout
-// of c2sp.org/tlog-tiles.
-type tile struct {
-	level int   // of hashes; bundles
-	n     int64 // from 0, within the level
-	width int   // hashes or entries in it, 1 to 256
-}
-
-// name is "tile/<L>/<N>[.p/<W>]", with "entries" as the level of bundles.
-func (t tile) name() string {
-	level := "entries"
-	if t.level != bundles {
-		level = strconv.Itoa(t.level)
-	}
-	n := fmt.Sprintf("%03d", t.n%1000)
-	for rest := t.n / 1000; rest > 0; rest /= 1000 {
-		n = fmt.Sprintf("x%03d/%s", rest%1000, n)
-	}
-	if t.width < tileWidth {
-		return fmt.Sprintf("%s%s/%s.p/%d", tilesDir, level, n, t.width)
-	}
-	return tilesDir + level + "/" + n
-}
-
-// parseTileName reads what name writes.
-func parseTileName(name string) (tile, error) {
-	bad := errors.New("its name is not that of a tile or bundle")
-	level, rest, ok := strings.Cut(strings.TrimPrefix(name, tilesDir), "/")
-	if !ok {
-		return tile{}, bad
-	}
-	t := tile{level: bundles, width: tileWidth}
-	var err error
-	if level != "entries" {
-		if t.level, err = strconv.Atoi(level); err != nil || t.level < 0 || t.level > maxLevel {
-			return tile{}, bad
-		}
-	}
-	if number, width, ok := strings.Cut(rest, ".p/"); ok {
-		if t.width, err = strconv.Atoi(width); err != nil || t.width < 1 || t.width >= tileWidth {
-			return tile{}, bad
-		}
-		rest = number
-	}
-	groups := strings.Split(rest, "/")
-	if len(groups) > 6 {
-		return tile{}, bad
-	}
-	for _, g := range groups {
-		n, err := strconv.Atoi(strings.TrimPrefix(g, "x"))
-		if err != nil || n < 0 || n > 999 {
-			return tile{}, bad
-		}
-		t.n = t.n*1000 + int64(n)
-	}
-	if t.name() != name {
-		return tile{}, bad
-	}
-	return t, nil
-}
-
-// widthAt is the width that tile n of a level has in a tree of that size; 0
-// where there is none.
-func widthAt(size int64, level int, n int64) int {
-	there := size >> (tileHeight * max(level, 0))
-	if n > there>>tileHeight {
-		return 0
-	}
-	return int(min(tileWidth, there-n<<tileHeight))
-}
+// tile names a tile of hashes of a log, or a bundle of its entries.
+type tile = ledger.Tile
 
 // tileTree proves tiles and bundles of a log from the root of its checkpoint
 // down. It holds the tiles of the right edge and the last one of each level.
@@ -97,8 +22,8 @@ type tileTree struct {
 	read func(tile) ([]byte, error)
 	has  func(tile) bool
 
-	edge   [maxLevel + 1][]tlog.Hash // of each level's tile that is not full
-	last   [maxLevel + 1]fullTile
+	edge   [ledger.MaxLevel + 1][]tlog.Hash // of each level's tile that is not full
+	last   [ledger.MaxLevel + 1]fullTile
 	proved bool
 	err    error // why the edge does not give the root
 }
@@ -116,7 +41,7 @@ func newTileTree(size int64, root tlog.Hash, read func(tile) ([]byte, error), ha
 // check proves that data is the tile or bundle t of the log, and gives take
 // each entry of a bundle.
 func (t *tileTree) check(at tile, data []byte, take func(entry []byte)) error {
-	if want := widthAt(t.size, at.level, at.n); want != at.width {
+	if want := ledger.WidthAt(t.size, at.Level, at.N); want != at.Width {
 		if want == 0 {
 			return fmt.Errorf("a log of %d entries has none there", t.size)
 		}
@@ -125,12 +50,12 @@ func (t *tileTree) check(at tile, data []byte, take func(entry []byte)) error {
 	if err := t.proveEdge(); err != nil {
 		return err
 	}
-	if at.level == bundles {
-		entries, hashes, err := parseBundleOf(data, at.width)
+	if at.Level == ledger.EntryBundles {
+		entries, hashes, err := parseBundleOf(data, at.Width)
 		if err != nil {
 			return err
 		}
-		if err := t.compare(tile{0, at.n, at.width}, hashes); err != nil {
+		if err := t.compare(tile{N: at.N, Width: at.Width}, hashes); err != nil {
 			return err
 		}
 		for _, e := range entries {
@@ -138,7 +63,7 @@ func (t *tileTree) check(at tile, data []byte, take func(entry []byte)) error {
 		}
 		return nil
 	}
-	hashes, err := parseTile(data, at.width)
+	hashes, err := parseTile(data, at.Width)
 	if err != nil {
 		return err
 	}
@@ -147,34 +72,34 @@ func (t *tileTree) check(at tile, data []byte, take func(entry []byte)) error {
 
 // compare holds the hashes of a tile to what the tree says of them.
 func (t *tileTree) compare(at tile, hashes []tlog.Hash) error {
-	if at.width < tileWidth {
-		if !slices.Equal(hashes, t.edge[at.level]) {
+	if at.Width < ledger.TileWidth {
+		if !slices.Equal(hashes, t.edge[at.Level]) {
 			return errors.New("it differs from the right edge that gives the checkpoint's root")
 		}
 		return nil
 	}
-	want, err := t.hash(at.level+1, at.n)
+	want, err := t.hash(at.Level+1, at.N)
 	if err != nil {
 		return err
 	}
 	if rootOf(hashes) != want {
 		return errors.New("it does not give the hash that the tile above it has")
 	}
-	t.last[at.level] = fullTile{at.n, hashes}
+	t.last[at.Level] = fullTile{at.N, hashes}
 	return nil
 }
 
 // hash is the proved hash of that number at a level of tiles.
 func (t *tileTree) hash(level int, number int64) (tlog.Hash, error) {
-	n, i := number>>tileHeight, number&(tileWidth-1)
-	width := widthAt(t.size, level, n)
-	if width < tileWidth {
+	n, i := number>>ledger.TileHeight, number&(ledger.TileWidth-1)
+	width := ledger.WidthAt(t.size, level, n)
+	if width < ledger.TileWidth {
 		return t.edge[level][i], nil
 	}
 	if have := t.last[level]; have.hashes != nil && have.n == n {
 		return have.hashes[i], nil
 	}
-	above := tile{level, n, width}
+	above := tile{Level: level, N: n, Width: width}
 	data, err := t.read(above)
 	if err != nil {
 		return tlog.Hash{}, err
@@ -184,7 +109,7 @@ func (t *tileTree) hash(level int, number int64) (tlog.Hash, error) {
 		err = t.compare(above, hashes)
 	}
 	if err != nil {
-		return tlog.Hash{}, fmt.Errorf("%s: %w", above.name(), err)
+		return tlog.Hash{}, fmt.Errorf("%s: %w", above.Path(), err)
 	}
 	return hashes[i], nil
 }
@@ -196,15 +121,15 @@ func (t *tileTree) proveEdge() error {
 	}
 	t.proved = true
 	var peaks []tlog.Hash // smallest subtree first
-	for level := 0; t.size>>(tileHeight*level) > 0 && level <= maxLevel; level++ {
-		n := t.size >> (tileHeight * (level + 1))
-		at := tile{level, n, widthAt(t.size, level, n)}
-		if at.width == 0 {
+	for level := 0; t.size>>(ledger.TileHeight*level) > 0 && level <= ledger.MaxLevel; level++ {
+		n := t.size >> (ledger.TileHeight * (level + 1))
+		at := tile{Level: level, N: n, Width: ledger.WidthAt(t.size, level, n)}
+		if at.Width == 0 {
 			continue
 		}
 		hashes, err := t.readEdge(at)
 		if err != nil {
-			t.err = fmt.Errorf("%s, of the right edge: %w", at.name(), err)
+			t.err = fmt.Errorf("%s, of the right edge: %w", at.Path(), err)
 			return t.err
 		}
 		t.edge[level] = hashes
@@ -228,19 +153,19 @@ func (t *tileTree) proveEdge() error {
 // readEdge reads a tile that is not full; that of the leaves may be there as
 // the bundle of its entries.
 func (t *tileTree) readEdge(at tile) ([]tlog.Hash, error) {
-	bundle := tile{bundles, at.n, at.width}
-	if at.level > 0 || t.has(at) || !t.has(bundle) {
+	bundle := tile{Level: ledger.EntryBundles, N: at.N, Width: at.Width}
+	if at.Level > 0 || t.has(at) || !t.has(bundle) {
 		data, err := t.read(at)
 		if err != nil {
 			return nil, err
 		}
-		return parseTile(data, at.width)
+		return parseTile(data, at.Width)
 	}
 	data, err := t.read(bundle)
 	if err != nil {
 		return nil, err
 	}
-	_, hashes, err := parseBundleOf(data, at.width)
+	_, hashes, err := parseBundleOf(data, at.Width)
 	return hashes, err
 }
 
@@ -288,39 +213,3 @@ func peaksOf(hashes []tlog.Hash) []tlog.Hash {
 
 // rootOf is the root over the hashes of a full tile.
 func rootOf(hashes []tlog.Hash) tlog.Hash { return peaksOf(hashes)[0] }
-
-// tilesFor lists the bundles and what proves them: the tiles above them and
-// the right edge, that of the leaves too: a bundle of the right edge can then
-// be withheld without the others being unproved.
-func tilesFor(size int64, cited []int64) ([]tile, error) {
-	seen := map[tile]bool{}
-	var out []tile
-	add := func(t tile) bool {
-		if seen[t] {
-			return false
-		}
-		seen[t] = true
-		out = append(out, t)
-		return true
-	}
-	for i, n := range cited {
-		width := widthAt(size, bundles, n)
-		if n < 0 || width == 0 || i > 0 && n <= cited[i-1] {
-			return nil, fmt.Errorf("bundle %d: want numbers of bundles of a log of %d entries, sorted, each once", n, size)
-		}
-		add(tile{bundles, n, width})
-		for level, n := 1, n>>tileHeight; widthAt(size, level, n) == tileWidth; level, n = level+1, n>>tileHeight {
-			if !add(tile{level, n, tileWidth}) {
-				break
-			}
-		}
-	}
-	for level := 0; level <= maxLevel; level++ {
-		n := size >> (tileHeight * (level + 1))
-		width := widthAt(size, level, n)
-		if width > 0 {
-			add(tile{level, n, width})
-		}
-	}
-	return out, nil
-}

@@ -18,18 +18,18 @@ import (
 
 // readTile gives what a log serves under a path of c2sp.org/tlog-tiles.
 func (l *testLog) readTile(path string) ([]byte, error) {
-	t, err := parseTileName(path)
+	t, err := ledger.ParseTilePath(path)
 	if err != nil {
 		return nil, err
 	}
-	if t.level == bundles {
+	if t.Level == ledger.EntryBundles {
 		var out []byte
-		for _, e := range l.entries[t.n*tileWidth:][:t.width] {
+		for _, e := range l.entries[t.N*ledger.TileWidth:][:t.Width] {
 			out = append(binary.BigEndian.AppendUint16(out, uint16(len(e))), e...)
 		}
 		return out, nil
 	}
-	return tlog.ReadTileData(tlog.Tile{H: tileHeight, L: t.level, N: t.n, W: t.width}, tlog.HashReaderFunc(l.read))
+	return tlog.ReadTileData(tlog.Tile{H: ledger.TileHeight, L: t.Level, N: t.N, W: t.Width}, tlog.HashReaderFunc(l.read))
 }
 
 func (l *testLog) tiled(since int64, cited ...int64) ledger.Excerpt {
@@ -55,7 +55,7 @@ func tiledContent(t testing.TB) (Content, *testLog) {
 		}
 		log.add(entry)
 	}
-	c.Logs[0] = log.tiled(300, 2, tiledSize/tileWidth)
+	c.Logs[0] = log.tiled(300, 2, tiledSize/ledger.TileWidth)
 	return c, log
 }
 
@@ -112,24 +112,24 @@ func TestTilesOfAnySize(t *testing.T) {
 			continue
 		}
 		head, _ := log.checkpoint(size)
-		for _, cited := range [][]int64{nil, {0}, {(size - 1) / tileWidth}} {
-			tiles, err := tilesFor(size, cited)
+		for _, cited := range [][]int64{nil, {0}, {(size - 1) / ledger.TileWidth}} {
+			tiles, err := ledger.TilesFor(size, cited)
 			if err != nil {
 				t.Fatal(err)
 			}
-			tree := newTileTree(size, head.Root, func(at tile) ([]byte, error) { return log.readTile(at.name()) },
+			tree := newTileTree(size, head.Root, func(at tile) ([]byte, error) { return log.readTile(at.Path()) },
 				func(at tile) bool { return slices.Contains(tiles, at) })
 			taken := 0
 			for _, at := range tiles {
-				data, err := log.readTile(at.name())
+				data, err := log.readTile(at.Path())
 				if err != nil {
 					t.Fatal(err)
 				}
 				if err := tree.check(at, data, func([]byte) { taken++ }); err != nil {
-					t.Fatalf("size %d: %s: %v", size, at.name(), err)
+					t.Fatalf("size %d: %s: %v", size, at.Path(), err)
 				}
 			}
-			if want := len(cited); want > 0 && taken != widthAt(size, bundles, cited[0]) {
+			if want := len(cited); want > 0 && taken != ledger.WidthAt(size, ledger.EntryBundles, cited[0]) {
 				t.Fatalf("size %d, bundle %d: %d entries were taken", size, cited[0], taken)
 			}
 		}
@@ -162,7 +162,7 @@ func tileCheats(t testing.TB, log *testLog) (wrong, right map[string]tileCheat) 
 		b.insert(f)
 	}
 	single := log.excerpt(300, 5)
-	overflow := tile{0, 1<<56 + 257, 208}.name() // whose entries' numbers, modulo 2^64, are those of tile 257
+	overflow := tile{N: 1<<56 + 257, Width: 208}.Path() // whose entries' numbers, modulo 2^64, are those of tile 257
 	return map[string]tileCheat{
 			"entry of a full bundle changed": {func(b *builder) {
 				f := b.at(t, "tile/entries/002")
@@ -317,7 +317,7 @@ func TestBuildRefusesTiles(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := c
 			c.Logs = slices.Clone(c.Logs)
-			c.Logs[0] = log.tiled(300, 2, tiledSize/tileWidth)
+			c.Logs[0] = log.tiled(300, 2, tiledSize/ledger.TileWidth)
 			tc.change(&c.Logs[0])
 			if _, err := Build(io.Discard, c, edSigner(t, 1)); err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("got %v, want %q", err, tc.want)
@@ -350,14 +350,14 @@ func FuzzTiles(f *testing.F) {
 	}
 	f.Add("tile/x001/000", []byte{0, 1, 'x'})
 	f.Fuzz(func(t *testing.T, name string, data []byte) {
-		at, err := parseTileName(name)
+		at, err := ledger.ParseTilePath(name)
 		if err != nil {
 			return
 		}
-		if at.name() != name {
-			t.Errorf("%q is read as %+v, whose name is %q", name, at, at.name())
+		if at.Path() != name {
+			t.Errorf("%q is read as %+v, whose name is %q", name, at, at.Path())
 		}
-		tree := newTileTree(size, head.Root, func(at tile) ([]byte, error) { return log.readTile(at.name()) }, func(at tile) bool { return at.level >= 0 })
+		tree := newTileTree(size, head.Root, func(at tile) ([]byte, error) { return log.readTile(at.Path()) }, func(at tile) bool { return at.Level >= 0 })
 		if tree.check(at, data, func([]byte) {}) != nil {
 			return
 		}

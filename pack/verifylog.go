@@ -311,7 +311,7 @@ func (l *openLog) checkProof(name string, text []byte) error {
 
 // checkTile checks a tile of hashes or a bundle of entries.
 func (l *openLog) checkTile(name string, data []byte) error {
-	t, err := parseTileName(name)
+	t, err := ledger.ParseTilePath(name)
 	if err != nil {
 		return err
 	}
@@ -322,8 +322,8 @@ func (l *openLog) checkTile(name string, data []byte) error {
 		l.v.tiles = l
 	}
 	if l.tiles == nil {
-		l.tiles = newTileTree(l.checkpoint.Size, l.checkpoint.Root, func(t tile) ([]byte, error) { return l.v.c.Read(l.dir + t.name()) },
-			func(t tile) bool { return l.v.c.Has(l.dir + t.name()) })
+		l.tiles = newTileTree(l.checkpoint.Size, l.checkpoint.Root, func(t tile) ([]byte, error) { return l.v.c.Read(l.dir + t.Path()) },
+			func(t tile) bool { return l.v.c.Has(l.dir + t.Path()) })
 	}
 	return l.tiles.check(t, data, l.take)
 }

@@ -3,15 +3,10 @@ package locker
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"trustpack/evidence"
 	"trustpack/ledger"
 )
-
-// fewRecords is how many entries are proved each alone; where more are cited,
-// whole bundles of the log are, with tiles, which are far smaller together.
-const fewRecords = 256
 
 // Excerpt cuts out of the evidence log what proves the given collections: it
 // ends at the first kept checkpoint that covers them all, so that later
@@ -28,14 +23,13 @@ func (l *Locker) Excerpt(entries []Collected, p evidence.Period, after int64) (l
 		return ledger.Excerpt{}, fmt.Errorf("cutting an excerpt of the evidence log: %w", err)
 	}
 	covers := after
-	var records, bundles []int64
+	var records []int64
 	for _, e := range entries {
 		covers = max(covers, e.Index+1)
-		records, bundles = append(records, e.Index), append(bundles, e.Index/256)
+		records = append(records, e.Index)
 	}
-	slices.Sort(bundles)
-	bundles = slices.Compact(bundles)
-	if len(entries) > fewRecords {
+	bundles := ledger.BundlesOf(records)
+	if len(entries) > ledger.MostRecords {
 		records = nil
 	}
 	since, to := after, int64(0)
@@ -55,7 +49,7 @@ func (l *Locker) Excerpt(entries []Collected, p evidence.Period, after int64) (l
 	if err != nil {
 		return ledger.Excerpt{}, err
 	}
-	if len(entries) > fewRecords {
+	if len(entries) > ledger.MostRecords {
 		excerpt.Tiles = &ledger.Tiles{Bundles: bundles, Read: func(path string) ([]byte, error) { return l.ledger.ReadTile(LogName, path) }}
 	}
 	return excerpt, excerpt.Verify(excerpt.VerifierKey)

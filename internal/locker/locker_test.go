@@ -256,14 +256,14 @@ func TestExcerptOfManyEntries(t *testing.T) {
 		t.Fatal(err)
 	}
 	entries = append(entries, put(t, l, sample("b")))
-	for n := range int64(fewRecords) { // further entries, as if they were collections
+	for n := range int64(ledger.MostRecords) { // further entries, as if they were collections
 		entries = append(entries, Collected{Index: n})
 	}
 	if _, err := l.Ledger().Checkpoint(LogName); err != nil {
 		t.Fatal(err)
 	}
-	few, err := l.Excerpt(entries[:fewRecords], quarter, 0)
-	if err != nil || few.Tiles != nil || len(few.Records) != fewRecords {
+	few, err := l.Excerpt(entries[:ledger.MostRecords], quarter, 0)
+	if err != nil || few.Tiles != nil || len(few.Records) != ledger.MostRecords {
 		t.Errorf("few: %d records, tiles %v, %v", len(few.Records), few.Tiles, err)
 	}
 	many, err := l.Excerpt(entries, quarter, 0)
