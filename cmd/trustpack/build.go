@@ -5,11 +5,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 
 	"trustpack/collectors/telemetry"
 	"trustpack/controls"
@@ -213,21 +211,16 @@ func excerpts(lock *locker.Locker, collected []evidence.Collected, entries []loc
 	if err != nil {
 		return nil, err
 	}
+	digests := map[string]string{}
+	var names []string
 	for _, raw := range rec.RawFiles {
-		if !strings.HasPrefix(raw.Name, "excerpt-") {
-			continue
-		}
-		body, err := lock.Read(raw.SHA256)
-		if err != nil {
-			return nil, fmt.Errorf("reading %s of evidence %s: %w", raw.Name, latest.ID, err)
-		}
-		var e ledger.Excerpt
-		if err := json.Unmarshal(body, &e); err != nil {
-			return nil, fmt.Errorf("reading %s of evidence %s: %w", raw.Name, latest.ID, err)
-		}
-		out = append(out, e)
+		names, digests[raw.Name] = append(names, raw.Name), raw.SHA256
 	}
-	return out, nil
+	theirs, err := telemetry.Excerpts(names, func(name string) ([]byte, error) { return lock.Read(digests[name]) })
+	if err != nil {
+		return nil, fmt.Errorf("evidence %s (%s): %w", latest.ID, latest.Kind, err)
+	}
+	return append(out, theirs...), nil
 }
 
 // lastCheckpoints is the last whole collection of the ingest's checkpoints, or

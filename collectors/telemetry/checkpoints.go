@@ -8,15 +8,9 @@ import (
 	"net/url"
 	"slices"
 
-	"golang.org/x/mod/sumdb/tlog"
-
 	"trustpack/evidence"
 	"trustpack/ledger"
 )
-
-// ExcerptFile is the name under which a log's excerpt is kept in the raw
-// replies of KindCheckpoints: a ledger.Excerpt as JSON.
-func ExcerptFile(log string) string { return "excerpt-" + log + ".json" }
 
 // checkpoints are the signed heads of every log over the period, each
 // verified and proved to extend the one before.
@@ -30,16 +24,12 @@ func (r *run) checkpoints() part {
 			continue
 		}
 		p.note = join(p.note, v.note())
-		excerpt, err := r.citing(v)
-		if err == nil {
-			err = excerpt.Verify(v.key)
-		}
-		body, jsonErr := json.Marshal(excerpt)
-		if err != nil || jsonErr != nil {
-			p.gap("excerpt of log "+v.name, fmt.Errorf("making it: %w", firstError(err, jsonErr)))
+		kept, err := r.citing(v)
+		if err != nil {
+			p.gap("excerpt of log "+v.name, fmt.Errorf("making it: %w", err))
 			continue
 		}
-		p.raw = append(p.raw, evidence.RawReply{Name: ExcerptFile(v.name), Body: body})
+		p.raw = append(p.raw, kept...)
 		r.checkpointItems(&p, v)
 	}
 	return p
@@ -109,36 +99,6 @@ func (r *run) keptApart(v *logView) []any {
 		out = append(out, map[string]any{"by": k.Name, "state": k.State, "size": v.kept[k.Name], "last_good": ts(k.LastGood)})
 	}
 	return out
-}
-
-// citing adds to the log's excerpt the entries that items of this run cite,
-// with their inclusion proofs: the control log's made here from the hashes
-// that were read, a tenant's dead letters asked of the ingest.
-func (r *run) citing(v *logView) (ledger.Excerpt, error) {
-	excerpt := v.excerpt
-	excerpt.Records = nil
-	if v.name != controlLog {
-		return excerpt, nil
-	}
-	for _, e := range r.control {
-		if e.index >= v.head.Size || !r.cited(e) {
-			continue
-		}
-		proof, err := tlog.ProveRecord(v.head.Size, e.index, hashSlice(v.hashes))
-		if err != nil {
-			return ledger.Excerpt{}, fmt.Errorf("proving control entry %d: %w", e.index, err)
-		}
-		excerpt.Records = append(excerpt.Records, ledger.RecordProof{
-			Index: e.index, Entry: e.raw, Proof: string(ledger.MarshalProof(e.index, proof, []byte(excerpt.Checkpoint))),
-		})
-	}
-	return excerpt, nil
-}
-
-// cited says which control entries of the period are proved one by one:
-// decisions, refusals after them, drills, alerts, configuration and books.
-func (r *run) cited(e entry) bool {
-	return r.period.Contains(e.Time) && !slices.Contains([]string{evidence.EntryCredentialSeen, evidence.EntryDeviceActivated, evidence.EntryIngestStarted, evidence.EntryIngestStopped, evidence.EntryClockChecked}, e.Type)
 }
 
 // deadLetters are the events of the period that could not be accepted, each
@@ -297,13 +257,4 @@ func join(a, b string) string {
 		return b
 	}
 	return a + "; " + b
-}
-
-func firstError(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }

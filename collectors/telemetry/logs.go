@@ -33,6 +33,7 @@ type logView struct {
 	replies  []reply // of the excerpt
 	requests []evidence.Request
 	hashes   []tlog.Hash // stored hashes; control log only
+	bundles  [][]byte    // of entries, as they were read; control log only
 	err      error       // why the view cannot be relied on
 }
 
@@ -200,8 +201,10 @@ func (r *run) readEntries(v *logView) {
 		tree.keep = true
 	}
 	bundles := 0
-	for first := int64(0); first < v.head.Size && v.err == nil; first += 256 {
-		path := fmt.Sprintf("/log/%s/%s", url.PathEscape(v.name), entriesPath(first/256, min(256, v.head.Size-first)))
+	for first := int64(0); first < v.head.Size && v.err == nil; first += ledger.TileWidth {
+		n := first / ledger.TileWidth
+		tile := ledger.Tile{Level: ledger.EntryBundles, N: n, Width: ledger.WidthAt(v.head.Size, ledger.EntryBundles, n)}
+		path := fmt.Sprintf("/log/%s/%s", url.PathEscape(v.name), tile.Path())
 		rep := r.get(path)
 		v.requests = append(v.requests, rep.tried...)
 		if rep.err != nil {
@@ -209,7 +212,10 @@ func (r *run) readEntries(v *logView) {
 			break
 		}
 		bundles++
-		v.err = readBundle(rep.body, min(256, v.head.Size-first), func(i int64, data []byte) error {
+		if v.name == controlLog {
+			v.bundles = append(v.bundles, rep.body)
+		}
+		v.err = readBundle(rep.body, int64(tile.Width), func(i int64, data []byte) error {
 			if err := tree.add(data); err != nil {
 				return err
 			}
@@ -242,19 +248,6 @@ func (r *run) controlEntry(index int64, data []byte) error {
 	}
 	r.control = append(r.control, e)
 	return nil
-}
-
-// entriesPath is the C2SP tlog-tiles path of bundle n with width entries.
-func entriesPath(n, width int64) string {
-	parts := []string{fmt.Sprintf("%03d", n%1000)}
-	for n /= 1000; n > 0; n /= 1000 {
-		parts = append([]string{fmt.Sprintf("x%03d", n%1000)}, parts...)
-	}
-	path := "tile/entries/" + strings.Join(parts, "/")
-	if width < 256 {
-		path += fmt.Sprintf(".p/%d", width)
-	}
-	return path
 }
 
 // readBundle walks an entry bundle (C2SP tlog-tiles: each entry after its

@@ -42,20 +42,6 @@ func TestCompactTreeMatchesTheTransparencyLogLibrary(t *testing.T) {
 	}
 }
 
-func TestEntriesPath(t *testing.T) {
-	for _, c := range []struct {
-		n, width int64
-		want     string
-	}{
-		{0, 256, "tile/entries/000"}, {0, 3, "tile/entries/000.p/3"}, {999, 256, "tile/entries/999"},
-		{1234067, 256, "tile/entries/x001/x234/067"}, {1000, 1, "tile/entries/x001/000.p/1"},
-	} {
-		if got := entriesPath(c.n, c.width); got != c.want {
-			t.Errorf("entriesPath(%d, %d) = %s, want %s", c.n, c.width, got, c.want)
-		}
-	}
-}
-
 func bundle(entries ...string) []byte {
 	var b []byte
 	for _, e := range entries {
