@@ -111,7 +111,7 @@ func (v *verifier) takeOut(w io.Writer, chosen map[string]bool, c Redaction, s S
 		}
 	}
 	put[tagManifestName] = tagManifest(tags)
-	done := Redacted{Name: redactionList(n), Classes: map[string]int{}, MayHold: v.c.mayHold(chosen, cut.left)}
+	done := Redacted{Name: redactionList(n), Classes: map[string]int{}, MayHold: v.c.mayHold(chosen, cut)}
 	for path := range chosen {
 		done.Classes[classOf(path)]++
 	}
@@ -185,6 +185,7 @@ type cutOut struct {
 	manifest, list, sums []byte
 	files, bytes         int64 // of data/ that are left
 	left                 []Line
+	taken                map[string]bool // digests of what was taken out
 }
 
 // cutManifest replaces the lines of the chosen files by their leaf hashes.
@@ -194,7 +195,7 @@ func (c *Contents) cutManifest(chosen map[string]bool, reason string) (cutOut, e
 	if err != nil {
 		return cutOut{}, err
 	}
-	var out cutOut
+	out := cutOut{taken: map[string]bool{}}
 	var failed error
 	err = readManifest(in, func(n int, raw []byte, l Line, err error) {
 		failed = errors.Join(failed, err)
@@ -206,12 +207,13 @@ func (c *Contents) cutManifest(chosen map[string]bool, reason string) (cutOut, e
 			failed = errors.Join(failed, err)
 			out.list = append(append(out.list, line...), '\n')
 			raw = fmt.Appendf(nil, `{"leaf":"%x"}`, leaf[:])
+			out.taken[l.SHA256] = true
 		default:
 			if inPayload(l.Path) {
 				out.sums = append(out.sums, checksumLine(l.SHA256, l.Path)...)
 				out.files, out.bytes = out.files+1, out.bytes+l.Size
 			}
-			out.left = append(out.left, Line{Path: l.Path, Provenance: l.Provenance, Controls: l.Controls, DerivedFrom: l.DerivedFrom})
+			out.left = append(out.left, Line{Path: l.Path, SHA256: l.SHA256, Provenance: l.Provenance, Controls: l.Controls, DerivedFrom: l.DerivedFrom})
 		}
 		out.manifest = append(append(out.manifest, raw...), '\n')
 	})
@@ -219,9 +221,10 @@ func (c *Contents) cutManifest(chosen map[string]bool, reason string) (cutOut, e
 }
 
 // mayHold counts, by class, the files left that may repeat what the chosen
-// ones say: those of the same collections, the findings of controls that cite
-// them and the exceptions, everything derived, entries of logs, and samples.
-func (c *Contents) mayHold(chosen map[string]bool, left []Line) map[string]int {
+// ones say: those of the very same bytes, those of the same collections, the
+// findings of controls that cite them and the exceptions, everything derived,
+// entries of logs, and samples.
+func (c *Contents) mayHold(chosen map[string]bool, cut cutOut) map[string]int {
 	dirs, controls := map[string]bool{}, map[string]bool{}
 	for path := range chosen {
 		if m := besideRecord.FindStringSubmatch(path); m != nil {
@@ -236,10 +239,10 @@ func (c *Contents) mayHold(chosen map[string]bool, left []Line) map[string]int {
 		}
 	}
 	out := map[string]int{}
-	for _, l := range left {
+	for _, l := range cut.left {
 		segments := strings.Split(l.Path, "/")
 		switch {
-		case len(l.DerivedFrom) > 0, strings.HasPrefix(l.Path, "data/statements/"):
+		case cut.taken[l.SHA256], len(l.DerivedFrom) > 0, strings.HasPrefix(l.Path, "data/statements/"):
 		case strings.HasPrefix(l.Path, dataDir+"log/") && logEntries.MatchString(l.Path):
 		case len(dirs) > 0 && l.Path == exceptionsName:
 		case judgedFile.MatchString(l.Path) && strings.HasSuffix(l.Path, "/"+findingsFile) && controls[segments[2]]:

@@ -210,6 +210,20 @@ func TestSampleOfAWithheldPopulation(t *testing.T) {
 	}
 }
 
+// TestCopiesOfWhatIsWithheldAreNamed: a file of the same bytes, such as a
+// bundle of a log beside a collection, is warned of; another is not.
+func TestCopiesOfWhatIsWithheldAreNamed(t *testing.T) {
+	s := edSigner(t, 1)
+	c := content(t)
+	for name, body := range map[string]string{"a": "one", "b": "one", "c": "two"} {
+		c.Extra = append(c.Extra, File{Path: "data/x/" + name, MediaType: typeText, Body: []byte(body)})
+	}
+	_, done := redacted(t, buildPack(t, c, s), s, "data/x/a")
+	if done.MayHold["data/x/b"] != 1 || done.MayHold["data/x/c"] != 0 {
+		t.Errorf("what may hold the same is %v", done.MayHold)
+	}
+}
+
 func TestWhatCannotBeWithheld(t *testing.T) {
 	s := edSigner(t, 1)
 	data := buildPack(t, content(t), s)

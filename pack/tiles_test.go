@@ -173,9 +173,13 @@ func tileCheats(t testing.TB, log *testLog) (wrong, right map[string]tileCheat) 
 				f := b.at(t, "tile/entries/257.p/208")
 				f.set(bytes.Replace(f.body(t), []byte("entry 65800"), []byte("entry 658oo"), 1))
 			}, "tile/entries/257.p/208"},
-			"bundle cut off":            {func(b *builder) { f := b.at(t, "tile/entries/002"); f.set(f.body(t)[:len(f.body(t))-1]) }, "tile/entries/002"},
-			"entry left out":            {func(b *builder) { f := b.at(t, "tile/entries/002"); f.set(f.body(t)[2+len("entry 512"):]) }, "tile/entries/002"},
-			"entry too many":            {func(b *builder) { f := b.at(t, "tile/entries/002"); f.set(append(f.body(t), 0, 1, 'x')) }, "tile/entries/002"},
+			"bundle cut off": {func(b *builder) { f := b.at(t, "tile/entries/002"); f.set(f.body(t)[:len(f.body(t))-1]) }, "tile/entries/002"},
+			"entry left out": {func(b *builder) { f := b.at(t, "tile/entries/002"); f.set(f.body(t)[2+len("entry 512"):]) }, "tile/entries/002"},
+			"entry too many": {func(b *builder) { f := b.at(t, "tile/entries/002"); f.set(append(f.body(t), 0, 1, 'x')) }, "tile/entries/002"},
+			"entries change places": {func(b *builder) {
+				f := b.at(t, "tile/entries/002")
+				f.set(bytes.Replace(f.body(t), []byte("\x00\x09entry 600\x00\x09entry 601"), []byte("\x00\x09entry 601\x00\x09entry 600"), 1))
+			}, "tile/entries/002"},
 			"bundle of another index":   {func(b *builder) { b.at(t, "tile/entries/002").set(read("tile/entries/003")) }, "tile/entries/002"},
 			"bundle under another":      {func(b *builder) { b.at(t, "tile/entries/002").path = dir + "tile/entries/003" }, "tile/entries/003"},
 			"tile changed":              {func(b *builder) { f := b.at(t, "tile/1/000"); body := f.body(t); body[70] ^= 1; f.set(body) }, "tile/1/000"},
@@ -284,18 +288,43 @@ func TestTilesInNode(t *testing.T) {
 }
 
 // TestBundleWithheld: a bundle that is taken out takes its entries along, and
-// nothing else.
+// nothing else; both verifiers say what was not checked for want of it.
 func TestBundleWithheld(t *testing.T) {
-	s := edSigner(t, 1)
+	m := newVectorMaker(t)
+	o := options(t, m.vendor)
 	c, _ := tiledContent(t)
-	data := buildPack(t, c, s)
-	for _, bundle := range []string{"tile/entries/002", "tile/entries/257.p/208"} {
-		short, _ := redacted(t, data, s, tiledDir+bundle)
-		r := verifyBytes(short, options(t, s))
-		if r.Exit != 0 || len(linesOf(r, checkInclusion, NotChecked)) == 0 {
-			t.Errorf("%s: %s", bundle, reportText(r))
+	control := &testLog{t: t, origin: "ingest.example/control", seed: seed(7)}
+	for n := range 600 {
+		control.add(fmt.Appendf(nil, "control %d", n))
+	}
+	c.Logs[1] = control.tiled(0, 0, 1, 2)
+	data := buildPack(t, c, m.vendor)
+	var all []vector
+	for n, tc := range []struct{ dir, bundle string }{
+		{tiledDir, "tile/entries/002"}, {tiledDir, "tile/entries/257.p/208"},
+		{vectorLog, "tile/entries/001"}, {vectorLog, "tile/entries/002.p/88"},
+	} {
+		short, _ := redacted(t, data, m.vendor, tc.dir+tc.bundle)
+		r := verifyBytes(short, o)
+		if r.Exit != 0 || !saysWithheld(r, tc.dir) {
+			t.Errorf("%s: %s", tc.bundle, reportText(r))
+		}
+		all = append(all, vector{Case: n, Name: "bundle", What: tc.dir, Anchors: m.anchors, pack: short})
+	}
+	dir := t.TempDir()
+	writeVectors(t, dir, all)
+	for file, r := range inNode(t, dir) {
+		for _, v := range all {
+			if v.file() == file && (r.Exit != 0 || !saysWithheld(r, v.What)) {
+				t.Errorf("in JavaScript, %s: %s", file, reportText(r))
+			}
 		}
 	}
+}
+
+// saysWithheld reports whether the report names withheld bundles of the log.
+func saysWithheld(r Report, dir string) bool {
+	return slices.ContainsFunc(linesOf(r, checkInclusion, NotChecked), func(c Check) bool { return c.Path == dir+"tile/entries/" })
 }
 
 func TestBuildRefusesTiles(t *testing.T) {

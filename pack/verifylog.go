@@ -76,6 +76,9 @@ func (v *verifier) concludeLogs() {
 		if l.singles && l.tiled {
 			v.res.fail(checkInclusion, l.dir, "proofs and entries, or tiles instead of them", "both")
 		}
+		if bundles := l.dir + tilesDir + "entries/"; l.tiled && v.c.withholds(bundles) {
+			v.res.withhold(checkInclusion, bundles, "cited entries are withheld, in whole bundles")
+		}
 	}
 	v.checkLogged(included)
 }

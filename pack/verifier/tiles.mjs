@@ -3,6 +3,7 @@
 
 import { equalBytes, refuse } from "./bytes.mjs";
 import { attempt } from "./files.mjs";
+import { withholdsIn } from "./manifest.mjs";
 import { leafHash, nodeHash } from "./tree.mjs";
 
 const width = 256;
@@ -154,6 +155,8 @@ export async function checkTiles(v, log, cite) {
   if (v.archive.entries.some((e) => e.name.startsWith(`${log.folder}/proofs/`) || e.name.startsWith(`${log.folder}/entries/`))) {
     fail(`${log.folder}/`)("it has proofs or entries as well, where it may have one of the two forms");
   }
+  const bundles = `${tiles.prefix}entries/`;
+  if (withholdsIn(v.manifest, bundles)) v.results.withhold("log.inclusion", bundles, "cited entries are withheld, in whole bundles");
   if (log.head.size === 0) {
     fail(here[0].name)("the log is empty");
     return { files: here.length, entries: 0 };
