@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -43,6 +44,7 @@ type spoiling struct {
 	is      string // the operation; empty: none
 	answer  func(http.ResponseWriter, *http.Request)
 	asked   map[string]int
+	roles   bool // the account is read as a role, and by no other credential
 }
 
 func (s *spoiling) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -58,6 +60,10 @@ func (s *spoiling) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.answer(w, r)
 		return
 	}
+	if s.roles {
+		asRole(s.account).ServeHTTP(w, r)
+		return
+	}
 	s.account.ServeHTTP(w, r)
 }
 
@@ -68,6 +74,9 @@ func (s *spoiling) collect(t *testing.T) map[evidence.Kind]evidence.Evidence {
 	s.asked = map[string]int{}
 	c := exampleConfig(server.URL)
 	c.Attempts = 1
+	if s.roles {
+		c.Account, c.Accounts = "", []Account{anotherAccount()}
+	}
 	return collect(t, c, deps())
 }
 
@@ -96,11 +105,15 @@ func TestEveryCallInEveryWay(t *testing.T) {
 	}
 	server := &spoiling{account: account}
 	whole := server.collect(t)
-	var operations []string
+	operations := slices.Collect(maps.Keys(server.asked))
+	server.roles = true
+	wholeAsRole := server.collect(t)
 	for op := range server.asked {
-		operations = append(operations, op)
+		if !slices.Contains(operations, op) {
+			operations = append(operations, op)
+		}
 	}
-	if len(operations) < 19 {
+	if len(operations) < 20 {
 		t.Fatalf("only %d operations are called: %v", len(operations), operations)
 	}
 	slices.Sort(operations)
@@ -128,6 +141,10 @@ func TestEveryCallInEveryWay(t *testing.T) {
 	}
 	for _, op := range operations {
 		for way, c := range ways {
+			whole := whole
+			if server.roles = op == "AssumeRole"; server.roles {
+				whole = wholeAsRole
+			}
 			server.is, server.answer = op, c.answer
 			got := server.collect(t)
 			incomplete := 0
@@ -146,7 +163,7 @@ func TestEveryCallInEveryWay(t *testing.T) {
 					same(t, way+" of "+op+": "+it.ID, it.Attributes, find(t, whole[kind], it.ID))
 				}
 			}
-			want := map[string]int{"GetCallerIdentity": 4, "ListRegions": 2}[op]
+			want := map[string]int{"GetCallerIdentity": 4, "AssumeRole": 4, "ListRegions": 2}[op]
 			if incomplete != max(want, 1) {
 				t.Errorf("%s of %s: %d kinds are incomplete, want %d", way, op, incomplete, max(want, 1))
 			}

@@ -1,7 +1,7 @@
-// Package aws collects how an AWS account keeps its logs and who may enter it:
+// Package aws collects how AWS accounts keep their logs and who may enter them:
 // CloudWatch log groups, CloudTrail trails, S3 buckets and IAM users. It only
 // reads. The permissions that it needs, all but account:ListRegions in AWS's
-// managed policy SecurityAudit:
+// managed policy SecurityAudit (version 55):
 //
 //	aws.log-groups  account:ListRegions, logs:DescribeLogGroups
 //	aws.trails      account:ListRegions, cloudtrail:DescribeTrails, cloudtrail:GetTrailStatus
@@ -12,7 +12,9 @@
 //	                iam:GetAccessKeyLastUsed, iam:GetAccountAuthorizationDetails,
 //	                iam:GetAccountSummary, iam:GenerateCredentialReport, iam:GetCredentialReport
 //
-// sts:GetCallerIdentity, which says who asks, needs none.
+// sts:GetCallerIdentity, which says who asks, needs none. To read further
+// accounts the credential needs sts:AssumeRole on the role of each, and each
+// role the permissions above.
 package aws
 
 import (
@@ -36,14 +38,18 @@ const (
 	KindUsers     evidence.Kind = "aws.users"
 )
 
-// Config is the section `aws` of the configuration, for one account.
+// Config is the section `aws` of the configuration.
 type Config struct {
-	Account string `yaml:"account"` // twelve digits; the credential must belong to it
+	// Account is that of the credential itself, twelve digits; the credential must
+	// belong to it. Empty: only Accounts are read.
+	Account string `yaml:"account"`
+	// Accounts are further ones, each read as a role.
+	Accounts []Account `yaml:"accounts"`
 	// Regions are those that log groups and trails are read in; each other region
 	// that the account has enabled is then a gap. Empty: all that it has enabled.
 	Regions []string `yaml:"regions"`
-	// Partition is where the account is, such as aws-us-gov; default aws, or that
-	// of Regions.
+	// Partition is where the accounts are, such as aws-us-gov; default that of the
+	// regions or roles that are named, else aws.
 	Partition string `yaml:"partition"`
 	// Endpoint takes the place of AWS's own addresses for every service, for
 	// recorded replies and for private gateways.
@@ -115,10 +121,10 @@ func New(c Config, d Deps) (evidence.Collector, error) {
 }
 
 func (c Config) check() error {
-	if !accountForm.MatchString(c.Account) {
-		return fmt.Errorf("account %q: want the twelve digits of the account", c.Account)
+	if err := c.checkPartition(); err != nil {
+		return err
 	}
-	if err := c.checkRegions(); err != nil {
+	if err := c.checkAccounts(); err != nil {
 		return err
 	}
 	if c.Attempts < 0 || c.Attempts > 10 {
@@ -163,12 +169,24 @@ func (c *collector) Kinds() []evidence.Kind {
 	return []evidence.Kind{KindLogGroups, KindTrails, KindBuckets, KindUsers}
 }
 
-// Collect reads the account as it is now; p is only noted. Every region,
-// bucket, user or call that could not be read is a gap in its kind. An item of
-// which a part could not be read stands without those attributes, so that a
-// control cannot take what is unknown for a value; null is a value, "none".
+// Collect reads each account as it is now; p is only noted. Each account brings
+// evidence of its own of every kind, so that a later snapshot of one never
+// stands for another, and one that could not be read is a gap of each kind.
+// Every region, bucket, user or call that could not be read is a gap in its
+// kind. An item of which a part could not be read stands without those
+// attributes, so that a control cannot take what is unknown for a value; null
+// is a value, "none".
 func (c *collector) Collect(ctx context.Context, p evidence.Period) ([]evidence.Evidence, error) {
-	id := c.identify(ctx)
+	var all []evidence.Evidence
+	b := c.base(ctx)
+	for _, a := range c.config.all() {
+		all = append(all, c.account(ctx, c.identify(ctx, b, a), p)...)
+	}
+	return all, nil
+}
+
+// account reads one account.
+func (c *collector) account(ctx context.Context, id *identity, p evidence.Period) []evidence.Evidence {
 	readers := map[evidence.Kind]func(context.Context, *session){
 		KindLogGroups: readLogGroups, KindTrails: readTrails, KindBuckets: readBuckets, KindUsers: readUsers,
 	}
@@ -183,10 +201,10 @@ func (c *collector) Collect(ctx context.Context, p evidence.Period) ([]evidence.
 			s.where, s.note = where, where.note
 		}
 		if id.refused == "" {
-			c.deps.Progress("reading " + string(kind) + " of account " + c.config.Account)
+			c.deps.Progress("reading " + string(kind) + " of account " + id.account.Account)
 			readers[kind](ctx, s)
 		}
 		all = append(all, s.evidence(kind, p))
 	}
-	return all, nil
+	return all
 }

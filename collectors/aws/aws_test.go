@@ -30,7 +30,9 @@ func exampleConfig(url string) Config {
 func deps() Deps {
 	return Deps{
 		Tool: "trustpack test", Now: func() time.Time { return collectedAt }, Clock: evidence.ClockSimulated,
-		Getenv:  func(k string) string { return map[string]string{"KEY_ID": keyID, "SECRET": secret, "TOKEN": token}[k] },
+		Getenv: func(k string) string {
+			return map[string]string{"KEY_ID": keyID, "SECRET": secret, "TOKEN": token, "EXTERNAL_ID": externalID}[k]
+		},
 		Backoff: func(int) time.Duration { return time.Microsecond },
 	}
 }
@@ -59,6 +61,19 @@ func started(t *testing.T, s *httpreplay.Server) *httpreplay.Server {
 
 func collect(t *testing.T, c Config, d Deps) map[evidence.Kind]evidence.Evidence {
 	t.Helper()
+	got := map[evidence.Kind]evidence.Evidence{}
+	for _, e := range collectAll(t, c, d) {
+		got[e.Kind] = e
+	}
+	if len(got) != 4 {
+		t.Fatalf("%d kinds, want 4", len(got))
+	}
+	return got
+}
+
+// collectAll gives the evidence of every account in its order.
+func collectAll(t *testing.T, c Config, d Deps) []evidence.Evidence {
+	t.Helper()
 	col, err := New(c, d)
 	if err != nil {
 		t.Fatal(err)
@@ -71,15 +86,13 @@ func collect(t *testing.T, c Config, d Deps) map[evidence.Kind]evidence.Evidence
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := map[evidence.Kind]evidence.Evidence{}
 	for _, e := range all {
-		got[e.Kind] = e
 		noSecret(t, e)
 	}
-	if len(got) != 4 {
-		t.Fatalf("%d kinds, want 4", len(got))
+	if want := 4 * len(c.all()); len(all) != want {
+		t.Fatalf("%d pieces of evidence, want %d", len(all), want)
 	}
-	return got
+	return all
 }
 
 func noSecret(t *testing.T, e evidence.Evidence) {
@@ -96,7 +109,7 @@ func noSecret(t *testing.T, e evidence.Evidence) {
 	for _, r := range e.Raw {
 		all += string(r.Body)
 	}
-	for _, s := range []string{secret, token, keyID, "AWS4-HMAC", "FwoGSample", "wJalrSample"} {
+	for _, s := range []string{secret, token, keyID, "AWS4-HMAC", "FwoGSample", "wJalrSample", roleSecret, roleToken, roleKeyID, externalID, "FwoGRole", "wJalrRole"} {
 		if strings.Contains(all, s) {
 			t.Errorf("%s holds %q", e.Kind, s)
 		}

@@ -13,7 +13,7 @@ import (
 // settings. A setting that could not be read is left out, and is a gap.
 func readBuckets(ctx context.Context, s *session) {
 	s.note = "public_access_blocked is the bucket's own setting; a block for the whole account is not read"
-	client := s.s3(s.c.config.first())
+	client := s.s3(s.id.first)
 	pages := s3.NewListBucketsPaginator(client, &s3.ListBucketsInput{MaxBuckets: aws.Int32(1000)})
 	var found []types.Bucket
 	for s.rec.page = 1; pages.HasMorePages(); s.rec.page++ {
@@ -38,10 +38,10 @@ func (s *session) bucket(ctx context.Context, b types.Bucket) {
 	name, region := aws.ToString(b.Name), aws.ToString(b.BucketRegion)
 	what := "bucket " + name
 	a := map[string]any{
-		"account": s.c.config.Account, "name": name, "region": region, "created_at": stamp(b.CreationDate),
+		"account": s.id.account.Account, "name": name, "region": region, "created_at": stamp(b.CreationDate),
 	}
 	if region == "" {
-		out, err := s.s3(s.c.config.first()).GetBucketLocation(ctx, &s3.GetBucketLocationInput{Bucket: &name})
+		out, err := s.s3(s.id.first).GetBucketLocation(ctx, &s3.GetBucketLocationInput{Bucket: &name})
 		if err != nil {
 			s.gap(what+": region, and with it every setting", err)
 			s.add(name, a)

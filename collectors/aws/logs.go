@@ -31,7 +31,7 @@ func readLogGroups(ctx context.Context, s *session) {
 				}
 				name := aws.ToString(g.LogGroupName)
 				s.add(region+"/"+name, map[string]any{
-					"account": s.c.config.Account, "region": region, "name": name,
+					"account": s.id.account.Account, "region": region, "name": name,
 					"retention_days": days, "stored_bytes": aws.ToInt64(g.StoredBytes),
 					"created_at": millis(g.CreationTime), "kms": aws.ToString(g.KmsKeyId) != "", "class": class,
 				})

@@ -25,16 +25,25 @@ const maxReply = 64 << 20
 // SDK makes anything of it. It never keeps request headers, where the
 // signature and the session token are.
 type recorder struct {
-	c        *collector
-	secrets  *secrets
-	prefix   string // of the names of raw replies
-	page     int    // of the listing under way, from 1; set by the reader
+	c       *collector
+	secrets *secrets
+	prefix  string // of the names of raw replies
+	page    int    // of the listing under way, from 1; set by the reader
+
+	mu       sync.Mutex // a role's credential is renewed from a goroutine of the SDK
 	requests []evidence.Request
 	raw      []evidence.RawReply
 }
 
 func (c *collector) recorder(known *secrets, prefix string) *recorder {
 	return &recorder{c: c, secrets: known, prefix: prefix}
+}
+
+// kept gives what was recorded so far.
+func (r *recorder) kept() ([]evidence.Request, []evidence.RawReply) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.requests), slices.Clone(r.raw)
 }
 
 // RoundTrip sends the request and keeps the exchange.
@@ -51,6 +60,9 @@ func (r *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	for k, v := range params {
 		params[k] = r.secrets.scrub(v)
 	}
+	if _, there := params["ExternalId"]; there {
+		params["ExternalId"] = "redacted"
+	}
 	rec := evidence.Request{
 		Method: op, Target: req.URL.Scheme + "://" + req.URL.Host + req.URL.EscapedPath(),
 		Parameters: params, Page: r.page, StartedAt: r.c.deps.Now().UTC(),
@@ -64,6 +76,8 @@ func (r *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 		rec.Error = r.secrets.scrub(err.Error())
 		resp = nil // net/http complains of both
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.requests = append(r.requests, rec)
 	return resp, err
 }
@@ -80,17 +94,28 @@ func (r *recorder) keep(rec *evidence.Request, resp *http.Response, op, region s
 		return fmt.Errorf("the reply is larger than %d MiB", maxReply>>20)
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(body))
+	if op == "AssumeRole" {
+		rec.Redactions = []string{"the whole reply, which holds the role's credential"}
+		return r.judge(resp, op, body)
+	}
 	kept, redactions := r.secrets.redact(body)
 	rec.Redactions, rec.ReplySHA256 = redactions, evidence.SHA256Hex(kept)
 	ext := ".json"
 	if bytes.HasPrefix(bytes.TrimLeft(body, " \r\n\t\ufeff"), []byte("<")) {
 		ext = ".xml"
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	name := fmt.Sprintf("%s%04d-%s", r.prefix, len(r.requests)+1, op)
 	if region != "" {
 		name += "-" + region
 	}
 	r.raw = append(r.raw, evidence.RawReply{Name: name + ext, Body: kept})
+	return r.judge(resp, op, body)
+}
+
+// judge holds a good reply to what the API describes.
+func (r *recorder) judge(resp *http.Response, op string, body []byte) error {
 	if resp.StatusCode == http.StatusOK {
 		return described(op, body)
 	}

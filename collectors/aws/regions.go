@@ -30,7 +30,7 @@ type regions struct {
 func (c *collector) regionsOf(ctx context.Context, id *identity) *regions {
 	s := &session{c: c, id: id, rec: c.recorder(id.secrets, "regions/")}
 	status, whole := s.listRegions(ctx)
-	named := c.config.Regions
+	named := id.account.Regions
 	wanted := func(region string) bool { return len(named) == 0 || slices.Contains(named, region) }
 	read, off := map[string]bool{}, 0
 	for _, region := range slices.Sorted(maps.Keys(status)) {
@@ -134,28 +134,37 @@ func partitionOf(region string) partition {
 	return all[0]
 }
 
-// partition is the configured one, else that of the regions that are named.
+// partition is the configured one, else that of the regions or the roles that
+// are named.
 func (c Config) partition() partition {
 	for _, p := range partitionsOfAWS() {
 		if p.name == c.Partition {
 			return p
 		}
 	}
-	if len(c.Regions) > 0 {
-		return partitionOf(c.Regions[0])
+	for _, a := range c.all() {
+		if len(a.Regions) > 0 {
+			return partitionOf(a.Regions[0])
+		}
+		for _, p := range partitionsOfAWS() {
+			if strings.HasPrefix(a.RoleARN, "arn:"+p.name+":") {
+				return p
+			}
+		}
 	}
 	return partitionsOfAWS()[0]
 }
 
-// first is the region in which the services for the whole account are asked.
-func (c Config) first() string {
-	if len(c.Regions) > 0 {
-		return c.Regions[0]
+// first is the region in which an account's services for the whole of it are
+// asked.
+func (c Config) first(a Account) string {
+	if len(a.Regions) > 0 {
+		return a.Regions[0]
 	}
 	return c.partition().home
 }
 
-func (c Config) checkRegions() error {
+func (c Config) checkPartition() error {
 	var names []string
 	for _, p := range partitionsOfAWS() {
 		names = append(names, p.name)
@@ -163,13 +172,17 @@ func (c Config) checkRegions() error {
 	if c.Partition != "" && !slices.Contains(names, c.Partition) {
 		return fmt.Errorf("partition: %q is none of %s", c.Partition, strings.Join(names, ", "))
 	}
+	return nil
+}
+
+func (c Config) checkRegions(regions []string) error {
 	seen := map[string]bool{}
-	for _, r := range c.Regions {
+	for _, r := range regions {
 		if !regionForm.MatchString(r) || seen[r] {
-			return fmt.Errorf("regions: %q is not a region such as eu-central-1, or stands twice", r)
+			return fmt.Errorf("%q is not a region such as eu-central-1, or stands twice", r)
 		}
 		if got, want := partitionOf(r).name, c.partition().name; got != want {
-			return fmt.Errorf("regions: %s is in the partition %s, and the account in %s; one credential is good for one partition", r, got, want)
+			return fmt.Errorf("%s is in the partition %s, and the credential in %s; one credential is good for one partition", r, got, want)
 		}
 		seen[r] = true
 	}

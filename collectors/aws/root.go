@@ -23,7 +23,7 @@ const reportPolls = 10
 // own count.
 func (s *session) root(ctx context.Context, client *iam.Client, listed int) {
 	a := map[string]any{
-		"account": s.c.config.Account, "name": rootName, "root": true, "admin": true, "password": true,
+		"account": s.id.account.Account, "name": rootName, "root": true, "admin": true, "password": true,
 		"mfa_devices": []any{}, "groups": []any{}, "policies": []any{},
 	}
 	summary, err := client.GetAccountSummary(ctx, &iam.GetAccountSummaryInput{})

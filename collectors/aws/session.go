@@ -1,7 +1,6 @@
 package aws
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"slices"
@@ -11,9 +10,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
-	"github.com/aws/aws-sdk-go-v2/config"
-	"github.com/aws/aws-sdk-go-v2/credentials"
-	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go/logging"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
@@ -23,89 +19,7 @@ import (
 // maxWait bounds a Retry-After that is waited for.
 const maxWait = 30 * time.Second
 
-// identity is who asks, found out once a run and shown in every kind.
-type identity struct {
-	rec         *recorder
-	secrets     *secrets
-	credentials aws.CredentialsProvider
-	principal   string
-	refused     string // why nothing may be read with this credential
-	gaps        []evidence.Gap
-}
-
-// identify asks STS who the credential is. A credential of another account
-// must not be used: what it reads would be filed under the wrong name.
-func (c *collector) identify(ctx context.Context) *identity {
-	known := &secrets{}
-	id := &identity{secrets: known, rec: c.recorder(known, "identity/")}
-	provider, err := c.provider(ctx)
-	if err == nil {
-		id.credentials = aws.NewCredentialsCache(&watched{provider, known})
-		_, err = id.credentials.Retrieve(ctx)
-	}
-	if err != nil {
-		id.refused = "no credential: " + known.scrub(err.Error())
-		id.principal = "unknown: " + id.refused
-		id.gaps = []evidence.Gap{{What: "account " + c.config.Account, Reason: id.refused}}
-		return id
-	}
-	s := &session{c: c, id: id, rec: id.rec}
-	out, err := sts.NewFromConfig(s.config(c.config.first())).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
-	switch {
-	case err != nil:
-		id.principal = "unknown: " + known.scrub(reason(err))
-		s.gap("sts:GetCallerIdentity", err)
-		id.gaps = s.gaps
-	case aws.ToString(out.Account) != c.config.Account:
-		id.principal = aws.ToString(out.Arn)
-		id.refused = "the credential belongs to account " + aws.ToString(out.Account) + "; nothing was read with it"
-		id.gaps = []evidence.Gap{{What: "account " + c.config.Account, Reason: id.refused}}
-	default:
-		id.principal = aws.ToString(out.Arn)
-	}
-	return id
-}
-
-func (c *collector) provider(ctx context.Context) (aws.CredentialsProvider, error) {
-	names := c.config.Credentials
-	if names.AccessKeyIDEnv == "" {
-		// Only the credential is taken from there: an endpoint or a log setting
-		// in the environment must not change what is asked or where.
-		loaded, err := config.LoadDefaultConfig(ctx, config.WithRegion(c.config.first()), config.WithLogger(logging.Nop{}))
-		if err != nil {
-			return nil, err
-		}
-		return loaded.Credentials, nil
-	}
-	key, secret := c.deps.Getenv(names.AccessKeyIDEnv), c.deps.Getenv(names.SecretAccessKeyEnv)
-	token := ""
-	for name, value := range map[string]string{names.AccessKeyIDEnv: key, names.SecretAccessKeyEnv: secret} {
-		if value == "" {
-			return nil, errors.New("the environment variable " + name + " is empty")
-		}
-	}
-	if names.SessionTokenEnv != "" {
-		if token = c.deps.Getenv(names.SessionTokenEnv); token == "" {
-			return nil, errors.New("the environment variable " + names.SessionTokenEnv + " is empty")
-		}
-	}
-	return credentials.NewStaticCredentialsProvider(key, secret, token), nil
-}
-
-// watched tells the secrets of each credential that it hands out, so that they
-// can be kept out of everything that is written.
-type watched struct {
-	aws.CredentialsProvider
-	known *secrets
-}
-
-func (w *watched) Retrieve(ctx context.Context) (aws.Credentials, error) {
-	c, err := w.CredentialsProvider.Retrieve(ctx)
-	w.known.add(c.SecretAccessKey, c.SessionToken)
-	return c, err
-}
-
-// session is the reading of one kind.
+// session is the reading of one kind in one account.
 type session struct {
 	c   *collector
 	id  *identity
@@ -164,12 +78,12 @@ func (s *session) retryer() aws.Retryer {
 func (s *session) gap(what string, err error) { s.noteGap(what, reason(err)) }
 
 func (s *session) noteGap(what, why string) {
-	what = "account " + s.c.config.Account + ": " + what
+	what = "account " + s.id.account.Account + ": " + what
 	s.gaps = append(s.gaps, evidence.Gap{What: s.id.secrets.scrub(what), Reason: s.id.secrets.scrub(why)})
 }
 
 func (s *session) add(id string, attributes map[string]any) {
-	s.items = append(s.items, evidence.Item{ID: s.c.config.Account + "/" + id, Attributes: attributes})
+	s.items = append(s.items, evidence.Item{ID: s.id.account.Account + "/" + id, Attributes: attributes})
 }
 
 func (s *session) evidence(kind evidence.Kind, p evidence.Period) evidence.Evidence {
@@ -186,12 +100,13 @@ func (s *session) evidence(kind evidence.Kind, p evidence.Period) evidence.Evide
 	var requests []evidence.Request
 	var raw []evidence.RawReply
 	for _, r := range append(asked, s.rec) {
-		requests, raw = append(requests, r.requests...), append(raw, r.raw...)
+		asked, replies := r.kept()
+		requests, raw = append(requests, asked...), append(raw, replies...)
 	}
 	e := evidence.Evidence{
 		Kind: kind, Collector: s.c.Name(), CollectedAt: s.at, Window: p, Snapshot: true,
 		Provenance: evidence.Provenance{
-			System: "aws", Account: s.c.config.Account, Principal: s.id.principal,
+			System: "aws", Account: s.id.account.Account, Principal: s.id.principal,
 			Tool: s.c.deps.Tool, Origin: evidence.OriginLive, Clock: s.c.deps.Clock,
 			Requests: requests,
 		},

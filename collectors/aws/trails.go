@@ -44,14 +44,14 @@ func readTrails(ctx context.Context, s *session) {
 
 func (s *session) trail(ctx context.Context, id, arn string, t types.Trail) {
 	a := map[string]any{
-		"account": s.c.config.Account, "name": aws.ToString(t.Name), "arn": arn,
+		"account": s.id.account.Account, "name": aws.ToString(t.Name), "arn": arn,
 		"home_region": aws.ToString(t.HomeRegion), "multi_region": aws.ToBool(t.IsMultiRegionTrail),
 		"global_events": aws.ToBool(t.IncludeGlobalServiceEvents), "validation": aws.ToBool(t.LogFileValidationEnabled),
 		"kms": aws.ToString(t.KmsKeyId) != "", "bucket": aws.ToString(t.S3BucketName), "organization": aws.ToBool(t.IsOrganizationTrail),
 	}
 	home := aws.ToString(t.HomeRegion)
 	if home == "" {
-		home = s.c.config.first()
+		home = s.id.first
 	}
 	status, err := cloudtrail.NewFromConfig(s.config(home)).GetTrailStatus(ctx, &cloudtrail.GetTrailStatusInput{Name: aws.String(arn)})
 	if err != nil {

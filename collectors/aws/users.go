@@ -17,7 +17,7 @@ import (
 // readUsers lists every IAM user and the root user. The account's own count of
 // users is compared with the list.
 func readUsers(ctx context.Context, s *session) {
-	client := iam.NewFromConfig(s.config(s.c.config.first()))
+	client := iam.NewFromConfig(s.config(s.id.first))
 	grants := s.grants(ctx, client)
 	var found []types.User
 	pages := iam.NewListUsersPaginator(client, &iam.ListUsersInput{})
@@ -40,7 +40,7 @@ func (s *session) user(ctx context.Context, client *iam.Client, u types.User, gr
 	name := aws.ToString(u.UserName)
 	what := "user " + name
 	a := map[string]any{
-		"account": s.c.config.Account, "name": name, "created_at": stamp(u.CreateDate), "root": false,
+		"account": s.id.account.Account, "name": name, "created_at": stamp(u.CreateDate), "root": false,
 	}
 	last := aws.ToTime(u.PasswordLastUsed)
 	_, err := client.GetLoginProfile(ctx, &iam.GetLoginProfileInput{UserName: &name})
