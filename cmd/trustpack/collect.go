@@ -69,6 +69,7 @@ collection is entered in the evidence log at once. Run it daily: sources forget.
 // collection is one kind as it was collected and kept.
 type collection struct {
 	Kind     evidence.Kind              `json:"kind"`
+	Account  string                     `json:"account,omitempty"` // whose it is, at the source
 	ID       string                     `json:"id"`
 	LogIndex int64                      `json:"log_index"`
 	Items    int                        `json:"items"`
@@ -131,7 +132,7 @@ func (a *app) collect(ctx context.Context, cfg *Config, p evidence.Period, wante
 				return broken
 			}
 			done = append(done, collection{
-				Kind: e.Kind, ID: entry.ID, LogIndex: entry.Index, Items: entry.Items, State: entry.Completeness,
+				Kind: e.Kind, Account: e.Provenance.Account, ID: entry.ID, LogIndex: entry.Index, Items: entry.Items, State: entry.Completeness,
 				Origin: entry.Origin, Gaps: append([]evidence.Gap{}, e.Completeness.Gaps...),
 			})
 			return nil
@@ -239,7 +240,11 @@ func (a *app) printCollected(done []collection, asJSON bool) error {
 	}
 	rows := [][]string{{"KIND", "ITEMS", "COMPLETENESS", "ORIGIN", "LOG", "ID"}}
 	for _, c := range done {
-		rows = append(rows, []string{string(c.Kind), strconv.Itoa(c.Items), string(c.State), string(c.Origin), fmt.Sprintf("%s/%d", locker.LogName, c.LogIndex), c.ID[:12]})
+		kind := string(c.Kind)
+		if slices.ContainsFunc(done, func(o collection) bool { return o.Kind == c.Kind && o.Account != c.Account }) {
+			kind += " of " + plainText(c.Account)
+		}
+		rows = append(rows, []string{kind, strconv.Itoa(c.Items), string(c.State), string(c.Origin), fmt.Sprintf("%s/%d", locker.LogName, c.LogIndex), c.ID[:12]})
 	}
 	if err := a.table(rows); err != nil {
 		return err
