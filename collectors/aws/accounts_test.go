@@ -253,6 +253,10 @@ func TestTheRegionsOfEachAccount(t *testing.T) {
 	c, d := twoAccounts(served(t, asRole(example(t))))
 	c.Accounts[0].Regions = []string{"eu-west-1"}
 	all := collectAll(t, c, d)
+	// The base account need not have enabled the region of another.
+	if at := asked(ofAccount(all, another)[KindUsers], "AssumeRole"); !slices.Equal(at, []string{"us-east-1"}) {
+		t.Errorf("the role was assumed in %v", at)
+	}
 	if e := ofAccount(all, "111122223333")[KindLogGroups]; len(asked(e, "DescribeLogGroups")) != 17 || e.Completeness.State != evidence.Complete {
 		t.Errorf("the first account: %+v", e.Completeness)
 	}

@@ -110,7 +110,8 @@ func (s *session) assume(ctx context.Context, a Account) error {
 			o.ExternalID = aws.String(external)
 		}
 	}
-	asker := sts.NewFromConfig(s.config(s.id.first))
+	// In a region of the base's account, which another's need not be.
+	asker := sts.NewFromConfig(s.config(s.c.config.first(Account{Regions: s.c.config.Regions})))
 	role := aws.NewCredentialsCache(&watched{stscreds.NewAssumeRoleProvider(asker, a.RoleARN, set), s.id.secrets})
 	if _, err := role.Retrieve(ctx); err != nil {
 		why := reason(err)
