@@ -16,7 +16,7 @@ const (
 // what it needs.
 type AccessCheck struct {
 	Source     string      `json:"source"`     // the collector's name
-	Principal  string      `json:"principal"`  // who the credential is
+	Principal  string      `json:"principal"`  // who the credential is; empty where the source asks for none
 	Target     string      `json:"target"`     // what was asked about: a repository, an organisation
 	Permission string      `json:"permission"` // as the source calls it
 	For        string      `json:"for"`        // what is read with it
