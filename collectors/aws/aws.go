@@ -1,20 +1,9 @@
 // Package aws collects how AWS accounts keep their logs and who may enter them:
 // CloudWatch log groups, CloudTrail trails, S3 buckets and IAM users. It only
-// reads. The permissions that it needs, all but account:ListRegions in AWS's
-// managed policy SecurityAudit (version 55):
-//
-//	aws.log-groups  account:ListRegions, logs:DescribeLogGroups
-//	aws.trails      account:ListRegions, cloudtrail:DescribeTrails, cloudtrail:GetTrailStatus
-//	aws.buckets     s3:ListAllMyBuckets, s3:GetBucketLocation, s3:GetLifecycleConfiguration,
-//	                s3:GetBucketVersioning, s3:GetBucketObjectLockConfiguration,
-//	                s3:GetEncryptionConfiguration, s3:GetBucketPublicAccessBlock, s3:GetBucketPolicy
-//	aws.users       iam:ListUsers, iam:GetLoginProfile, iam:ListMFADevices, iam:ListAccessKeys,
-//	                iam:GetAccessKeyLastUsed, iam:GetAccountAuthorizationDetails,
-//	                iam:GetAccountSummary, iam:GenerateCredentialReport, iam:GetCredentialReport
-//
-// sts:GetCallerIdentity, which says who asks, needs none. To read further
-// accounts the credential needs sts:AssumeRole on the role of each, and each
-// role the permissions above.
+// reads. Permissions lists what it needs in each account, and CheckAccess asks
+// whether it is there. All of it but account:ListRegions is in AWS's managed
+// policy SecurityAudit (version 55); sts:AssumeRole, on the role of each further
+// account, is for the credential alone.
 package aws
 
 import (
@@ -81,8 +70,9 @@ type Deps struct {
 }
 
 type collector struct {
-	config Config
-	deps   Deps
+	config   Config
+	deps     Deps
+	patience *patience // where somebody waits for each answer; nil in collecting
 }
 
 var (
@@ -117,7 +107,7 @@ func New(c Config, d Deps) (evidence.Collector, error) {
 	if d.Backoff == nil {
 		d.Backoff = func(attempt int) time.Duration { return 500 * time.Millisecond << min(attempt-2, 5) }
 	}
-	return &collector{c, d}, nil
+	return &collector{config: c, deps: d}, nil
 }
 
 func (c Config) check() error {

@@ -9,6 +9,15 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 )
 
+// The codes with which S3 says that a bucket has no such setting.
+const (
+	noObjectLock        = "ObjectLockConfigurationNotFoundError"
+	noEncryption        = "ServerSideEncryptionConfigurationNotFoundError"
+	noPublicAccessBlock = "NoSuchPublicAccessBlockConfiguration"
+	noBucketPolicy      = "NoSuchBucketPolicy"
+	noLifecycle         = "NoSuchLifecycleConfiguration"
+)
+
 // readBuckets lists every bucket of the account, in whatever region, with its
 // settings. A setting that could not be read is left out, and is a gap.
 func readBuckets(ctx context.Context, s *session) {
@@ -84,7 +93,7 @@ func (s *session) versioning(ctx context.Context, client *s3.Client, what, name 
 
 func (s *session) objectLock(ctx context.Context, client *s3.Client, what, name string, a map[string]any) {
 	out, err := client.GetObjectLockConfiguration(ctx, &s3.GetObjectLockConfigurationInput{Bucket: &name})
-	got := s.answered(what+": Object Lock", err, "ObjectLockConfigurationNotFoundError")
+	got := s.answered(what+": Object Lock", err, noObjectLock)
 	if got == failed {
 		return
 	}
@@ -101,7 +110,7 @@ func (s *session) objectLock(ctx context.Context, client *s3.Client, what, name 
 
 func (s *session) encryption(ctx context.Context, client *s3.Client, what, name string, a map[string]any) {
 	out, err := client.GetBucketEncryption(ctx, &s3.GetBucketEncryptionInput{Bucket: &name})
-	got := s.answered(what+": encryption", err, "ServerSideEncryptionConfigurationNotFoundError")
+	got := s.answered(what+": encryption", err, noEncryption)
 	if got == failed {
 		return
 	}
@@ -118,7 +127,7 @@ func (s *session) encryption(ctx context.Context, client *s3.Client, what, name 
 
 func (s *session) publicAccess(ctx context.Context, client *s3.Client, what, name string, a map[string]any) {
 	out, err := client.GetPublicAccessBlock(ctx, &s3.GetPublicAccessBlockInput{Bucket: &name})
-	got := s.answered(what+": public access block", err, "NoSuchPublicAccessBlockConfiguration")
+	got := s.answered(what+": public access block", err, noPublicAccessBlock)
 	if got == failed {
 		return
 	}
@@ -132,7 +141,7 @@ func (s *session) publicAccess(ctx context.Context, client *s3.Client, what, nam
 
 func (s *session) tlsOnly(ctx context.Context, client *s3.Client, what, name string, a map[string]any) {
 	out, err := client.GetBucketPolicy(ctx, &s3.GetBucketPolicyInput{Bucket: &name})
-	switch s.answered(what+": policy", err, "NoSuchBucketPolicy") {
+	switch s.answered(what+": policy", err, noBucketPolicy) {
 	case none:
 		a["tls_only"] = false
 	case read:
@@ -150,7 +159,7 @@ func (s *session) tlsOnly(ctx context.Context, client *s3.Client, what, name str
 // a date deletes on that day, and after it, whatever the age: that is 0 days.
 func (s *session) lifecycle(ctx context.Context, client *s3.Client, what, name string, a map[string]any) {
 	out, err := client.GetBucketLifecycleConfiguration(ctx, &s3.GetBucketLifecycleConfigurationInput{Bucket: &name})
-	got := s.answered(what+": lifecycle", err, "NoSuchLifecycleConfiguration")
+	got := s.answered(what+": lifecycle", err, noLifecycle)
 	if got == failed {
 		return
 	}

@@ -3,11 +3,15 @@ package aws
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"trustpack/evidence"
 )
 
 // reason says in one line why a call brought nothing: the HTTP status, the
@@ -51,7 +55,7 @@ func withStatus(status int, text string) string {
 // hint names the permission that is probably missing.
 func hint(err error, status int, code string) string {
 	var op *smithy.OperationError
-	if (status == 403 || strings.HasPrefix(code, "AccessDenied")) && errors.As(err, &op) {
+	if (status == 403 || deniedByPolicy(code)) && errors.As(err, &op) {
 		may := " (the credential may not call " + op.Service() + " " + op.Operation()
 		if op.Operation() == "ListRegions" { // which AWS's policy SecurityAudit leaves out
 			may += ": give it account:ListRegions"
@@ -67,6 +71,53 @@ func oneLine(s string) string {
 		return string(r[:400]) + "…"
 	}
 	return s
+}
+
+// accessOf says what the outcome of a call tells about the permission for it:
+// lacking where AWS refuses whoever asks. The codes none are told only to
+// those who may look.
+func accessOf(err error, none ...string) evidence.AccessState {
+	if err == nil {
+		return evidence.AccessGranted
+	}
+	var api smithy.APIError
+	if !errors.As(err, &api) {
+		return evidence.AccessUnknown
+	}
+	code, status := api.ErrorCode(), 0
+	var answered *smithyhttp.ResponseError
+	if errors.As(err, &answered) {
+		status = answered.HTTPStatusCode()
+	}
+	_, busy := retry.DefaultThrottleErrorCodes[code]
+	switch {
+	case slices.Contains(none, code):
+		return evidence.AccessGranted
+	case busy || slices.Contains([]string{"", "UnknownError", "Forbidden", "Unauthorized"}, code):
+		return evidence.AccessUnknown // the words that the SDK has for a page of somebody between
+	case code == "RequestTimeTooSkewed" || code == "RequestExpired": // a clock is wrong
+		return evidence.AccessUnknown
+	case status == http.StatusUnauthorized || status == http.StatusForbidden || deniedByPolicy(code):
+		return evidence.AccessLacking
+	}
+	switch code { // with which some services refuse a credential by status 400
+	case "UnrecognizedClientException", "InvalidSignatureException", "MissingAuthenticationToken", "IncompleteSignature",
+		"ExpiredToken", "ExpiredTokenException", "InvalidToken", "InvalidClientTokenId":
+		return evidence.AccessLacking
+	}
+	return evidence.AccessUnknown
+}
+
+func deniedByPolicy(code string) bool { return strings.HasPrefix(code, "AccessDenied") }
+
+// ofCredential is what the outcome of sts:GetCallerIdentity tells, which needs
+// no permission: what a policy on the way to STS denies says nothing of others.
+func ofCredential(err error) evidence.AccessState {
+	var api smithy.APIError
+	if errors.As(err, &api) && deniedByPolicy(api.ErrorCode()) {
+		return evidence.AccessUnknown
+	}
+	return accessOf(err)
 }
 
 // answer is what a call for one setting brought.

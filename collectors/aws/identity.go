@@ -38,7 +38,10 @@ type identity struct {
 	secrets     *secrets
 	credentials aws.CredentialsProvider
 	principal   string
-	refused     string // why nothing may be read with this credential
+	refused     string               // why nothing may be read with this credential
+	mayAssume   evidence.AccessState // the account's role
+	mayRead     evidence.AccessState // anything of the account; granted: nothing speaks against it
+	doubt       string               // why not, where it is not granted
 	gaps        []evidence.Gap
 }
 
@@ -64,33 +67,35 @@ func (c *collector) identify(ctx context.Context, b *base, a Account) *identity 
 		rec: c.recorder(b.secrets, "identity/"),
 	}
 	if b.fault != "" {
-		return id.refuse("no credential: " + b.fault)
+		id.mayAssume = evidence.AccessLacking
+		return id.refuse("no credential: "+b.fault, evidence.AccessLacking)
 	}
 	s := &session{c: c, id: id, rec: id.rec}
 	if a.RoleARN != "" {
 		if err := s.assume(ctx, a); err != nil {
-			return id.refuse("no credential: assuming the role " + a.RoleARN + ": " + b.secrets.scrub(err.Error()))
+			return id.refuse("no credential: assuming the role "+a.RoleARN+": "+b.secrets.scrub(err.Error()), evidence.AccessUnknown)
 		}
 	}
 	out, err := sts.NewFromConfig(s.config(id.first)).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 	switch {
 	case err != nil && a.RoleARN != "":
-		return id.refuse("whose the role's credential is is not known, so nothing was read with it: " + b.secrets.scrub(reason(err)))
+		return id.refuse("whose the role's credential is is not known, so nothing was read with it: "+b.secrets.scrub(reason(err)), ofCredential(err))
 	case err != nil:
 		id.principal = "unknown: " + b.secrets.scrub(reason(err))
 		s.gap("sts:GetCallerIdentity", err)
-		id.gaps = s.gaps
+		id.gaps, id.mayRead = s.gaps, ofCredential(err)
+		id.doubt = "whose the credential is is not known: " + b.secrets.scrub(reason(err))
 	case aws.ToString(out.Account) != a.Account:
-		id.refuse("the credential belongs to account " + aws.ToString(out.Account) + "; nothing was read with it")
-		id.principal = aws.ToString(out.Arn)
+		id.refuse("the credential belongs to account "+aws.ToString(out.Account)+"; nothing was read with it", evidence.AccessLacking)
+		id.principal, id.mayAssume = aws.ToString(out.Arn), evidence.AccessLacking
 	default:
-		id.principal = aws.ToString(out.Arn)
+		id.principal, id.mayRead = aws.ToString(out.Arn), evidence.AccessGranted
 	}
 	return id
 }
 
-func (id *identity) refuse(why string) *identity {
-	id.refused, id.principal = why, "unknown: "+why
+func (id *identity) refuse(why string, mayRead evidence.AccessState) *identity {
+	id.refused, id.principal, id.mayRead, id.doubt = why, "unknown: "+why, mayRead, why
 	id.gaps = []evidence.Gap{{What: "account " + id.account.Account, Reason: why}}
 	return id
 }
@@ -101,6 +106,7 @@ func (s *session) assume(ctx context.Context, a Account) error {
 	external := ""
 	if a.ExternalIDEnv != "" {
 		if external = s.c.deps.Getenv(a.ExternalIDEnv); external == "" {
+			s.id.mayAssume = evidence.AccessLacking
 			return errors.New("the environment variable " + a.ExternalIDEnv + " is empty")
 		}
 	}
@@ -110,10 +116,10 @@ func (s *session) assume(ctx context.Context, a Account) error {
 			o.ExternalID = aws.String(external)
 		}
 	}
-	// In a region of the base's account, which another's need not be.
-	asker := sts.NewFromConfig(s.config(s.c.config.first(Account{Regions: s.c.config.Regions})))
+	asker := sts.NewFromConfig(s.config(s.c.config.credentialRegion()))
 	role := aws.NewCredentialsCache(&watched{stscreds.NewAssumeRoleProvider(asker, a.RoleARN, set), s.id.secrets})
-	if _, err := role.Retrieve(ctx); err != nil {
+	_, err := role.Retrieve(ctx)
+	if s.id.mayAssume = accessOf(err); err != nil {
 		why := reason(err)
 		if external != "" {
 			why = strings.ReplaceAll(why, external, "redacted")

@@ -2,6 +2,7 @@ package aws
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -17,10 +18,11 @@ import (
 // regions says which regions of the account are read, and which are not and
 // why. It is found out once a run, and shown in each kind that is per region.
 type regions struct {
-	rec  *recorder
-	read []string // sorted
-	gaps []evidence.Gap
-	note string
+	rec   *recorder
+	read  []string // sorted
+	gaps  []evidence.Gap
+	note  string
+	fault error // why the list of them is not whole
 }
 
 // regionsOf asks Account Management (ListRegions) which regions the account
@@ -29,7 +31,8 @@ type regions struct {
 // way in or out is a gap too, since what it holds may be out of reach.
 func (c *collector) regionsOf(ctx context.Context, id *identity) *regions {
 	s := &session{c: c, id: id, rec: c.recorder(id.secrets, "regions/")}
-	status, whole := s.listRegions(ctx)
+	status, fault := s.listRegions(ctx)
+	whole := fault == nil
 	named := id.account.Regions
 	wanted := func(region string) bool { return len(named) == 0 || slices.Contains(named, region) }
 	read, off := map[string]bool{}, 0
@@ -59,7 +62,7 @@ func (c *collector) regionsOf(ctx context.Context, id *identity) *regions {
 			read[region] = true // nothing speaks against it
 		}
 	}
-	r := &regions{rec: s.rec, read: slices.Sorted(maps.Keys(read)), gaps: s.gaps}
+	r := &regions{rec: s.rec, read: slices.Sorted(maps.Keys(read)), gaps: s.gaps, fault: fault}
 	if whole && off == len(status) {
 		s.noteGap("list of enabled regions", "no region is enabled, and an account has always some")
 		r.gaps = s.gaps
@@ -75,8 +78,8 @@ func (c *collector) regionsOf(ctx context.Context, id *identity) *regions {
 }
 
 // listRegions gives each region that AWS lists for the account with its
-// status, and whether that is the whole list.
-func (s *session) listRegions(ctx context.Context) (map[string]types.RegionOptStatus, bool) {
+// status, and why that is not the whole list.
+func (s *session) listRegions(ctx context.Context) (map[string]types.RegionOptStatus, error) {
 	status := map[string]types.RegionOptStatus{}
 	client := account.NewFromConfig(s.config(s.c.config.partition().home))
 	pages := account.NewListRegionsPaginator(client, &account.ListRegionsInput{MaxResults: aws.Int32(50)})
@@ -84,7 +87,7 @@ func (s *session) listRegions(ctx context.Context) (map[string]types.RegionOptSt
 		out, err := pages.NextPage(ctx)
 		if err != nil {
 			s.gap(fmt.Sprintf("list of enabled regions, page %d", s.rec.page), err)
-			return status, false
+			return status, err
 		}
 		for _, r := range out.Regions {
 			name := aws.ToString(r.RegionName)
@@ -96,10 +99,11 @@ func (s *session) listRegions(ctx context.Context) (map[string]types.RegionOptSt
 		}
 	}
 	if len(status) == 0 {
-		s.noteGap("list of enabled regions", "it is empty, and an account has always some")
-		return status, false
+		err := errors.New("it is empty, and an account has always some")
+		s.gap("list of enabled regions", err)
+		return status, err
 	}
-	return status, true
+	return status, nil
 }
 
 // partition is a part of AWS with accounts and credentials of its own.
@@ -163,6 +167,10 @@ func (c Config) first(a Account) string {
 	}
 	return c.partition().home
 }
+
+// credentialRegion is one of the credential's own account, in which it assumes
+// roles; another account's need not be.
+func (c Config) credentialRegion() string { return c.first(Account{Regions: c.Regions}) }
 
 func (c Config) checkPartition() error {
 	var names []string

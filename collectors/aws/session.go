@@ -37,13 +37,17 @@ type session struct {
 // config is the SDK's configuration for one region. Every exchange goes
 // through the session's recorder.
 func (s *session) config(region string) aws.Config {
+	transport, timeout := http.RoundTripper(s.rec), 2*time.Minute
+	if p := s.c.patience; p != nil {
+		transport, timeout = patient{p, s.rec}, p.each
+	}
 	cfg := aws.Config{
 		Region:      region,
 		Credentials: s.id.credentials,
 		Logger:      logging.Nop{},
 		HTTPClient: &http.Client{
-			Transport:     s.rec,
-			Timeout:       2 * time.Minute,
+			Transport:     transport,
+			Timeout:       timeout,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 		Retryer: s.retryer,

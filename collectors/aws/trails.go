@@ -49,11 +49,7 @@ func (s *session) trail(ctx context.Context, id, arn string, t types.Trail) {
 		"global_events": aws.ToBool(t.IncludeGlobalServiceEvents), "validation": aws.ToBool(t.LogFileValidationEnabled),
 		"kms": aws.ToString(t.KmsKeyId) != "", "bucket": aws.ToString(t.S3BucketName), "organization": aws.ToBool(t.IsOrganizationTrail),
 	}
-	home := aws.ToString(t.HomeRegion)
-	if home == "" {
-		home = s.id.first
-	}
-	status, err := cloudtrail.NewFromConfig(s.config(home)).GetTrailStatus(ctx, &cloudtrail.GetTrailStatusInput{Name: aws.String(arn)})
+	status, err := cloudtrail.NewFromConfig(s.config(homeOf(s, t))).GetTrailStatus(ctx, &cloudtrail.GetTrailStatusInput{Name: aws.String(arn)})
 	if err != nil {
 		s.gap("trail "+id+": status", err)
 	} else {
@@ -63,4 +59,12 @@ func (s *session) trail(ctx context.Context, id, arn string, t types.Trail) {
 		a["latest_digest_at"] = stamp(status.LatestDigestDeliveryTime)
 	}
 	s.add(id, a)
+}
+
+// homeOf is the region in which a trail is asked for its state.
+func homeOf(s *session, t types.Trail) string {
+	if home := aws.ToString(t.HomeRegion); home != "" {
+		return home
+	}
+	return s.id.first
 }

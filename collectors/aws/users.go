@@ -14,6 +14,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
 )
 
+// noLoginProfile is the code with which IAM says that a user has no password.
+const noLoginProfile = "NoSuchEntity"
+
 // readUsers lists every IAM user and the root user. The account's own count of
 // users is compared with the list.
 func readUsers(ctx context.Context, s *session) {
@@ -44,7 +47,7 @@ func (s *session) user(ctx context.Context, client *iam.Client, u types.User, gr
 	}
 	last := aws.ToTime(u.PasswordLastUsed)
 	_, err := client.GetLoginProfile(ctx, &iam.GetLoginProfileInput{UserName: &name})
-	if got := s.answered(what+": password", err, "NoSuchEntity"); got != failed {
+	if got := s.answered(what+": password", err, noLoginProfile); got != failed {
 		a["password"] = got == read
 	}
 	if devices, ok := s.mfaDevices(ctx, client, name); ok {
