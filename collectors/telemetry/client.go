@@ -85,7 +85,8 @@ type reply struct {
 	tried   []evidence.Request // before, in vain
 	request evidence.Request
 	body    []byte
-	err     error // why body is not usable
+	date    string // the ingest's, as HTTP tells it
+	err     error  // why body is not usable
 }
 
 func (rep reply) requests() []evidence.Request { return append(slices.Clone(rep.tried), rep.request) }
@@ -122,7 +123,7 @@ func (r *run) get(path string) reply {
 // the ingest wants to be left alone.
 func (r *run) once(path string) (rep reply, passes bool, wait time.Duration) {
 	rep.request = evidence.Request{Method: http.MethodGet, Target: r.cfg.URL + path, StartedAt: r.deps.Now().UTC()}
-	rep.body, passes, wait, rep.err = r.fetch(path, &rep.request)
+	rep.body, passes, wait, rep.err = r.fetch(path, &rep)
 	rep.request.EndedAt = r.deps.Now().UTC()
 	if rep.err != nil {
 		rep.request.Error = rep.err.Error()
@@ -132,7 +133,7 @@ func (r *run) once(path string) (rep reply, passes bool, wait time.Duration) {
 	return rep, false, 0
 }
 
-func (r *run) fetch(path string, rec *evidence.Request) (body []byte, passes bool, wait time.Duration, err error) {
+func (r *run) fetch(path string, rep *reply) (body []byte, passes bool, wait time.Duration, err error) {
 	req, err := http.NewRequestWithContext(r.ctx, http.MethodGet, r.cfg.URL+path, nil)
 	if err != nil {
 		return nil, false, 0, err
@@ -143,7 +144,7 @@ func (r *run) fetch(path string, rec *evidence.Request) (body []byte, passes boo
 		return nil, !errors.As(err, &untrusted), 0, err
 	}
 	defer res.Body.Close() // read to its end below, or given up
-	rec.Status, rec.RequestID = res.StatusCode, res.Header.Get("X-Request-Id")
+	rep.request.Status, rep.request.RequestID, rep.date = res.StatusCode, res.Header.Get("X-Request-Id"), res.Header.Get("Date")
 	body, err = io.ReadAll(io.LimitReader(res.Body, maxReply+1))
 	switch {
 	case err != nil:
@@ -159,14 +160,19 @@ func (r *run) fetch(path string, rec *evidence.Request) (body []byte, passes boo
 	return body, false, 0, nil
 }
 
-// problemOf gives the code and title of an RFC 9457 problem, if it is one.
+// problemOf gives the code, title and detail of an RFC 9457 problem, if it is
+// one.
 func problemOf(body []byte) string {
 	var p struct {
-		Code  string `json:"code"`
-		Title string `json:"title"`
+		Code   string `json:"code"`
+		Title  string `json:"title"`
+		Detail string `json:"detail"`
 	}
 	if json.Unmarshal(body, &p) != nil || p.Code == "" {
 		return ""
+	}
+	if p.Detail != "" {
+		p.Title += " " + p.Detail
 	}
 	return fmt.Sprintf(" (%s: %s)", p.Code, p.Title)
 }
