@@ -152,7 +152,7 @@ func askRegions(ctx context.Context, a *asker, _ place) error {
 	for _, region := range where.read {
 		a.known[perRegion] = append(a.known[perRegion], place{region: region})
 	}
-	if where.fault == nil {
+	if where.fault == nil && len(where.read) == 0 {
 		a.why[perRegion], a.why[perTrail] = where.note, where.note
 	}
 	return where.fault

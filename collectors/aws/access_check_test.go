@@ -274,6 +274,9 @@ func TestCheckAccessEachDeniedAlone(t *testing.T) {
 			t.Errorf("%s denied: unknown are %v", p.Name, unknown)
 		}
 		for _, c := range got {
+			if c.State == evidence.AccessUnknown && c.Said != "not asked: what to ask about could not be found out, see above" {
+				t.Errorf("%s denied: %+v", p.Name, c)
+			}
 			if c.State == evidence.AccessLacking && (!strings.Contains(c.Said, "AccessDenied") || !slices.Equal(c.Kinds, p.Kinds)) {
 				t.Errorf("%+v", c)
 			}
@@ -314,14 +317,18 @@ func TestCheckAccessAnswers(t *testing.T) {
 		want   evidence.AccessState
 		said   string
 	}{
-		"no lifecycle":       {lifecycle, with(404, "NoSuchLifecycleConfiguration"), evidence.AccessGranted, ""},
-		"no Object Lock":     {"s3:GetBucketObjectLockConfiguration", with(404, "ObjectLockConfigurationNotFoundError"), evidence.AccessGranted, ""},
-		"no encryption":      {"s3:GetEncryptionConfiguration", with(404, "ServerSideEncryptionConfigurationNotFoundError"), evidence.AccessGranted, ""},
-		"no block":           {"s3:GetBucketPublicAccessBlock", with(404, "NoSuchPublicAccessBlockConfiguration"), evidence.AccessGranted, ""},
-		"no policy":          {"s3:GetBucketPolicy", with(404, "NoSuchBucketPolicy"), evidence.AccessGranted, ""},
-		"bucket gone":        {lifecycle, with(404, "NoSuchBucket"), evidence.AccessUnknown, "HTTP 404 NoSuchBucket"},
-		"slow down":          {lifecycle, with(503, "SlowDown"), evidence.AccessUnknown, "HTTP 503 SlowDown"},
-		"clock wrong":        {lifecycle, with(403, "RequestTimeTooSkewed"), evidence.AccessUnknown, "RequestTimeTooSkewed"},
+		"no lifecycle":   {lifecycle, with(404, "NoSuchLifecycleConfiguration"), evidence.AccessGranted, ""},
+		"no Object Lock": {"s3:GetBucketObjectLockConfiguration", with(404, "ObjectLockConfigurationNotFoundError"), evidence.AccessGranted, ""},
+		"no encryption":  {"s3:GetEncryptionConfiguration", with(404, "ServerSideEncryptionConfigurationNotFoundError"), evidence.AccessGranted, ""},
+		"no block":       {"s3:GetBucketPublicAccessBlock", with(404, "NoSuchPublicAccessBlockConfiguration"), evidence.AccessGranted, ""},
+		"no policy":      {"s3:GetBucketPolicy", with(404, "NoSuchBucketPolicy"), evidence.AccessGranted, ""},
+		"bucket gone":    {lifecycle, with(404, "NoSuchBucket"), evidence.AccessUnknown, "HTTP 404 NoSuchBucket"},
+		"slow down":      {lifecycle, with(503, "SlowDown"), evidence.AccessUnknown, "HTTP 503 SlowDown"},
+		"clock wrong":    {lifecycle, with(403, "RequestTimeTooSkewed"), evidence.AccessUnknown, "RequestTimeTooSkewed"},
+		"clock slow": {report, page(403, "<ErrorResponse><Error><Code>SignatureDoesNotMatch</Code><Message>Signature expired: 20261001T060000Z is now earlier than 20261001T061500Z</Message></Error></ErrorResponse>"),
+			evidence.AccessUnknown, "Signature expired"},
+		"clock fast": {report, page(403, "<ErrorResponse><Error><Code>SignatureDoesNotMatch</Code><Message>Signature not yet current: 20261001T060000Z is still later than 20261001T054500Z</Message></Error></ErrorResponse>"),
+			evidence.AccessUnknown, "Signature not yet current"},
 		"refused by another": {lifecycle, page(403, ""), evidence.AccessUnknown, "HTTP 403"},
 		"a page for people":  {lifecycle, page(200, "<html/>"), evidence.AccessUnknown, "not what the API describes"},
 		"key wrong":          {lifecycle, with(403, "SignatureDoesNotMatch"), evidence.AccessLacking, "HTTP 403 SignatureDoesNotMatch"},
@@ -525,6 +532,31 @@ func TestCheckAccessWithoutACredential(t *testing.T) {
 	}
 }
 
+// A credential that does not come in time is not called lacking.
+func TestCheckAccessWaitsForNoCredential(t *testing.T) {
+	defaultChain(t)
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	defer server.Close()
+	defer server.CloseClientConnections()
+	t.Setenv("AWS_ACCESS_KEY_ID", "")
+	t.Setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", server.URL)
+	c, d := twoAccounts("http://127.0.0.1:1")
+	c.Credentials = Credentials{}
+	col, err := New(c, d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := col.(*collector).checkAccess(t.Context(), 20*time.Millisecond)
+	if err != nil || len(got) != 2*len(Permissions())-1 {
+		t.Fatalf("%d checks: %v", len(got), err)
+	}
+	for _, check := range got {
+		if check.State != evidence.AccessUnknown || !strings.Contains(check.Said, "no credential: ") {
+			t.Errorf("%+v", check)
+		}
+	}
+}
+
 // Where nobody answers nothing is tried again, and after a few silent addresses
 // nothing more is asked of any.
 func TestCheckAccessWaitsForNothing(t *testing.T) {
@@ -539,7 +571,7 @@ func TestCheckAccessWaitsForNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := col.(*collector).checkAccess(t.Context(), 20*time.Millisecond)
+	got, err := col.(*collector).checkAccess(t.Context(), time.Second)
 	if err != nil || len(got) != 2*len(Permissions())-1 || len(tried) != 1 || tried["sts.us-east-1.amazonaws.com"] != 1 {
 		t.Errorf("%d checks, tried were %v: %v", len(got), tried, err)
 	}

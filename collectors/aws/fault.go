@@ -95,7 +95,9 @@ func accessOf(err error, none ...string) evidence.AccessState {
 		return evidence.AccessGranted
 	case busy || slices.Contains([]string{"", "UnknownError", "Forbidden", "Unauthorized"}, code):
 		return evidence.AccessUnknown // the words that the SDK has for a page of somebody between
-	case code == "RequestTimeTooSkewed" || code == "RequestExpired": // a clock is wrong
+	case code == "RequestTimeTooSkewed" || code == "RequestExpired" ||
+		strings.HasPrefix(api.ErrorMessage(), "Signature expired") || strings.HasPrefix(api.ErrorMessage(), "Signature not yet current"):
+		// a clock is wrong
 		return evidence.AccessUnknown
 	case status == http.StatusUnauthorized || status == http.StatusForbidden || deniedByPolicy(code):
 		return evidence.AccessLacking

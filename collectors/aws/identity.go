@@ -26,7 +26,8 @@ const (
 type base struct {
 	secrets     *secrets
 	credentials aws.CredentialsProvider
-	fault       string // why there is none
+	fault       string               // why there is none
+	mayAsk      evidence.AccessState // lacking where there is none, unknown where one was waited for in vain
 }
 
 // identity is who asks in one account, found out once a run and shown in every
@@ -53,7 +54,10 @@ func (c *collector) base(ctx context.Context) *base {
 		_, err = b.credentials.Retrieve(ctx)
 	}
 	if err != nil {
-		b.fault = b.secrets.scrub(err.Error())
+		b.fault, b.mayAsk = b.secrets.scrub(err.Error()), evidence.AccessLacking
+		if ctx.Err() != nil {
+			b.mayAsk = evidence.AccessUnknown
+		}
 	}
 	return b
 }
@@ -67,8 +71,8 @@ func (c *collector) identify(ctx context.Context, b *base, a Account) *identity 
 		rec: c.recorder(b.secrets, "identity/"),
 	}
 	if b.fault != "" {
-		id.mayAssume = evidence.AccessLacking
-		return id.refuse("no credential: "+b.fault, evidence.AccessLacking)
+		id.mayAssume = b.mayAsk
+		return id.refuse("no credential: "+b.fault, b.mayAsk)
 	}
 	s := &session{c: c, id: id, rec: id.rec}
 	if a.RoleARN != "" {
