@@ -34,12 +34,13 @@ type server struct {
 	deps    Deps
 	trace   *trace
 	user    string // the environment variable, for messages
+	tries   int    // of each page
 }
 
 func (c *collector) server(t *trace) *server {
 	h := c.config.HawkBit
 	s := &server{
-		base: strings.TrimRight(h.URL, "/"), deps: c.deps, trace: t,
+		base: strings.TrimRight(h.URL, "/"), deps: c.deps, trace: t, tries: attempts,
 		user: cmp.Or(h.TokenEnv, h.PasswordEnv),
 		client: &http.Client{
 			Transport: c.deps.Transport,
@@ -80,7 +81,7 @@ func (s *server) get(ctx context.Context, path string, query url.Values, page in
 			return nil
 		}
 		var again *retryable
-		if !errors.As(err, &again) || attempt == attempts {
+		if !errors.As(err, &again) || attempt == s.tries {
 			return err
 		}
 		if wait == 0 {
@@ -154,14 +155,20 @@ func (s *server) scrub(text string) string {
 	return text
 }
 
+// The faults that whoever runs hawkBit must mend.
+var (
+	errCredential = errors.New("HTTP 401: the server does not accept the credential")
+	errPermission = errors.New("HTTP 403: the user lacks a permission; it needs READ_ROLLOUT, READ_TARGET and READ_REPOSITORY")
+)
+
 func statusError(status int) error {
 	switch {
 	case status == http.StatusOK:
 		return nil
 	case status == http.StatusUnauthorized:
-		return errors.New("HTTP 401: the server does not accept the credential")
+		return errCredential
 	case status == http.StatusForbidden:
-		return errors.New("HTTP 403: the user lacks a permission; it needs READ_ROLLOUT, READ_TARGET and READ_REPOSITORY")
+		return errPermission
 	case status == http.StatusNotFound:
 		return errors.New("HTTP 404: the server does not know this resource")
 	case status == http.StatusTooManyRequests || status >= 500:
