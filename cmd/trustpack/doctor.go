@@ -23,8 +23,10 @@ func (a *app) doctorCommand() *cobra.Command {
 		Long: `Reads trustpack.yaml and asks each source under collectors:, permission by
 permission, whether its credential may read what each kind of evidence needs.
 Nothing is kept and nothing is tried twice. A source that is configured and
-cannot be asked has a row that says so. Exit 1 where something is lacking, 3
-where nothing is and something could not be asked.`,
+cannot be asked has a row that says so. Of this machine it says whether pack.key
+can be opened, and of the state folder whether it can be written, how long its
+disk takes to keep 4 KiB, and how much is free there. Exit 1 where something is
+lacking, 3 where nothing is and something could not be asked.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := a.loadConfig()
@@ -42,6 +44,7 @@ where nothing is and something could not be asked.`,
 			if len(checks) == 0 {
 				return hint(errors.New("no source is configured: there is nothing to ask"), "add one under collectors: in %s, such as telemetry: or github:", filepath.Base(a.config))
 			}
+			checks = append(checks, a.checkHere(cmd.Context(), cfg)...)
 			if asJSON {
 				err = a.printJSON(checks)
 			} else {
@@ -109,6 +112,9 @@ func closingLines(checks []evidence.AccessCheck) []string {
 	var askers []asker
 	missing, stopped := map[asker]map[evidence.Kind]bool{}, map[asker]bool{}
 	for _, c := range checks {
+		if c.Source == here {
+			continue
+		}
 		who := asker{c.Source, c.Principal}
 		if missing[who] == nil {
 			askers, missing[who] = append(askers, who), map[evidence.Kind]bool{}
