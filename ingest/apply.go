@@ -119,9 +119,9 @@ func (s *Server) enforceNow(next *settings, e evidence.AuditEntry) (AppliedConfi
 	}
 	before := s.set.Swap(next)
 	s.outbox.configure()
-	if !slices.Equal(before.Hostnames, next.Hostnames) || before.Certificates.Server != next.Certificates.Server || before.Certificates.CRLURL != next.Certificates.CRLURL {
+	if !s.certificated.Load() || !slices.Equal(before.Hostnames, next.Hostnames) || before.Certificates.Server != next.Certificates.Server || before.Certificates.CRLURL != next.Certificates.CRLURL {
 		if err := s.makeCertificate(s.now()); err != nil {
-			return out, err
+			return out, fmt.Errorf("the configuration is in force, and the server's certificate is still that of the one before: %w", err)
 		}
 	}
 	return out, nil

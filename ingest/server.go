@@ -76,6 +76,7 @@ type Server struct {
 	dated atomic.Pointer[dateField]
 
 	certificate  atomic.Pointer[tls.Certificate]
+	certificated atomic.Bool // certificate is for the settings in force
 	port         *port
 	public       *http.Server
 	admin        *http.Server
@@ -292,16 +293,19 @@ func (s *Server) publish(time.Time) error {
 // renewCertificate sees to it that the server's certificate fits and lives.
 func (s *Server) renewCertificate() error {
 	now := s.now()
-	if c := s.certificate.Load(); c != nil && c.Leaf.NotAfter.Sub(now) > c.Leaf.NotAfter.Sub(c.Leaf.NotBefore)/3 {
+	if c := s.certificate.Load(); c != nil && s.certificated.Load() && c.Leaf.NotAfter.Sub(now) > c.Leaf.NotAfter.Sub(c.Leaf.NotBefore)/3 {
 		return nil
 	}
 	return s.makeCertificate(now)
 }
 
-// makeCertificate makes the certificate that the next handshake shows.
+// makeCertificate makes the certificate that the next handshake shows. Where it
+// cannot, the next periodic duties do it.
 func (s *Server) makeCertificate(now time.Time) error {
+	s.certificated.Store(true)
 	c, err := s.ca.server(s.hosts(), now, s.cfg().Certificates.Server)
 	if err != nil {
+		s.certificated.Store(false)
 		return err
 	}
 	s.certificate.Store(c)
