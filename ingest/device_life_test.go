@@ -6,9 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
-	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -204,7 +202,7 @@ func TestRetiredDeviceIsOutAndItsNameIsFree(t *testing.T) {
 	if _, err := r.admin("ben").RetireDevice(t.Context(), "nord", "m-1", "scrapped", "T-4"); err != nil {
 		t.Fatal(err)
 	}
-	open.gone(t)
+	open.ended(t)
 	d := r.latest("nord", "m-1")
 	if d.State != evidence.DeviceRetired || d.Retirement == nil || d.Retirement.Action != "retire" || d.Retirement.Actor != "ben" || d.Retirement.Reason != "scrapped" {
 		t.Errorf("%+v", d)
@@ -289,7 +287,7 @@ func TestTransferIsAnActOfTwo(t *testing.T) {
 	if err != nil || moved.Tenant != "sued" || moved.Generation != 1 || len(moved.Code) != 32 {
 		t.Fatalf("%+v %v", moved, err)
 	}
-	open.gone(t)
+	open.ended(t)
 	was := r.latest("nord", "m-1")
 	if was.State != evidence.DeviceRetired || was.Retirement == nil || was.Retirement.Action != "transfer" || was.MovedTo == nil || *was.MovedTo != (Binding{"sued", 1}) || was.Transfer != nil || was.Accepted != 3 {
 		t.Errorf("%+v", was)
@@ -408,17 +406,6 @@ func TestTransferThatIsNotMade(t *testing.T) {
 	}
 	if d := r.latest("sued", "late"); len(d.Approvals) != 2 || d.Approvals[1].Actor != "dora" {
 		t.Errorf("%+v", d)
-	}
-}
-
-// gone waits for the end of the connection.
-func (c *rawConn) gone(t *testing.T) {
-	t.Helper()
-	if err := c.conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
-		t.Fatal(err)
-	}
-	if n, err := c.read.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("the connection is still open: %d %v", n, err)
 	}
 }
 

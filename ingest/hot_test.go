@@ -37,52 +37,6 @@ func coldPost(body string, fields ...string) string {
 	return strings.Replace(hotPost(body, fields...), "\r\n", "\r\nX-Other: 1\r\n", 1)
 }
 
-// raw sends bytes and reads one answer.
-func (c *rawConn) raw(t *testing.T, request string) (*http.Response, string) {
-	t.Helper()
-	if _, err := io.WriteString(c.conn, request); err != nil {
-		t.Fatal(err)
-	}
-	return c.next(t)
-}
-
-func (c *rawConn) next(t *testing.T) (*http.Response, string) {
-	t.Helper()
-	if err := c.conn.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
-		t.Fatal(err)
-	}
-	res, err := http.ReadResponse(c.read, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	body, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return res, string(body)
-}
-
-// ended fails where the server lets the connection live.
-func (c *rawConn) ended(t *testing.T) {
-	t.Helper()
-	if err := c.conn.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
-		t.Fatal(err)
-	}
-	var late net.Error
-	if n, err := io.Copy(io.Discard, c.read); n > 0 || errors.As(err, &late) && late.Timeout() {
-		t.Errorf("the connection lives on: %d bytes, %v", n, err)
-	}
-}
-
-// closeWrite says that nothing more will be sent.
-func (c *rawConn) closeWrite(t *testing.T) {
-	t.Helper()
-	if err := c.conn.(*tls.Conn).CloseWrite(); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // hots counts the connections that net/http has not got.
 func (r *rig) hots() int {
 	r.s.port.mu.Lock()
@@ -93,12 +47,7 @@ func (r *rig) hots() int {
 // exchange sends a request and gives the answer as it came, but for its date.
 func (c *rawConn) exchange(t *testing.T, request string) (status int, answer string) {
 	t.Helper()
-	if _, err := io.WriteString(c.conn, request); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.conn.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
-		t.Fatal(err)
-	}
+	c.write(t, request)
 	var head strings.Builder
 	length := 0
 	for {

@@ -66,26 +66,8 @@ func TestKilledUnderLoad(t *testing.T) {
 		kill()
 		wg.Wait()
 	}
-	led, err := ledger.OpenReadOnly(filepath.Join(r.dir, "ledger"), ledger.Options{Instance: "test.example/ingest"})
-	if err != nil {
-		t.Fatal(err)
-	}
 	seen := map[string]int{}
-	for data, err := range led.Entries("nord", 0, 1<<62) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		var e tenantEntry
-		if err := unmarshal(data, &e); err != nil {
-			t.Fatal(err)
-		}
-		if e.T == "event" {
-			seen[e.Device+"/"+itoa(*e.Seq)]++
-		}
-	}
-	if err := led.Close(); err != nil {
-		t.Fatal(err)
-	}
+	r.eventsOf(t, "nord", func(e tenantEntry) { seen[e.Device+"/"+itoa(*e.Seq)]++ })
 	for d, n := range acked {
 		for seq := range n {
 			if got := seen[d+"/"+itoa(int64(seq))]; got != 1 {
@@ -157,6 +139,30 @@ func serveAsChild(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := s.Serve(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// eventsOf reads the events in the log of an ingest that does not run.
+func (r *rig) eventsOf(t *testing.T, tenant string, event func(tenantEntry)) {
+	t.Helper()
+	led, err := ledger.OpenReadOnly(filepath.Join(r.dir, "ledger"), ledger.Options{Instance: "test.example/ingest"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for data, err := range led.Entries(tenant, 0, 1<<62) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		var e tenantEntry
+		if err := unmarshal(data, &e); err != nil {
+			t.Fatal(err)
+		}
+		if e.T == "event" {
+			event(e)
+		}
+	}
+	if err := led.Close(); err != nil {
 		t.Fatal(err)
 	}
 }

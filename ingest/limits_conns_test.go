@@ -3,58 +3,13 @@ package ingest
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 )
-
-// request writes text and gives the status of the answer.
-func (c *rawConn) request(t *testing.T, text string) int {
-	t.Helper()
-	if _, err := io.WriteString(c.conn, text); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
-		t.Fatal(err)
-	}
-	res, err := http.ReadResponse(c.read, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	if _, err := io.Copy(io.Discard, res.Body); err != nil {
-		t.Fatal(err)
-	}
-	return res.StatusCode
-}
-
-// closed wants the other side to end the connection.
-func (c *rawConn) closed(t *testing.T, why string) {
-	t.Helper()
-	if err := c.conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
-		t.Fatal(err)
-	}
-	_, err := io.Copy(io.Discard, c.read)
-	if slow := net.Error(nil); errors.As(err, &slow) && slow.Timeout() {
-		t.Errorf("%s: it is still open", why)
-	}
-}
-
-// tcp opens a connection to the port without speaking TLS.
-func (r *rig) tcp(addr string) *rawConn {
-	r.t.Helper()
-	conn, err := net.Dial("tcp", addr)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	r.t.Cleanup(func() { conn.Close() })
-	return &rawConn{conn, newReader(conn)}
-}
 
 // handshake makes TLS of a connection and asks for its health.
 func (r *rig) healthy(c *rawConn) bool {

@@ -1,8 +1,6 @@
 package ingest
 
 import (
-	"bufio"
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -11,10 +9,8 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
-	"errors"
 	"io"
 	"math/big"
-	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -206,14 +202,8 @@ func TestRevocationIsEffectiveOnOpenConnections(t *testing.T) {
 			if rec.Revocation == nil && rec.Quarantine == nil {
 				t.Error("the record does not show the decision")
 			}
-			for name, c := range map[string]*rawConn{"kept": kept, "half": half} {
-				if err := c.conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
-					t.Fatal(err)
-				}
-				if n, err := c.read.Read(make([]byte, 1)); err == nil || errors.Is(err, context.DeadlineExceeded) {
-					t.Errorf("%s: connection still open: %d %v", name, n, err)
-				}
-			}
+			kept.ended(t)
+			half.ended(t)
 			size := r.s.led.Size("nord")
 			_, err = r.deviceClient(pair).Send(t.Context(), []byte(r.line(3, 1)))
 			refusedWith(t, err, code)
@@ -386,75 +376,6 @@ func TestConnectionsPerDevice(t *testing.T) {
 	c := r.dial(pair)
 	if s := c.post(t, r.line(3, 1)); s != 429 {
 		t.Errorf("third connection: %d", s)
-	}
-}
-
-// rawConn is one HTTP/1.1 connection that the test holds.
-type rawConn struct {
-	conn net.Conn
-	read *bufio.Reader
-}
-
-func newReader(conn net.Conn) *bufio.Reader { return bufio.NewReader(conn) }
-
-func (r *rig) dial(pair *tls.Certificate) *rawConn {
-	r.t.Helper()
-	c, err := r.dialErr(pair)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	return c
-}
-
-func (r *rig) dialErr(pair *tls.Certificate) (*rawConn, error) {
-	addr, _ := r.s.Addrs()
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(r.ca)
-	config := &tls.Config{RootCAs: roots, Time: r.clock.now, NextProtos: []string{"http/1.1"}}
-	if pair != nil {
-		config.Certificates = []tls.Certificate{*pair}
-	}
-	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: 5 * time.Second}, "tcp", addr, config)
-	if err != nil {
-		return nil, err
-	}
-	r.t.Cleanup(func() { conn.Close() })
-	return &rawConn{conn, newReader(conn)}, nil
-}
-
-func (c *rawConn) post(t *testing.T, body string) int {
-	t.Helper()
-	if _, err := io.WriteString(c.conn, "POST /v1/telemetry HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\nContent-Length: "+itoa(int64(len(body)))+"\r\n\r\n"+body); err != nil {
-		t.Fatal(err)
-	}
-	res, err := http.ReadResponse(c.read, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	if _, err := io.Copy(io.Discard, res.Body); err != nil {
-		t.Fatal(err)
-	}
-	return res.StatusCode
-}
-
-func TestSlowClientsAreCutOff(t *testing.T) {
-	r := newRig(t, func(c *Config) {
-		c.Timeouts = Timeouts{Header: 200 * time.Millisecond, Body: 100 * time.Millisecond, Idle: time.Minute, Answer: time.Minute}
-	})
-	r.tenant("nord")
-	c := r.dial(r.enrol("nord", "m-1"))
-	if _, err := io.WriteString(c.conn, "POST /v1/telemetry HTTP/1.1\r\nHost:"); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.conn.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.ReadAll(c.read); err != nil {
-		var ne net.Error
-		if errors.As(err, &ne) && ne.Timeout() {
-			t.Error("a client that never ends its header is kept")
-		}
 	}
 }
 

@@ -47,8 +47,8 @@ func TestCutReachesEveryCredentialShown(t *testing.T) {
 	if _, err := r.admin("carla").RevokeDevice(t.Context(), "nord", "m-1", "stolen", ""); err != nil {
 		t.Fatal(err)
 	}
-	own.gone(t)
-	bare.gone(t)
+	own.ended(t)
+	bare.ended(t)
 	if rec, _ := r.receipt("nord", "m-1", 0); rec.Cut == nil || rec.Cut.Connections != shown {
 		t.Errorf("%+v, of %d connections", rec.Cut, shown)
 	}

@@ -9,14 +9,12 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"trustpack/evidence"
-	"trustpack/ledger"
 )
 
 // streamer is a client of a stream, over HTTP/1.1 or HTTP/2.
@@ -50,12 +48,7 @@ func (r *rig) stream(t *testing.T, pair *tls.Certificate) *streamer {
 
 func streamOver(t *testing.T, c *rawConn) *streamer {
 	t.Helper()
-	if _, err := io.WriteString(c.conn, streamHead); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
-		t.Fatal(err)
-	}
+	c.write(t, streamHead)
 	res, err := http.ReadResponse(c.read, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -567,26 +560,8 @@ func TestStreamKilledUnderLoad(t *testing.T) {
 		conn.Close()
 		wg.Wait()
 	}
-	led, err := ledger.OpenReadOnly(filepath.Join(r.dir, "ledger"), ledger.Options{Instance: "test.example/ingest"})
-	if err != nil {
-		t.Fatal(err)
-	}
 	seen := map[int64]int{}
-	for data, err := range led.Entries("nord", 0, 1<<62) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		var e tenantEntry
-		if err := unmarshal(data, &e); err != nil {
-			t.Fatal(err)
-		}
-		if e.T == "event" {
-			seen[*e.Seq]++
-		}
-	}
-	if err := led.Close(); err != nil {
-		t.Fatal(err)
-	}
+	r.eventsOf(t, "nord", func(e tenantEntry) { seen[*e.Seq]++ })
 	for seq := int64(1); seq < int64(next); seq++ {
 		if seen[seq] != 1 {
 			t.Errorf("event %d has a receipt and stands %d times", seq, seen[seq])
