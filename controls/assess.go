@@ -18,6 +18,7 @@ import (
 type Input struct {
 	Period   evidence.Period
 	Evidence []evidence.Collected // in any order; kinds that no control asks for are passed over
+	LeftOut  []evidence.LeftOut   // what else was collected for the period, and is evidence of nothing
 	Policy   map[string]any       // overrides: parameter, or "CONTROL.parameter", to value
 }
 
@@ -27,10 +28,11 @@ type Assessment struct {
 	Period        evidence.Period
 	CatalogSHA256 string
 	Policy        map[string]any // the overrides that were given; needed to judge again
+	LeftOut       []evidence.LeftOut
 	Findings      []evidence.Finding
 }
 
-// MarshalJSON writes {"period","catalog_sha256","policy","controls":[…]}, each
+// MarshalJSON writes {"period","catalog_sha256","policy","left_out","controls":[…]}, each
 // control a finding with its "id" in place of "control".
 func (a Assessment) MarshalJSON() ([]byte, error) {
 	type control struct {
@@ -45,11 +47,12 @@ func (a Assessment) MarshalJSON() ([]byte, error) {
 		Clock      evidence.Clock              `json:"clock,omitempty"`
 	}
 	out := struct {
-		Period        evidence.Period `json:"period"`
-		CatalogSHA256 string          `json:"catalog_sha256"`
-		Policy        map[string]any  `json:"policy,omitempty"`
-		Controls      []control       `json:"controls"`
-	}{a.Period, a.CatalogSHA256, a.Policy, []control{}}
+		Period        evidence.Period    `json:"period"`
+		CatalogSHA256 string             `json:"catalog_sha256"`
+		Policy        map[string]any     `json:"policy,omitempty"`
+		LeftOut       []evidence.LeftOut `json:"left_out,omitempty"`
+		Controls      []control          `json:"controls"`
+	}{a.Period, a.CatalogSHA256, a.Policy, a.LeftOut, []control{}}
 	for _, f := range a.Findings {
 		out.Controls = append(out.Controls, control{
 			f.Control, f.Outcome, f.Reason, f.Population, f.Attributes, f.Exceptions, f.Evidence, f.Sample, f.Clock,
@@ -65,7 +68,8 @@ func (a Assessment) MarshalJSON() ([]byte, error) {
 // between them. Of snapshots the latest of each source counts that was made in
 // the period or within seven days after it. An attribute whose evidence, or
 // evidence that it looks up, is missing or not whole is not-available, with
-// the exceptions that are certain nevertheless.
+// the exceptions that are certain nevertheless; so it is where all that a source
+// brought for the period was left out.
 //
 // The error is for an input that cannot be judged at all: no period, an
 // unknown policy parameter, an item that is not plain JSON.
@@ -82,13 +86,13 @@ func (c *Catalog) Assess(in Input) (Assessment, error) {
 		byKind[e.Kind] = append(byKind[e.Kind], e)
 	}
 	d := newData(in.Period)
-	out := Assessment{Period: in.Period, CatalogSHA256: c.SHA256(), Policy: maps.Clone(in.Policy)}
+	out := Assessment{Period: in.Period, CatalogSHA256: c.SHA256(), Policy: maps.Clone(in.Policy), LeftOut: in.LeftOut}
 	for _, ctl := range c.controls {
 		for _, k := range ctl.Kinds {
 			if d.populations[k] != nil {
 				continue
 			}
-			p, err := populate(k, in.Period, byKind[k])
+			p, err := populate(k, in.Period, byKind[k], in.LeftOut)
 			if err != nil {
 				return Assessment{}, fmt.Errorf("assessing: %w", err)
 			}

@@ -178,6 +178,43 @@ func TestRunThatFailedBeforeItKnewTheAccountIsMadeGoodByALaterOne(t *testing.T) 
 	wantOutcome(t, findingOf(t, c, failed, good), evidence.OutcomeNotAvailable, "sign-in")
 }
 
+// One source's evidence must not stand for another's, of which there is only
+// what was collected before its window began.
+func TestASourceOfWhichAllIsLeftOutIsNotAvailable(t *testing.T) {
+	for kind, good := range map[string]evidence.Collected{
+		"x.state": snapshot("x.state", "2026-10-01", item("a", "yes please")), "x.events": collected("x.events", "2026-07-01", "2026-10-01", item("a", "yes please")),
+	} {
+		c := tinyCatalog(t, kind)
+		left := evidence.LeftOut{
+			Citation:  evidence.Citation{Kind: good.Kind, CollectedAt: day("2026-06-30"), Window: q3, Completeness: evidence.Complete, Items: 1},
+			Collector: good.Collector, System: good.Provenance.System, Account: "another", LogEntry: 1,
+		}
+		judged := func(left evidence.LeftOut, in ...evidence.Collected) evidence.Finding {
+			t.Helper()
+			a, err := c.Assess(Input{Period: q3, Evidence: in, LeftOut: []evidence.LeftOut{left}})
+			if err != nil || len(a.LeftOut) != 1 {
+				t.Fatal(a, err)
+			}
+			return a.Findings[0]
+		}
+		const why = " of another is left out: it was collected at 2026-06-30T00:00:00Z, before its window 2026-Q3 began"
+		wantOutcome(t, judged(left, good), evidence.OutcomeNotAvailable, kind+why)
+		wantOutcome(t, judged(left), evidence.OutcomeNotAvailable, kind+why)
+
+		same := left
+		same.Account = good.Provenance.Account
+		wantOutcome(t, judged(same, good), evidence.OutcomeMet, "")
+		other := left
+		other.Kind = "x.other"
+		wantOutcome(t, judged(other, good), evidence.OutcomeMet, "")
+
+		failed := left // before it knew the account
+		failed.Account, failed.Completeness, failed.Items = "", evidence.Incomplete, 0
+		wantOutcome(t, judged(failed, good), evidence.OutcomeMet, "")
+		wantOutcome(t, judged(failed), evidence.OutcomeNotAvailable, kind+" is left out")
+	}
+}
+
 func TestEventsOutsideThePeriodAreLeftOut(t *testing.T) {
 	c := tinyCatalog(t, "telemetry.refusals")
 	e := collected("telemetry.refusals", "2026-06-01", "2026-11-01",

@@ -3,6 +3,7 @@ package controls
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -32,8 +33,8 @@ func sourceOf(e evidence.Collected) source {
 	return source{e.Collector, e.Provenance.System, e.Provenance.Account}
 }
 
-// populate joins the collections of one kind.
-func populate(kind evidence.Kind, period evidence.Period, all []evidence.Collected) (*population, error) {
+// populate joins the collections of one kind; leftOut is of any kind.
+func populate(kind evidence.Kind, period evidence.Period, all []evidence.Collected, leftOut []evidence.LeftOut) (*population, error) {
 	p := &population{kind: kind}
 	bySource := map[source][]evidence.Collected{}
 	var sources []source
@@ -55,7 +56,8 @@ func populate(kind evidence.Kind, period evidence.Period, all []evidence.Collect
 	slices.SortFunc(sources, func(a, b source) int {
 		return cmp.Or(cmp.Compare(a.collector, b.collector), cmp.Compare(a.system, b.system), cmp.Compare(a.account, b.account))
 	})
-	if len(sources) == 0 {
+	silent := leftSilent(kind, bySource, leftOut)
+	if len(sources) == 0 && len(silent) == 0 {
 		p.why = fmt.Sprintf("%s was not collected", kind)
 		if outside > 0 {
 			p.why = fmt.Sprintf("%s was collected only for other times than %s", kind, period)
@@ -78,9 +80,37 @@ func populate(kind evidence.Kind, period evidence.Period, all []evidence.Collect
 			whys = append(whys, why)
 		}
 	}
+	whys = append(whys, silent...)
 	p.whole = len(whys) == 0
 	p.why = strings.Join(whys, "; ")
 	return p, p.join(period)
+}
+
+// leftSilent says of each source that nothing speaks for, but what was left out,
+// why: another source's evidence does not stand for it.
+func leftSilent(kind evidence.Kind, bySource map[source][]evidence.Collected, leftOut []evidence.LeftOut) []string {
+	last := map[source]evidence.LeftOut{}
+	for _, l := range leftOut {
+		s := source{l.Collector, l.System, l.Account}
+		if l.Kind != kind || bySource[s] != nil || l.CollectedAt.Before(last[s].CollectedAt) {
+			continue
+		}
+		failed := l.Account == "" && l.Completeness != evidence.Complete && l.Items == 0 // before it knew whose account it was in
+		if failed && slices.ContainsFunc(slices.Collect(maps.Keys(bySource)), func(o source) bool { return o.collector == s.collector && o.system == s.system }) {
+			continue
+		}
+		last[s] = l
+	}
+	var whys []string
+	for s, l := range last {
+		of := ""
+		if s.account != "" {
+			of = " of " + s.account
+		}
+		whys = append(whys, fmt.Sprintf("%s%s is left out: %s", kind, of, l.Why()))
+	}
+	slices.Sort(whys)
+	return whys
 }
 
 // speaksFor tells whether e counts for the period: a snapshot by when it was

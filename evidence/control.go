@@ -1,6 +1,9 @@
 package evidence
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // Stage is one of the five trust stages by which a pack is organised.
 type Stage string
@@ -133,6 +136,22 @@ type Citation struct {
 	Completeness CompletenessState `json:"completeness"`
 	Items        int               `json:"items"`
 	Origin       Origin            `json:"origin"`
+}
+
+// LeftOut is a collection that touches a period, was made before its own
+// window began, and so is evidence of nothing in it. It stands in the evidence
+// log and in no pack; nobody may take what it spoke of for collected.
+type LeftOut struct {
+	Citation
+	Collector string `json:"collector"`
+	System    string `json:"system"`
+	Account   string `json:"account,omitempty"`
+	LogEntry  int64  `json:"log_entry"` // its index in the evidence log
+}
+
+// Why says why it is left out.
+func (l LeftOut) Why() string {
+	return fmt.Sprintf("it was collected at %s, before its window %s began", l.CollectedAt.UTC().Format(time.RFC3339), l.Window)
 }
 
 // Collected is evidence as the locker keeps it: with the ID under which it

@@ -13,6 +13,7 @@ type notAssessed struct {
 	Kinds    []missingKind // asked for by a control, none judged
 	Gaps     []indexed     // incomplete evidence
 	Unused   []indexed     // collected, cited by no finding
+	LeftOut  []evidence.LeftOut
 }
 
 // untested is one test that was not judged in a control that was.
@@ -29,7 +30,7 @@ type missingKind struct {
 
 // Empty reports whether there is nothing to say.
 func (n notAssessed) Empty() bool {
-	return len(n.Controls)+len(n.Tests)+len(n.Kinds)+len(n.Gaps)+len(n.Unused) == 0
+	return len(n.Controls)+len(n.Tests)+len(n.Kinds)+len(n.Gaps)+len(n.Unused)+len(n.LeftOut) == 0
 }
 
 func findNotAssessed(controls []judged, index []indexed) notAssessed {

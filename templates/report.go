@@ -172,6 +172,7 @@ func newReport(v View) report {
 		r.Index = append(r.Index, x)
 	}
 	r.NotAssessed = findNotAssessed(controls, r.Index)
+	r.NotAssessed.LeftOut = v.LeftOut
 	return r
 }
 

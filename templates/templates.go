@@ -31,6 +31,7 @@ type View struct {
 	Controls      []evidence.Control
 	Findings      []evidence.Finding
 	Evidence      []evidence.Collected
+	LeftOut       []evidence.LeftOut // collected for the period, and evidence of nothing in it
 }
 
 // check refuses a view that no honest document can be made from.

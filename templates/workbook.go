@@ -182,6 +182,10 @@ func evidenceTable(v View, controls []judged) table {
 			e.Completeness.Basis, expected, e.Completeness.Got, strings.Join(gaps, "; "), e.Completeness.Note, p.System, p.Account, p.Principal,
 			string(p.Origin), string(p.Clock), len(p.Requests), failed, p.Tool, strings.Join(cited[e.ID], ", "), e.ID})
 	}
+	for _, l := range v.LeftOut {
+		rows = append(rows, []any{string(l.Kind), stamp(l.CollectedAt), l.Window.String(), nil, l.Items, "left out", nil, nil, nil, nil,
+			fmt.Sprintf("%s; entry %d of the evidence log", l.Why(), l.LogEntry), l.System, l.Account, nil, string(l.Origin), nil, nil, nil, nil, nil, l.ID})
+	}
 	return table{name: "Evidence index", banner: warning(v), rows: fixed(rows), header: []string{"Kind", "Collected at", "Window", "Snapshot", "Items", "Completeness",
 		"Basis", "Expected", "Got", "Gaps", "Note", "System", "Account", "Principal", "Origin", "Clock", "Requests", "Failed requests", "Tool", "Cited by", "Evidence ID"}}
 }

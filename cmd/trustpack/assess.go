@@ -38,11 +38,11 @@ func (a *app) assessCommand() *cobra.Command {
 			}
 			var got controls.Assessment
 			err = a.withLocker(func(l *locker.Locker) error {
-				collected, _, err := evidenceOf(l, p)
+				of, err := a.evidenceOf(l, p)
 				if err != nil {
 					return err
 				}
-				got, err = catalog.Assess(controls.Input{Period: p, Evidence: collected, Policy: cfg.Policy})
+				got, err = catalog.Assess(controls.Input{Period: p, Evidence: of.evidence, LeftOut: of.leftOut, Policy: cfg.Policy})
 				return err
 			})
 			if err != nil {

@@ -29,19 +29,19 @@ func (a *app) buildPack(ctx context.Context, cfg *Config, p evidence.Period, out
 		return pack.Built{}, err
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
-	collected, entries, err := evidenceOf(lock, p)
+	of, err := a.evidenceOf(lock, p)
 	if err != nil {
 		return pack.Built{}, err
 	}
-	defer a.frugal(rawBytes(collected))()
-	content, err := a.packContent(cfg, collected, lock, p)
+	defer a.frugal(rawBytes(of.evidence))()
+	content, err := a.packContent(cfg, of, lock, p)
 	if err != nil {
 		return pack.Built{}, err
 	}
 	if content.Timestamp, err = timestamper(ctx, cfg); err != nil {
 		return pack.Built{}, err
 	}
-	draft, at, err := a.draft(lock, &content, entries, signer.Public(), breakChain)
+	draft, at, err := a.draft(lock, &content, of.entries, signer.Public(), breakChain)
 	if err != nil {
 		return pack.Built{}, err
 	}
@@ -155,7 +155,8 @@ func rawBytes(collected []evidence.Collected) (n int64) {
 // packContent gathers everything that a pack of the period is made from but the
 // logs, whose excerpts depend on its place. The populations are in memory, since
 // controls are judged over them and the report shows them; raw replies are read from the locker when the pack is written.
-func (a *app) packContent(cfg *Config, collected []evidence.Collected, lock *locker.Locker, p evidence.Period) (pack.Content, error) {
+func (a *app) packContent(cfg *Config, of ofPeriod, lock *locker.Locker, p evidence.Period) (pack.Content, error) {
+	collected := of.evidence
 	if len(collected) == 0 {
 		return pack.Content{}, hint(fmt.Errorf("nothing was collected for %s", p), "run 'trustpack collect --period %s' first", p)
 	}
@@ -163,7 +164,7 @@ func (a *app) packContent(cfg *Config, collected []evidence.Collected, lock *loc
 	if err != nil {
 		return pack.Content{}, err
 	}
-	assessed, err := catalog.Assess(controls.Input{Period: p, Evidence: collected, Policy: cfg.Policy})
+	assessed, err := catalog.Assess(controls.Input{Period: p, Evidence: collected, LeftOut: of.leftOut, Policy: cfg.Policy})
 	if err != nil {
 		return pack.Content{}, fmt.Errorf("assessing %s: %w", p, err)
 	}
@@ -183,8 +184,16 @@ func (a *app) packContent(cfg *Config, collected []evidence.Collected, lock *loc
 	if err != nil {
 		return pack.Content{}, err
 	}
+	view.LeftOut = of.leftOut
 	if c.Extra, err = rendered(view); err != nil {
 		return pack.Content{}, err
+	}
+	if len(of.leftOut) > 0 {
+		list, err := evidence.CanonicalJSON(of.leftOut)
+		if err != nil {
+			return pack.Content{}, err
+		}
+		c.Extra = append(c.Extra, pack.File{Path: leftOutFile, MediaType: "application/json", Body: append(list, '\n')})
 	}
 	if cfg.Policy == nil {
 		cfg.Policy = map[string]any{}

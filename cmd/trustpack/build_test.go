@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"fmt"
+	"io"
 	"slices"
 	"testing"
 	"time"
@@ -82,7 +83,8 @@ func TestPackOfManyCollections(t *testing.T) {
 	if _, err := lock.Ledger().Checkpoint(locker.LogName); err != nil {
 		t.Fatal(err)
 	}
-	collected, entries, err := evidenceOf(lock, p)
+	of, err := (&app{err: io.Discard}).evidenceOf(lock, p)
+	collected, entries := of.evidence, of.entries
 	if err != nil || len(collected) != 300 {
 		t.Fatalf("%d collections, %v", len(collected), err)
 	}

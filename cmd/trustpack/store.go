@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,6 +13,7 @@ import (
 	"trustpack/internal/durable"
 	"trustpack/internal/locker"
 	"trustpack/ledger"
+	"trustpack/pack"
 )
 
 // openLocker opens the evidence locker to write, making it and the key of its
@@ -60,25 +62,74 @@ func randomSecret() ([]byte, error) {
 	return b, err
 }
 
+// ofPeriod is what was collected for a period.
+type ofPeriod struct {
+	evidence []evidence.Collected
+	leftOut  []evidence.LeftOut
+	entries  []locker.Collected // of both in the evidence log, in its order
+}
+
 // evidenceOf reads everything that was collected for the period: the
 // collections whose window touches it. What was collected before its window
-// began is evidence of nothing in it, and no pack may hold it.
-func evidenceOf(l *locker.Locker, p evidence.Period) ([]evidence.Collected, []locker.Collected, error) {
+// began is evidence of nothing in it and no pack may hold it; it is left out,
+// and whoever asked is told.
+func (a *app) evidenceOf(l *locker.Locker, p evidence.Period) (ofPeriod, error) {
 	index, _, err := l.Index()
 	if err != nil {
-		return nil, nil, err
+		return ofPeriod{}, err
 	}
-	var out []evidence.Collected
-	var entries []locker.Collected
+	var out ofPeriod
 	for _, entry := range index {
-		if !entry.Window.From.Before(p.To) || !p.From.Before(entry.Window.To) || entry.CollectedAt.Before(entry.Window.From) {
+		if !entry.Window.From.Before(p.To) || !p.From.Before(entry.Window.To) {
+			continue
+		}
+		out.entries = append(out.entries, entry)
+		if entry.CollectedAt.Before(entry.Window.From) {
+			left, err := leftOutOf(l, entry)
+			if err != nil {
+				return ofPeriod{}, err
+			}
+			a.progress("warning: %s is left out: %s (%s, entry %d of the evidence log)", left.Kind, left.Why(), left.ID[:12], left.LogEntry)
+			out.leftOut = append(out.leftOut, left)
 			continue
 		}
 		e, err := l.Get(entry.ID)
 		if err != nil {
-			return nil, nil, err
+			return ofPeriod{}, err
 		}
-		out, entries = append(out, e), append(entries, entry)
+		out.evidence = append(out.evidence, e)
 	}
-	return out, entries, nil
+	return out, nil
+}
+
+func leftOutOf(l *locker.Locker, entry locker.Collected) (evidence.LeftOut, error) {
+	rec, err := l.Record(entry.ID)
+	if err != nil {
+		return evidence.LeftOut{}, err
+	}
+	return evidence.LeftOut{
+		Citation: evidence.Citation{ID: entry.ID, Kind: entry.Kind, CollectedAt: entry.CollectedAt, Window: entry.Window,
+			Completeness: entry.Completeness, Items: entry.Items, Origin: entry.Origin},
+		Collector: entry.Collector, System: rec.Provenance.System, Account: rec.Provenance.Account, LogEntry: entry.Index,
+	}, nil
+}
+
+// leftOutFile lists what a pack leaves out; a pack that leaves nothing out has none.
+const leftOutFile = "data/left-out.json"
+
+// leftOutIn reads what a pack says it leaves out.
+func leftOutIn(c *pack.Contents) ([]evidence.LeftOut, error) {
+	data, err := c.Read(leftOutFile)
+	var withheld *pack.WithheldError
+	if !errors.As(err, &withheld) && !c.Has(leftOutFile) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var out []evidence.LeftOut
+	if err := json.Unmarshal(data, &out); err != nil {
+		return nil, fmt.Errorf("reading %s: %w", leftOutFile, err)
+	}
+	return out, nil
 }

@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +13,7 @@ import (
 
 	"trustpack/evidence"
 	"trustpack/internal/locker"
+	"trustpack/pack"
 )
 
 // TestEvidenceOf: what was collected before its window began stands in the
@@ -33,9 +36,92 @@ func TestEvidenceOf(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	collected, entries, err := evidenceOf(lock, p)
-	if err != nil || len(collected) != 2 || len(entries) != 2 || !collected[0].CollectedAt.Equal(p.From) || !collected[1].CollectedAt.Equal(p.To) {
-		t.Errorf("%d collections, %d entries, %v", len(collected), len(entries), err)
+	var told bytes.Buffer
+	of, err := (&app{err: &told}).evidenceOf(lock, p)
+	collected := of.evidence
+	if err != nil || len(collected) != 2 || len(of.entries) != 3 || !collected[0].CollectedAt.Equal(p.From) || !collected[1].CollectedAt.Equal(p.To) {
+		t.Errorf("%d collections, %d entries, %v", len(collected), len(of.entries), err)
+	}
+	if len(of.leftOut) != 1 || of.leftOut[0].LogEntry != 0 || of.leftOut[0].ID != of.entries[0].ID {
+		t.Errorf("left out: %+v", of.leftOut)
+	}
+	want := "warning: test.things is left out: it was collected at 2026-06-30T23:59:59Z, before its window 2026-Q3 began (" + of.entries[0].ID[:12] + ", entry 0 of the evidence log)\n"
+	if told.String() != want {
+		t.Errorf("told %q, want %q", told.String(), want)
+	}
+}
+
+// TestWhatAPackLeavesOut: whoever assesses, builds or reads a pack is told what
+// was left out of it and why, and nothing that needed it is called met. A
+// verifier comes to the same.
+func TestWhatAPackLeavesOut(t *testing.T) {
+	dir := t.TempDir()
+	config := filepath.Join(dir, "trustpack.yaml")
+	trustpack := func(want int, args ...string) string {
+		t.Helper()
+		var out, errOut bytes.Buffer
+		if code := run(t.Context(), append(args, "--config", config), nil, &out, &errOut); code != want {
+			t.Fatalf("%v: exit %d: %s%s", args, code, out.String(), errOut.String())
+		}
+		return out.String() + errOut.String()
+	}
+	period := time.Now().UTC().Format("2006-01")
+	trustpack(exitOK, "init", dir, "--org", "Acme", "--system", "Meters")
+	p, err := evidence.ParsePeriod(period)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := &app{err: io.Discard, now: time.Now, config: config}
+	cfg, err := a.loadConfig()
+	if err != nil {
+		t.Fatal(err)
+	}
+	lock, err := a.openLocker(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for account, at := range map[string]time.Time{"1": p.From, "2": p.From.Add(-time.Second)} {
+		_, err := lock.Put(t.Context(), evidence.Evidence{
+			Kind: "aws.trails", Collector: "aws", CollectedAt: at, Window: p, Snapshot: true,
+			Provenance:   evidence.Provenance{System: "aws", Account: account, Principal: "ben", Tool: "test", Origin: evidence.OriginLive, Clock: evidence.ClockSystem},
+			Completeness: evidence.Completeness{State: evidence.Complete},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := lock.Close(); err != nil {
+		t.Fatal(err)
+	}
+	trustpack(exitOK, "collect", "documents", "--period", period)
+	const why = "aws.trails of 2 is left out: it was collected at "
+	if said := trustpack(exitOK, "assess", "--period", period); !strings.Contains(said, "warning: aws.trails is left out: ") {
+		t.Errorf("assess said %s", said)
+	}
+	out := filepath.Join(dir, "it.epack.zip")
+	if said := trustpack(exitOK, "pack", "build", "--period", period, "--out", out); !strings.Contains(said, "warning: aws.trails is left out: ") {
+		t.Errorf("pack build said %s", said)
+	}
+	trustpack(exitOK, "verify", out, "--key", filepath.Join(dir, "vendor.pub"))
+	f, size, err := openSized(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	c, err := pack.Open(f, size, pack.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := c.Read("data/report/index.html")
+	if err != nil || !strings.Contains(string(report), "Collections that this pack leaves out") || !strings.Contains(string(report), why) {
+		t.Errorf("%v: the report does not say what is left out", err)
+	}
+	left, err := leftOutIn(c)
+	if err != nil || len(left) != 1 || left[0].Account != "2" {
+		t.Fatalf("%+v, %v", left, err)
+	}
+	if entry := fmt.Sprintf("data/log/%s/evidence/entries/%d.entry", cfg.Instance, left[0].LogEntry); !c.Has(entry) {
+		t.Errorf("the pack has no %s, which shows that it was collected", entry)
 	}
 }
 

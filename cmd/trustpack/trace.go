@@ -31,12 +31,12 @@ nothing is missing but evidence is.`,
 			var chain controls.Chain
 			sample := false
 			err = a.withLocker(func(l *locker.Locker) error {
-				in, _, err := evidenceOf(l, p)
+				of, err := a.evidenceOf(l, p)
 				if err != nil {
 					return err
 				}
-				sample = anySample(in)
-				chain, err = controls.Trace(controls.Input{Period: p, Evidence: in}, args[0])
+				sample = anySample(of.evidence)
+				chain, err = controls.Trace(controls.Input{Period: p, Evidence: of.evidence, LeftOut: of.leftOut}, args[0])
 				return err
 			})
 			if err != nil {

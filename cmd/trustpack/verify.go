@@ -139,7 +139,11 @@ func reevaluate(c *pack.Contents) ([]evidence.Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	got, err := catalog.Assess(controls.Input{Period: c.Root().Period, Evidence: collected, Policy: policy})
+	leftOut, err := leftOutIn(c)
+	if err != nil {
+		return nil, err
+	}
+	got, err := catalog.Assess(controls.Input{Period: c.Root().Period, Evidence: collected, LeftOut: leftOut, Policy: policy})
 	return got.Findings, err
 }
 
@@ -179,10 +183,16 @@ func viewOfPack(c *pack.Contents) (templates.View, error) {
 	if err != nil {
 		return templates.View{}, err
 	}
-	return viewOf(pack.Content{
+	leftOut, err := leftOutIn(c)
+	if err != nil {
+		return templates.View{}, err
+	}
+	view, err := viewOf(pack.Content{
 		Organisation: root.Organisation, System: root.System, Tool: root.Tool, Period: root.Period, Sample: root.Sample,
 		Clock: root.Clock, CatalogSHA256: root.Catalog.SHA256, Controls: ctls, Findings: findings, Evidence: collected,
 	})
+	view.LeftOut = leftOut
+	return view, err
 }
 
 // viewOf is what people are shown of the content: of what stands in the pack
