@@ -137,7 +137,15 @@ func closingLines(checks []evidence.AccessCheck) []string {
 		if who.principal == "" {
 			as = "without a credential"
 		}
-		out = append(out, fmt.Sprintf("%s asks %s; of %d kinds something would be a gap", who.source, as, len(missing[who])))
+		gaps := "nothing was found that would be a gap"
+		switch n := len(missing[who]); n {
+		case 0:
+		case 1:
+			gaps = "of 1 kind something would be a gap"
+		default:
+			gaps = fmt.Sprintf("of %d kinds something would be a gap", n)
+		}
+		out = append(out, fmt.Sprintf("%s asks %s; %s", who.source, as, gaps))
 	}
 	return out
 }
