@@ -3,11 +3,13 @@ package ingest
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,71 +26,82 @@ func TestSnapshotAndTailAreTheFold(t *testing.T) {
 	if testing.Short() {
 		seeds = 3
 	}
-	used, damaged := 0, 0
-	for seed := range seeds {
-		h := newHistory(t, seed)
-		var older []byte
-		for range 4 {
-			for range 20 + h.rnd.IntN(120) {
+	var used, damaged atomic.Int64
+	t.Run("seeds", func(t *testing.T) {
+		for seed := range seeds {
+			t.Run(fmt.Sprint(seed), func(t *testing.T) {
+				t.Parallel() // each waits for its own disk most of the time
+				snapshotAndTail(t, seed, &used, &damaged)
+			})
+		}
+	})
+	if u, d := used.Load(), damaged.Load(); u < int64(seeds) || d < int64(seeds) {
+		t.Errorf("%d snapshots were used, %d refused: that tests little", u, d)
+	}
+}
+
+// snapshotAndTail is one history, and counts the snapshots that were used and
+// those that were refused.
+func snapshotAndTail(t *testing.T, seed uint64, used, damaged *atomic.Int64) {
+	h := newHistory(t, seed)
+	var older []byte
+	for range 4 {
+		for range 20 + h.rnd.IntN(120) {
+			h.step()
+		}
+		switch h.rnd.IntN(4) {
+		case 0:
+			h.close() // with a snapshot
+			h.open()
+		case 1:
+		default:
+			h.s.saveSnapshot()
+			for range h.rnd.IntN(60) {
 				h.step()
 			}
-			switch h.rnd.IntN(4) {
-			case 0:
-				h.close() // with a snapshot
-				h.open()
-			case 1:
-			default:
-				h.s.saveSnapshot()
-				for range h.rnd.IntN(60) {
-					h.step()
-				}
-			}
-			if err := h.s.refusals.flush(true); err != nil {
+		}
+		if err := h.s.refusals.flush(true); err != nil {
+			t.Fatal(err)
+		}
+		led, dir := h.copied()
+		alone, with, ok, err := h.folded(led)
+		if err != nil && !errors.Is(err, ledger.ErrNotFound) {
+			t.Fatal(err)
+		}
+		same(t, "the logs alone and the ingest", alone, plainOf(h.s.st))
+		same(t, "the logs alone and with the snapshot", alone, with)
+		if ok {
+			used.Add(1)
+		}
+		if err := led.Close(); err != nil {
+			t.Fatal(err)
+		}
+		file := h.snapshotFile(dir)
+		b, err := os.ReadFile(file)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		for _, other := range [][]byte{older, b[:h.rnd.IntN(len(b))], flipped(b, h.rnd.IntN(len(b)*8)), append(bytes.Clone(b), 1)} {
+			if err := os.WriteFile(file, other, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			led, dir := h.copied()
-			alone, with, ok, err := h.folded(led)
-			if err != nil && !errors.Is(err, ledger.ErrNotFound) {
-				t.Fatalf("seed %d: %v", seed, err)
+			led := h.reopened(dir)
+			_, with, ok, err := h.folded(led)
+			same(t, "the logs alone and with another snapshot", alone, with)
+			if ok != (err == nil) || ok && other != nil && !bytes.Equal(other, older) {
+				t.Error("a damaged snapshot was used")
 			}
-			same(t, "the logs alone and the ingest", alone, plainOf(h.s.st))
-			same(t, "the logs alone and with the snapshot", alone, with)
-			if ok {
-				used++
+			if !ok {
+				damaged.Add(1)
 			}
 			if err := led.Close(); err != nil {
 				t.Fatal(err)
 			}
-			file := h.snapshotFile(dir)
-			b, err := os.ReadFile(file)
-			if errors.Is(err, os.ErrNotExist) {
-				continue
-			}
-			for _, other := range [][]byte{older, b[:h.rnd.IntN(len(b))], flipped(b, h.rnd.IntN(len(b)*8)), append(bytes.Clone(b), 1)} {
-				if err := os.WriteFile(file, other, 0o600); err != nil {
-					t.Fatal(err)
-				}
-				led := h.reopened(dir)
-				_, with, ok, err := h.folded(led)
-				same(t, "the logs alone and with another snapshot", alone, with)
-				if ok != (err == nil) || ok && other != nil && !bytes.Equal(other, older) {
-					t.Errorf("seed %d: a damaged snapshot was used", seed)
-				}
-				if !ok {
-					damaged++
-				}
-				if err := led.Close(); err != nil {
-					t.Fatal(err)
-				}
-			}
-			older = b
-			if t.Failed() {
-				t.Fatalf("that was seed %d", seed)
-			}
 		}
-	}
-	if used < int(seeds) || damaged < int(seeds) {
-		t.Errorf("%d snapshots were used, %d refused: that tests little", used, damaged)
+		older = b
+		if t.Failed() {
+			t.FailNow()
+		}
 	}
 }
 
