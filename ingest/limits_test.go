@@ -190,7 +190,7 @@ func limitBodyBytes(t *testing.T) {
 }
 
 // patience is how long a test waits for what must come.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 func limitLines(t *testing.T) {
 	l := newLimited(t, func(c *Config) { c.Limits.Lines = 3 })

@@ -49,7 +49,7 @@ func TestKilledUnderLoad(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 9*time.Minute)
 	defer cancel()
 
 	s := initServed(t, fmt.Sprintf("  limits: {lines: %d}", mostLines), "  dead_letters: {per_tenant: 1000000}")

@@ -104,8 +104,8 @@ func (l *load) awaitAck(ctx context.Context, t *testing.T, group *errgroup.Group
 	case <-l.acks:
 	case <-ctx.Done():
 		t.Fatalf("the load has ended: %v", errors.Join(group.Wait(), context.Cause(ctx)))
-	case <-time.After(30 * time.Second):
-		t.Fatal("nothing was acknowledged for 30 s")
+	case <-time.After(patience):
+		t.Fatalf("nothing was acknowledged for %v", patience)
 	}
 }
 

@@ -86,7 +86,7 @@ func readmeScript(t *testing.T, readme string) (script string, commands int) {
 				fmt.Fprintf(&b, "sed -i.bak 's/:8443/:%s/; s/:8444/:%s/' meters/trustpack.yaml\n", freePort(t), freePort(t))
 				b.WriteString("sed -i.bak 's/8444$/'$(sed -n 's/.*admin_listen: 127.0.0.1:\\([0-9]*\\).*/\\1/p' meters/trustpack.yaml)'/' meters/trustpack.yaml\n")
 			case strings.HasSuffix(line, "ingest serve &"):
-				b.WriteString("for i in $(seq 100); do if trustpack config show >/dev/null 2>&1; then break; fi; sleep 0.1; done\n")
+				b.WriteString("for i in $(seq 1000); do if trustpack config show >/dev/null 2>&1; then break; fi; sleep 0.1; done\n")
 			}
 		}
 	}

@@ -204,13 +204,13 @@ func freePorts(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // waitFor is the command "waitfor ADDR": it waits until something listens
-// there, for at most ten seconds.
+// there, for at most the tests' patience.
 func waitFor(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: waitfor HOST:PORT")
 	}
 	var err error
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		var c net.Conn
 		if c, err = net.Dial("tcp", args[0]); err == nil {
 			ts.Check(c.Close())

@@ -83,6 +83,9 @@ func quietPort(t *testing.T) string {
 	return ""
 }
 
+// patience is how long a test waits for what must come.
+const patience = 2 * time.Minute
+
 // process is one run of the ingest.
 type process struct {
 	cmd    *exec.Cmd
@@ -122,8 +125,8 @@ func (s *served) ready(p *process) *process {
 	case <-p.out.found:
 	case <-p.ended:
 		s.t.Fatalf("the ingest ended before it was ready: %v\n%s%s", p.err, p.out.String(), p.errOut.String())
-	case <-time.After(30 * time.Second):
-		s.t.Fatalf("the ingest is not ready after 30 s\n%s%s", p.out.String(), p.errOut.String())
+	case <-time.After(patience):
+		s.t.Fatalf("the ingest is not ready after %v\n%s%s", patience, p.out.String(), p.errOut.String())
 	}
 	return p
 }
