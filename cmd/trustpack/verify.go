@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -127,6 +128,9 @@ func reevaluate(c *pack.Contents) ([]evidence.Finding, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := sameControls(c, catalog); err != nil {
+		return nil, err
+	}
 	policyJSON, err := c.Read(policyFile)
 	if err != nil {
 		return nil, err
@@ -145,6 +149,37 @@ func reevaluate(c *pack.Contents) ([]evidence.Finding, error) {
 	}
 	got, err := catalog.Assess(controls.Input{Period: c.Root().Period, Evidence: collected, LeftOut: leftOut, Policy: policy})
 	return got.Findings, err
+}
+
+// sameControls demands that the catalog in the pack is the one that pack.json
+// names, and its controls those that the pack shows people: what is read must
+// be what judged.
+func sameControls(c *pack.Contents, catalog *controls.Catalog) error {
+	if got, want := catalog.SHA256(), c.Root().Catalog.SHA256; got != want {
+		return fmt.Errorf("pack.json names the catalog %s, the pack holds %s", cmp.Or(want, "none"), got)
+	}
+	judged := map[string]evidence.Control{}
+	for _, control := range catalog.Controls() {
+		judged[control.ID] = control
+	}
+	shown, err := c.Controls()
+	if err != nil {
+		return err
+	}
+	for _, control := range shown {
+		was, err := evidence.CanonicalJSON(judged[control.ID])
+		if err != nil {
+			return err
+		}
+		is, err := evidence.CanonicalJSON(control)
+		if err != nil {
+			return err
+		}
+		if !bytes.Equal(was, is) {
+			return fmt.Errorf("control %s: its control.json is not what the catalog in the pack says", control.ID)
+		}
+	}
+	return nil
 }
 
 // regenerate makes the report, the workbook and the statements again from
