@@ -187,6 +187,17 @@ func TestHooks(t *testing.T) {
 		return map[string][]byte{"data/report/index.html": []byte("other")}, nil
 	}
 	wantFailure(t, verifyBytes(data, o), checkDerived, "data/report/index.html")
+	// What was not made again is not said to be the same.
+	for name, again := range map[string]map[string][]byte{"data/report/index.html": nil, "data/report/other.html": {"data/report/other.html": nil}} {
+		o.Regenerate = func(*Contents) (map[string][]byte, error) { return again, nil }
+		r := verifyBytes(data, o)
+		if r.Exit != 0 || len(linesOf(r, checkDerived, Passed)) > 0 {
+			t.Errorf("made again %q: exit %d\n%s", name, r.Exit, reportText(r))
+		}
+		if !slices.ContainsFunc(linesOf(r, checkDerived, NotChecked), func(c Check) bool { return c.Path == name }) {
+			t.Errorf("made again %q: nothing is said of it\n%s", name, reportText(r))
+		}
+	}
 }
 
 // TestWhatFailedStandsFirst: a reader of the first lines knows the worst.
