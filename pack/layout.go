@@ -2,7 +2,6 @@ package pack
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -54,17 +53,50 @@ func collectionDir(base string, c evidence.Collected) string {
 	return base + escapeSegment(string(c.Kind)) + "/" + c.CollectedAt.UTC().Format("20060102T150405Z") + "-" + c.ID[:12] + "/"
 }
 
-var recordPath = regexp.MustCompile(`^data/([1-5]-[a-z-]+/[^/]+/)?evidence/[^/]+/[^/]+/evidence\.json$`)
+// cutControl takes the folder of a control, with its slash, off a path in it.
+func cutControl(path string) (folder, rest string, ok bool) {
+	below, ok := strings.CutPrefix(path, dataDir)
+	stage, below, ok2 := strings.Cut(below, "/")
+	_, rest, ok3 := strings.Cut(below, "/")
+	if !ok || !ok2 || !ok3 || len(stage) < 2 || evidence.Stage(stage[2:]).Dir() != stage {
+		return "", "", false
+	}
+	return path[:len(path)-len(rest)], rest, true
+}
+
+// cutCollection takes the folder of a collection, with its slash, off a path
+// in it.
+func cutCollection(path string) (folder, rest string, ok bool) {
+	rest, ok = strings.CutPrefix(path, strayDir)
+	if !ok {
+		if _, rest, ok = cutControl(path); !ok {
+			return "", "", false
+		}
+		if rest, ok = strings.CutPrefix(rest, "evidence/"); !ok {
+			return "", "", false
+		}
+	}
+	_, rest, _ = strings.Cut(rest, "/") // the kind
+	_, rest, ok = strings.Cut(rest, "/")
+	return path[:len(path)-len(rest)], rest, ok && rest != ""
+}
 
 // isRecord reports whether a path is that of a collection's evidence.json.
 func isRecord(path string) bool {
-	return strings.HasSuffix(path, "/"+recordFile) && recordPath.MatchString(path)
+	_, rest, ok := cutCollection(path)
+	return ok && rest == recordFile
 }
 
-var controlPath = regexp.MustCompile(`^data/[1-5]-[a-z-]+/[^/]+/control\.json$`)
+// isJudged reports whether a path is that of a file that stands in a control's
+// folder itself.
+func isJudged(path string) bool {
+	_, rest, ok := cutControl(path)
+	return ok && !strings.Contains(rest, "/")
+}
 
 func isControl(path string) bool {
-	return strings.HasSuffix(path, "/"+controlFile) && controlPath.MatchString(path)
+	_, rest, ok := cutControl(path)
+	return ok && rest == controlFile
 }
 
 // logPath is the folder of a log's files.

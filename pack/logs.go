@@ -94,7 +94,11 @@ func parseLogHeads(data []byte) ([]LogHead, error) {
 	var heads []LogHead
 	for line := range bytes.Lines(data) {
 		var h LogHead
-		if err := decodeStrict(bytes.TrimSuffix(line, []byte("\n")), &h); err != nil {
+		err := decodeLineStrict(line, &h)
+		if err == nil {
+			err = h.check()
+		}
+		if err != nil {
 			return nil, fmt.Errorf("reading %s: line %d: %w", logsName, len(heads)+1, err)
 		}
 		heads = append(heads, h)
@@ -108,14 +112,15 @@ func collectedID(entry []byte) (id [32]byte, ok bool) {
 	if !bytes.Contains(entry, []byte(collectedEntry)) && bytes.IndexByte(entry, '\\') < 0 {
 		return id, false // JSON can hold that text in no other way
 	}
-	var v struct {
-		Type string `json:"type"`
-		ID   string `json:"id"`
-	}
-	if json.Unmarshal(entry, &v) != nil || v.Type != collectedEntry || checkID(v.ID) != nil {
+	var v map[string]any // whose keys are told apart by case
+	if json.Unmarshal(entry, &v) != nil || v["type"] != collectedEntry {
 		return id, false
 	}
-	return idBytes(v.ID), true
+	text, _ := v["id"].(string)
+	if checkID(text) != nil {
+		return id, false
+	}
+	return idBytes(text), true
 }
 
 // loggedEvidence says of each collection whether its entry is among those
@@ -151,8 +156,8 @@ func (b *builder) addLogs() error {
 		if err != nil {
 			return err
 		}
-		if sample, simulated := labels(head); sample && !b.c.Sample || simulated && b.c.Clock != evidence.ClockSimulated {
-			return fmt.Errorf("log %s: its checkpoint says %q, but the pack does not", e.Origin, head.Extensions)
+		if err := b.checkLabels(e); err != nil {
+			return fmt.Errorf("log %s: %w", e.Origin, err)
 		}
 		taking := func([]byte) {}
 		if strings.HasSuffix(e.Origin, evidenceLogSuffix) {
@@ -171,6 +176,27 @@ func (b *builder) addLogs() error {
 		return nil
 	}
 	return b.add(Line{Path: logsName, MediaType: typeJSONL, Kind: kindLog}, lines)
+}
+
+// checkLabels demands that the pack says what the log's checkpoints say.
+func (b *builder) checkLabels(e ledger.Excerpt) error {
+	notes := []string{e.Checkpoint}
+	if e.Previous != "" {
+		notes = append(notes, e.Previous)
+	}
+	for _, step := range e.History {
+		notes = append(notes, step.Note)
+	}
+	for _, note := range notes {
+		c, err := unverifiedCheckpoint([]byte(note))
+		if err != nil {
+			return err
+		}
+		if sample, simulated := labels(c); sample && !b.c.Sample || simulated && b.c.Clock != evidence.ClockSimulated {
+			return fmt.Errorf("its checkpoint of %d entries says %q, but the pack does not", c.Size, c.Extensions)
+		}
+	}
+	return nil
 }
 
 // addLog adds the files of one log, and gives take each entry that they prove.

@@ -14,7 +14,8 @@ import (
 
 const (
 	maxPackJSON = 4096
-	maxText     = 200 // bytes of organisation, system and tool
+	maxInteger  = 1<<53 - 1 // that every reader of JSON has exactly
+	maxText     = 200       // bytes of organisation, system and tool
 	framework   = "SOC 2, AICPA TSC 2017, points of focus 2022"
 )
 
@@ -112,7 +113,7 @@ func (r Root) check() error {
 	if r.Period.From.IsZero() || !r.Period.From.Before(r.Period.To) {
 		bad("period: it must begin before it ends")
 	}
-	if r.Sequence < 1 {
+	if r.Sequence < 1 || int64(r.Sequence) > maxInteger {
 		bad("sequence %d: the first pack is 1", r.Sequence)
 	}
 	if (r.Sequence == 1) != (r.Previous == "") || r.Previous != "" && !isHex(r.Previous, sha256.Size) {
@@ -127,8 +128,15 @@ func (r Root) check() error {
 	if !isHex(r.Tree.Root, sha256.Size) || r.Tree.Size < 1 || r.Tree.Size != r.Totals.Files {
 		bad("tree: want a root of 64 lower-case hex digits and as many leaves as files")
 	}
-	if r.Totals.Bytes < 0 || r.Totals.Evidence < 0 || r.Totals.Controls < 0 {
-		bad("totals: a number below 0")
+	for _, n := range []int64{r.Totals.Files, r.Totals.Bytes, r.Totals.Evidence, r.Totals.Controls, int64(r.LogsOmitted)} {
+		if n < 0 || n > maxInteger {
+			bad("totals and logs_omitted: %d is below 0, or 2^53 or more", n)
+		}
+	}
+	for _, h := range r.Logs {
+		if err := h.check(); err != nil {
+			bad("log %q: %w", h.Origin, err)
+		}
 	}
 	if r.Catalog.SHA256 != "" && !isHex(r.Catalog.SHA256, sha256.Size) {
 		bad("catalog sha256: want 64 lower-case hex digits")
@@ -141,7 +149,7 @@ func (r Root) check() error {
 			bad("required_roles: %q is no role or stands twice", role)
 		}
 	}
-	if len(r.Logs) > 0 && r.LogsOmitted != 0 || r.LogsOmitted < 0 {
+	if len(r.Logs) > 0 && r.LogsOmitted != 0 {
 		bad("logs and logs_omitted: want one of them")
 	}
 	return errors.Join(errs...)
@@ -154,6 +162,16 @@ func checkText(s string) error {
 	}
 	if strings.TrimSpace(s) != s || strings.ContainsFunc(s, func(c rune) bool { return !unicode.IsPrint(c) }) {
 		return fmt.Errorf("%q: want printable text without space around it", s)
+	}
+	return nil
+}
+
+// check says what in a log's line no log can have.
+func (h LogHead) check() error {
+	for _, n := range []int64{h.Size, h.PreviousSize} {
+		if n < 0 || n > maxInteger {
+			return fmt.Errorf("size %d: want 0 to 2^53-1", n)
+		}
 	}
 	return nil
 }

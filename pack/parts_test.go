@@ -258,6 +258,8 @@ func TestCollectedID(t *testing.T) {
 		`{"id":"` + id + `","note":"evidence.collected","type":"other"}`:   false,
 		`{"id":"` + id[1:] + `","type":"evidence.collected"}`:              false,
 		`{"id":"` + strings.ToUpper(id) + `","type":"evidence.collected"}`: false,
+		`{"ID":"` + id + `","Type":"evidence.collected"}`:                  false, // other members, to whoever reads exactly
+		`{"id":"` + id + `","ID":"x","type":"evidence.collected"}`:         true,
 		`"evidence.collected"`:                                             false,
 		``:                                                                 false,
 	} {

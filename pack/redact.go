@@ -245,7 +245,7 @@ func (c *Contents) mayHold(chosen map[string]bool, cut cutOut) map[string]int {
 		case cut.taken[l.SHA256], len(l.DerivedFrom) > 0, strings.HasPrefix(l.Path, "data/statements/"):
 		case strings.HasPrefix(l.Path, dataDir+"log/") && logEntries.MatchString(l.Path):
 		case len(dirs) > 0 && l.Path == exceptionsName:
-		case judgedFile.MatchString(l.Path) && strings.HasSuffix(l.Path, "/"+findingsFile) && controls[segments[2]]:
+		case isJudged(l.Path) && strings.HasSuffix(l.Path, "/"+findingsFile) && controls[segments[2]]:
 		case l.Provenance != "" && inOneOf(dirs, l.Path):
 		default:
 			continue

@@ -78,12 +78,12 @@ func checkRedactionStatement(payload []byte, packSHA256 string, count int, list 
 // parseRedactionList reads signatures/redaction-<n>.jsonl strictly.
 func parseRedactionList(data []byte) ([]redactedLine, error) {
 	var out []redactedLine
-	if !bytes.HasSuffix(data, []byte("\n")) {
-		return nil, errors.New("it does not end in a newline")
+	if len(data) == 0 {
+		return nil, errors.New("it is empty")
 	}
 	for line := range bytes.Lines(data) {
 		var l redactedLine
-		err := decodeStrict(bytes.TrimSuffix(line, []byte("\n")), &l)
+		err := decodeLineStrict(line, &l)
 		switch {
 		case err != nil:
 		case l.Class == "" || l.Reason == "":
@@ -111,7 +111,6 @@ func leafOf(line []byte) (string, bool) {
 
 var (
 	besideRecord = regexp.MustCompile(`^(data/(?:[1-5]-[a-z-]+/[^/]+/)?evidence/[^/]+)/[^/]+/(evidence\.json|population\.jsonl|raw/.+)$`)
-	judgedFile   = regexp.MustCompile(`^data/[1-5]-[a-z-]+/[^/]+/(control|findings|references)\.json$`)
 	logEntries   = regexp.MustCompile(`^(data/log/.+/(?:tile/)?entries)/(.+)$`)
 )
 
@@ -140,7 +139,7 @@ func mayRedact(path string) error {
 		return errors.New("keys and certificates are public")
 	case isRecord(path):
 		return errors.New("its digest is the evidence's ID: withhold population.jsonl or raw/ beside it")
-	case judgedFile.MatchString(path):
+	case isJudged(path):
 		return errors.New("what was judged, and how, is what the pack is for")
 	case path == exceptionsName:
 		return errors.New("it repeats the findings, which stay")

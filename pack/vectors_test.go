@@ -393,7 +393,7 @@ func (m *vectorMaker) output() {
 func vectors(t testing.TB) []vector {
 	t.Helper()
 	m := newVectorMaker(t)
-	for _, make := range []func(){m.files, m.names, m.layout, m.manifests, m.signatures, m.roles, m.times, m.timestamps, m.logs, m.chain, m.redactions, m.output, m.samples} {
+	for _, make := range []func(){m.files, m.names, m.layout, m.manifests, m.signatures, m.roles, m.times, m.timestamps, m.logs, m.chain, m.redactions, m.output, m.samples, m.forged} {
 		make()
 	}
 	slices.SortStableFunc(m.out, func(a, b vector) int { return a.Case - b.Case })

@@ -37,7 +37,7 @@ func (v *verifier) readManifest() bool {
 	}
 	var tree treeBuilder
 	var totals Totals
-	whole := true
+	whole, readme := true, false
 	v.payload = payloadSums{sum: sha256.New()}
 	sum := newSummer()
 	in := io.TeeReader(body, sum)
@@ -57,6 +57,7 @@ func (v *verifier) readManifest() bool {
 		}
 		totals.Files, totals.Bytes = totals.Files+1, totals.Bytes+l.Size
 		v.takeLine(l, &totals, whole)
+		readme = readme || l.Path == readmeName
 		last = l.Path
 		for i := len(v.c.redacted) - 1; i >= 0 && v.c.redacted[i].before == ""; i-- {
 			v.c.redacted[i].before = last
@@ -75,6 +76,9 @@ func (v *verifier) readManifest() bool {
 		v.res.fail(checkTreeRoot, manifestName, fmt.Sprintf("root %s over %d lines, as pack.json says", root.Tree.Root, root.Tree.Size), fmt.Sprintf("root %s over %d lines", got, tree.size))
 	} else {
 		v.res.pass(checkTreeRoot, fmt.Sprintf("%s over %d lines", got, tree.size))
+	}
+	if whole && !readme {
+		v.res.fail(checkManifest, manifestName, "a line for "+readmeName, "there is none")
 	}
 	v.checkTotals(whole, totals)
 	v.res.pass(checkManifest, fmt.Sprintf("%d lines", tree.size))
@@ -108,14 +112,17 @@ func (v *verifier) takeLine(l Line, totals *Totals, whole bool) {
 	case isRecord(l.Path):
 		totals.Evidence++
 		stage.Evidence++
+		if at, twice := v.collections[idBytes(l.SHA256)]; twice {
+			v.res.fail(checkEvidenceID, l.Path, "each collection once", "the same stands at "+v.c.collections[at].line.Path)
+		}
 		v.collections[idBytes(l.SHA256)] = len(v.c.collections)
 		v.c.collections = append(v.c.collections, collection{line: v.compact(l), dir: strings.TrimSuffix(l.Path, recordFile)})
 	case isControl(l.Path):
 		totals.Controls++
 		stage.Controls++
 		v.c.controls = append(v.c.controls, l.Path)
-	case strings.HasSuffix(l.Path, ".json") && strings.Count(l.Path, "/") == 3 && judgedFile.MatchString(l.Path):
-		if n := len(v.c.controls); n == 0 || pathpkg.Dir(v.c.controls[n-1]) != pathpkg.Dir(l.Path) { // which would stand before it
+	case isJudged(l.Path):
+		if !v.c.Has(pathpkg.Dir(l.Path) + "/" + controlFile) {
 			v.res.fail(checkFindings, l.Path, "the control.json that it belongs to", "there is none beside it")
 		}
 	case strings.HasPrefix(l.Path, catalogDir):
@@ -187,8 +194,8 @@ func (v *verifier) compact(l Line) Line {
 func (v *verifier) takeBeside(l Line) {
 	n := len(v.c.collections)
 	if n == 0 || !strings.HasPrefix(l.Path, v.c.collections[n-1].dir) {
-		if l.Provenance != "" {
-			v.res.fail(checkEvidenceID, l.Path, "a place beside the evidence.json it names as its provenance", "there is none")
+		if _, _, in := cutCollection(l.Path); in || l.Provenance != "" { // what may stand beside an evidence.json comes after it
+			v.res.fail(checkEvidenceID, l.Path, "a place beside an evidence.json, population.jsonl or in raw/, with that as its provenance", "another")
 		}
 		return
 	}

@@ -30,7 +30,10 @@ type logBook struct {
 // pack proves nothing. The mathematics is checked in any case, against roots
 // that the vendor's signature covers.
 func (v *verifier) openLogs() {
-	heads := v.readLogHeads()
+	heads, ok := v.readLogHeads()
+	if ok {
+		v.checkLogFiles(heads)
+	}
 	seen := map[string]bool{}
 	v.logs = logBook{byDir: map[string]*openLog{}, heads: len(heads)}
 	for _, h := range heads {
@@ -85,38 +88,79 @@ func (v *verifier) concludeLogs() {
 
 // logOf finds the log in whose folder a file stands, the longest where one is
 // in another's, and the rest of its name.
-func (v *verifier) logOf(path string) (*openLog, string) {
+func (v *verifier) logOf(path string) (*openLog, string) { return inFolder(v.logs.byDir, path) }
+
+// inFolder finds the longest of the folders of logs in which a file stands,
+// and the rest of its name; the zero T where it is in none.
+func inFolder[T any](folders map[string]T, path string) (of T, rest string) {
 	for at := strings.LastIndexByte(path, '/'); at > len(logDir); at = strings.LastIndexByte(path[:at], '/') {
-		if l, ok := v.logs.byDir[path[:at+1]]; ok {
-			return l, path[at+1:]
+		if of, ok := folders[path[:at+1]]; ok {
+			return of, path[at+1:]
 		}
 	}
-	return nil, ""
+	return of, ""
 }
 
-// readLogHeads reads data/log/logs.jsonl and holds it to pack.json.
-func (v *verifier) readLogHeads() []LogHead {
+// checkLogFiles demands that data/log/ holds files of the logs and no others:
+// what nothing proves must not stand beside what is proved.
+func (v *verifier) checkLogFiles(heads []LogHead) {
+	folders := map[string]bool{}
+	for _, h := range heads {
+		folders[logPath(h.Origin)] = true
+	}
+	for i := range v.c.a.files {
+		f := &v.c.a.files[i]
+		if !f.listed || !strings.HasPrefix(f.name, logDir) || f.name == logsName {
+			continue
+		}
+		if known, rest := inFolder(folders, f.name); !known || !isLogFile(rest) {
+			v.res.fail(checkSet, f.name, "only files of the logs that "+logsName+" lists", "another file")
+		}
+	}
+}
+
+// isLogFile reports whether a name is one that may stand in a log's folder.
+// Which proofs, entries and tiles there may be is for those who read them.
+func isLogFile(name string) bool {
+	switch name {
+	case checkpointFile, previousFile, consistencyFile, historyFile:
+		return true
+	}
+	return strings.HasPrefix(name, proofsDir) && strings.HasSuffix(name, proofSuffix) ||
+		strings.HasPrefix(name, entriesDir) && strings.HasSuffix(name, entrySuffix) || strings.HasPrefix(name, tilesDir)
+}
+
+// readLogHeads reads data/log/logs.jsonl and holds it to pack.json. It reports
+// whether it could.
+func (v *verifier) readLogHeads() ([]LogHead, bool) {
 	want := len(v.c.root.Logs) + v.c.root.LogsOmitted
 	if !v.c.Has(logsName) {
 		if want > 0 {
 			v.res.fail(checkCheckpoint, logsName, fmt.Sprintf("the %d logs of pack.json", want), "it is missing")
 		}
-		return nil
+		return nil, want == 0
 	}
 	data, err := v.c.Read(logsName)
 	if err != nil {
 		v.res.fail(checkCheckpoint, logsName, "a readable list of logs", err.Error())
-		return nil
+		return nil, false
 	}
 	heads, err := parseLogHeads(data)
 	if err != nil {
 		v.res.fail(checkCheckpoint, logsName, "one strict JSON line for each log", err.Error())
-		return nil
+		return nil, false
 	}
 	if len(heads) != want || len(v.c.root.Logs) > 0 && !slices.Equal(heads, v.c.root.Logs) {
 		v.res.fail(checkCheckpoint, logsName, "the logs of pack.json", "others")
 	}
-	return heads
+	seen := map[string]bool{}
+	for _, h := range heads {
+		if seen[h.Origin] {
+			v.res.fail(checkCheckpoint, logsName, "each log once", h.Origin+" twice")
+		}
+		seen[h.Origin] = true
+	}
+	return heads, true
 }
 
 // openLog is one log of the pack while it is checked.
@@ -134,16 +178,24 @@ type openLog struct {
 	included       int // entries that were proved
 }
 
-// open reads a checkpoint, under the log's key where one was given.
-func (l *openLog) open(note []byte) (ledger.Checkpoint, error) {
+// open reads a checkpoint of a file in the log's folder, under the log's key
+// where one was given, and holds pack.json to the labels that it bears.
+func (l *openLog) open(note []byte, name string) (ledger.Checkpoint, error) {
+	var c ledger.Checkpoint
+	var err error
 	if l.vkey != "" {
-		return ledger.OpenCheckpoint(note, l.vkey)
-	}
-	c, err := unverifiedCheckpoint(note)
-	if err == nil && c.Origin != l.head.Origin {
+		c, err = ledger.OpenCheckpoint(note, l.vkey)
+	} else if c, err = unverifiedCheckpoint(note); err == nil && c.Origin != l.head.Origin {
 		err = fmt.Errorf("its origin is %q, want %q", c.Origin, l.head.Origin)
 	}
-	return c, err
+	if err != nil {
+		return c, err
+	}
+	sample, simulated := labels(c)
+	if sample && !l.v.c.root.Sample || simulated && l.v.c.root.Clock != evidence.ClockSimulated {
+		l.v.res.fail(checkLabels, l.dir+name, "a pack that says what its logs say", fmt.Sprintf("a checkpoint of %d entries says %q, pack.json does not", c.Size, c.Extensions))
+	}
+	return c, nil
 }
 
 // readHead reads the log's two checkpoints and holds them to pack.json.
@@ -156,7 +208,7 @@ func (l *openLog) readHead() bool {
 	if l.note, err = l.v.c.Read(l.dir + checkpointFile); err != nil {
 		return fail(checkpointFile, err)
 	}
-	if l.checkpoint, err = l.open(l.note); err != nil {
+	if l.checkpoint, err = l.open(l.note, checkpointFile); err != nil {
 		return fail(checkpointFile, err)
 	}
 	l.previous = ledger.Checkpoint{Origin: l.head.Origin, Root: (&treeBuilder{}).root()}
@@ -166,17 +218,13 @@ func (l *openLog) readHead() bool {
 		if err != nil {
 			return fail(previousFile, err)
 		}
-		if l.previous, err = l.open(note); err != nil {
+		if l.previous, err = l.open(note, previousFile); err != nil {
 			return fail(previousFile, err)
 		}
 		previous = &l.previous
 	}
 	if got := headOf(l.checkpoint, previous); got != l.head {
 		l.v.res.fail(checkCheckpoint, l.dir+checkpointFile, fmt.Sprintf("the head that %s gives, %+v", logsName, l.head), fmt.Sprintf("%+v", got))
-	}
-	sample, simulated := labels(l.checkpoint)
-	if sample && !l.v.c.root.Sample || simulated && l.v.c.root.Clock != evidence.ClockSimulated {
-		l.v.res.fail(checkLabels, l.dir+checkpointFile, "a pack that says what its logs say", fmt.Sprintf("the checkpoint says %q, pack.json does not", l.checkpoint.Extensions))
 	}
 	return true
 }
@@ -201,11 +249,11 @@ func (l *openLog) checkHistory() int {
 	last, steps := l.previous, 1
 	for line := range bytes.Lines(history) {
 		var step ledger.HistoryStep
-		if err := decodeStrict(bytes.TrimSuffix(line, []byte("\n")), &step); err != nil {
+		if err := decodeLineStrict(line, &step); err != nil {
 			fail(historyFile, fmt.Errorf("step %d: %w", steps, err))
 			return steps
 		}
-		c, err := l.open([]byte(step.Note))
+		c, err := l.open([]byte(step.Note), historyFile)
 		if err == nil && (c.Size != step.Size || hashText(c.Root) != step.Root) {
 			err = fmt.Errorf("its note says size %d and root %s", c.Size, hashText(c.Root))
 		}
@@ -237,6 +285,7 @@ func checkStep(older, newer ledger.Checkpoint, proof []string) error {
 func (l *openLog) readFile(f *file, rest string, data []byte, err error) {
 	fail := func(expected string, err error) { l.v.res.fail(checkInclusion, f.name, expected, err.Error()) }
 	switch {
+	case !isLogFile(rest): // said by file.set
 	case strings.HasPrefix(rest, entriesDir):
 		l.singles = true
 		name := strings.TrimSuffix(strings.TrimPrefix(rest, entriesDir), entrySuffix)

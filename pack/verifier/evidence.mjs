@@ -71,6 +71,7 @@ function checkPlace(v, c, path) {
 function checkFiles(v, c) {
   const fail = (file, expected, actual) => v.results.fail("evidence.id", `${c.folder}/${file}`, expected, actual);
   const wanted = new Map([["population.jsonl", { sha256: c.record.population }]]);
+  if (new Set(c.record.raw.map((r) => r.name)).size !== c.record.raw.length) fail("evidence.json", "each reply by a name of its own", "a name twice");
   for (const r of rawPaths(c.record.raw)) wanted.set(r.path, r);
   for (const [file, want] of wanted) {
     const line = c.files.get(file);

@@ -19,7 +19,9 @@ const longestFile = 1 << 26; // bytes of a history, or of an entry, that this ve
 export async function checkLogs(v) {
   v.heads = new Map();
   v.cited = { collections: new Set(), any: false, withheld: false };
-  v.logs = (await readList(v)) ?? [];
+  const listed = await readList(v);
+  v.logs = listed ?? [];
+  if (listed) checkFolders(v);
   const counts = { signed: 0, steps: 0, entries: 0, cosigned: 0 };
   for (const l of v.logs) {
     await v.tick(0);
@@ -38,7 +40,6 @@ export async function checkLogs(v) {
   for (const k of v.anchors.logKeys) {
     if (!v.logs.some((l) => l.origin === k.name)) v.results.fail("log.checkpoint", listPath, `the log ${k.name}, whose key was given`, "the pack has no such log");
   }
-  checkFolders(v);
   checkCitedCollections(v);
   conclude(v, counts);
 }
@@ -67,8 +68,9 @@ async function readList(v) {
   const fail = (expected, actual) => results.fail("log.checkpoint", listPath, expected, actual);
   const said = root.logs ?? [];
   if (!archive.has(listPath)) {
-    if (said.length > 0 || root.logs_omitted) fail("the logs that pack.json names", "missing");
-    return [];
+    if (said.length === 0 && !root.logs_omitted) return [];
+    fail("the logs that pack.json names", "missing");
+    return undefined;
   }
   const logs = await attempt(async () => {
     const text = textOf(await v.read(listPath, longestFile), "it");
@@ -264,12 +266,16 @@ function checkCitedCollections(v) {
   }
 }
 
-/** checkFolders: no checkpoint may stand in a folder of no log. */
+const logFile = /^(?:checkpoint|checkpoint\.prev|consistency\.json|checkpoints\.jsonl|proofs\/.*\.tlog-proof|entries\/.*\.entry|tile\/.*)$/;
+
+/** checkFolders: data/log/ holds files of the logs, and no others. */
 function checkFolders(v) {
   const folders = new Set(v.logs.map((l) => `data/log/${escapePath(l.origin)}`));
-  for (const e of v.archive.entries) {
-    const m = /^(data\/log\/.+)\/checkpoint$/.exec(e.name);
-    if (m && !folders.has(m[1])) v.results.fail("log.checkpoint", e.name, "a log of logs.jsonl", "none stands for this folder");
+  for (const path of v.manifest.files.keys()) {
+    if (!path.startsWith("data/log/") || path === listPath || !v.archive.has(path)) continue;
+    let at = path.lastIndexOf("/");
+    while (at > 0 && !folders.has(path.slice(0, at))) at = path.lastIndexOf("/", at - 1);
+    if (at <= 0 || !logFile.test(path.slice(at + 1))) v.results.fail("file.set", path, "a file of a log of logs.jsonl", "another file");
   }
 }
 

@@ -35,8 +35,8 @@ const object = (required, optional = {}) => (v, what) => {
     if (!(key in v)) refuse(`${what} has no member ${key}`);
   }
   for (const key of Object.keys(v)) {
-    const form = required[key] ?? optional[key] ?? refuse(`${what} has an unknown member ${key}`);
-    form(v[key], `${what}.${key}`);
+    const forms = [required, optional].find((o) => Object.hasOwn(o, key)) ?? refuse(`${what} has an unknown member ${key}`);
+    forms[key](v[key], `${what}.${key}`);
   }
 };
 

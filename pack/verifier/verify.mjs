@@ -152,6 +152,7 @@ async function readLines(v) {
   });
   if (results.clear("manifest")) {
     v.manifest = manifest; // a list that cannot be read in full says nothing about files
+    if (!manifest.files.has("README.txt")) results.fail("manifest", manifestPath, "a line for README.txt", "there is none");
     checkTotals(manifest, root, (expected, actual) => results.fail("manifest", manifestPath, `${expected}, as pack.json says`, actual));
   }
   if (results.clear("manifest")) results.pass("manifest", `${manifest.tree.size} lines`);

@@ -1,0 +1,253 @@
+package pack
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"trustpack/evidence"
+	"trustpack/ledger"
+)
+
+// forged adds the vectors of packs that a vendor signed whole and right but in
+// one place, of which nothing else in the pack tells.
+func (m *vectorMaker) forged() {
+	m.forgedRecords()
+	m.strangers()
+	m.forgedLogs()
+	m.add(16, "finding with a negative number, signed", checkFindings, vectorFinding, m.rewritten(vectorFinding, `"population":2`, `"population":-2`))
+	m.add(16, "finding with a time of another zone, signed", checkFindings, vectorFinding,
+		m.rewritten(vectorFinding, `"collected_at":"2026-09-29T12:00:00Z"`, `"collected_at":"2026-09-29T14:00:00+02:00"`))
+	for _, key := range []string{"constructor", "valueOf", "toString"} { // which every object of JavaScript has
+		m.add(16, "control with a member named "+key+", signed", checkFindings, vectorControl, m.rewritten(vectorControl, `}`, `,"`+key+`":"x"}`))
+	}
+	m.add(16, "sequence beyond what every reader has exactly, signed", checkPackJSON, packJSONName, m.resigned(func(r *Root) {
+		r.Sequence, r.Previous = 1<<53, strings.Repeat("ab", 32)
+	}))
+	m.add(16, "total beyond what every reader has exactly, signed", checkPackJSON, packJSONName, m.resigned(func(r *Root) { r.Totals.Bytes = 1 << 53 }))
+	m.add(3, "pack without a README, signed", checkManifest, manifestName, m.signed(func(b *builder) { b.remove(m.t, readmeName) }))
+	report := m.add(39, "report whose line does not say that it is derived, signed", checkDerived, "data/report/index.html", m.signed(func(b *builder) {
+		f := b.at(m.t, "data/report/index.html")
+		f.set([]byte("<!doctype html><title>all is well</title>"))
+		f.edit(func(l *Line) { l.DerivedFrom = nil })
+	}))
+	report.GoOnly = "making the report again needs the templates"
+}
+
+// rewritten is a pack in which one file says something else.
+func (m *vectorMaker) rewritten(name, from, to string) []byte {
+	return m.signed(func(b *builder) {
+		f := b.at(m.t, name)
+		was := f.body(m.t)
+		f.set(bytes.Replace(was, []byte(from), []byte(to), 1))
+		if bytes.Equal(was, f.body(m.t)) {
+			m.t.Fatalf("%s holds no %s: %s", name, from, was)
+		}
+	})
+}
+
+// resigned is the good pack with another pack.json, signed by the vendor, and
+// all that follows from it.
+func (m *vectorMaker) resigned(change func(*Root)) []byte {
+	e := entriesOf(m.t, m.good)
+	at := func(name string) *[]byte { return &e[find(m.t, e, name)].body }
+	var r Root
+	if err := decodeStrict(*at(packJSONName), &r); err != nil {
+		m.t.Fatal(err)
+	}
+	change(&r)
+	packJSON := []byte(canonical(m.t, r))
+	*at(packJSONName) = packJSON
+	made, err := sign(packJSON, evidence.SHA256Hex(packJSON), "", m.vendor)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	for name, body := range made {
+		*at(name) = body
+	}
+	tags := map[string]string{}
+	for _, x := range e {
+		if inTagManifest(x.name) {
+			tags[x.name] = evidence.SHA256Hex(x.body)
+		}
+	}
+	*at(tagManifestName) = tagManifest(tags)
+	return zipOf(m.t, e)
+}
+
+// forgedRecords are of evidence.json files whose digest, folder and lines in the
+// manifest all fit.
+func (m *vectorMaker) forgedRecords() {
+	forge := func(name, from, to string, replies ...string) {
+		pack := m.signed(func(b *builder) { b.forgeStray(m.t, from, to, replies...) })
+		v := m.add(16, "record with "+name+", signed", checkEvidenceID, "", pack)
+		v.Anchors.LogKeys = []string{}
+	}
+	forge("a time of another zone", `"collected_at":"2026-08-30T12:00:00Z"`, `"collected_at":"2026-08-30T14:00:00+02:00"`)
+	forge("a negative number", `"got":1`, `"got":-1`)
+	reply := fmt.Sprintf(`{"name":"a","sha256":"%s","size":1}`, evidence.SHA256Hex([]byte("x")))
+	forge("two replies of one name", `"raw":[]`, `"raw":[`+reply+`,`+reply+`]`, "a", "a~~2")
+}
+
+// forgeStray changes the record of the collection that nothing cites, and all
+// that its digest is in, in a pack without logs.
+func (b *builder) forgeStray(t testing.TB, from, to string, replies ...string) {
+	b.c.Logs = nil
+	b.files = slices.DeleteFunc(b.files, func(f builtFile) bool { return strings.HasPrefix(f.path, logDir) })
+	at := slices.IndexFunc(b.files, func(f builtFile) bool {
+		return strings.HasPrefix(f.path, strayDir) && strings.HasSuffix(f.path, recordFile)
+	})
+	record := &b.files[at]
+	was := record.body(t)
+	body := bytes.Replace(was, []byte(from), []byte(to), 1)
+	if bytes.Equal(was, body) {
+		t.Fatalf("the record holds no %s: %s", from, was)
+	}
+	record.set(body)
+	dir, id := strings.TrimSuffix(record.path, recordFile), evidence.SHA256Hex(body)
+	is := dir[:strings.LastIndexByte(dir, '-')+1] + id[:12] + "/"
+	about := *record
+	for i := range b.files {
+		f := &b.files[i]
+		if rest, ok := strings.CutPrefix(f.path, dir); ok {
+			f.path = is + rest
+			f.edit(func(l *Line) { l.Provenance = id })
+			about.about = f.about
+		}
+	}
+	for _, name := range replies {
+		f := about
+		f.path = is + rawDir + name
+		f.set([]byte("x"))
+		b.insert(f)
+	}
+	b.sort()
+}
+
+// strangers are files that look as if they belonged to something that is
+// verified.
+func (m *vectorMaker) strangers() {
+	stranger := func(name, check, like, path string) {
+		m.add(2, name+", signed", check, path, m.signed(func(b *builder) {
+			f := *b.at(m.t, like)
+			f.about = &Line{}
+			f.path = path
+			b.insert(f)
+		}))
+	}
+	devices := m.content.Evidence[1]
+	folder := "data/1-identity/ID-01/evidence/telemetry.devices/" + day(90).Format("20060102T150405Z") + "-" + devices.ID[:12] + "/"
+	m.add(2, "stranger before a collection's record, signed", checkEvidenceID, "", m.signed(func(b *builder) {
+		f := *b.at(m.t, folder+populationFile)
+		f.about, f.path = &Line{}, folder+"approvals.html"
+		b.insert(f)
+	}))
+	m.add(2, "collection without a record, signed", checkEvidenceID, "", m.signed(func(b *builder) {
+		f := *b.at(m.t, folder+populationFile)
+		f.about, f.path = &Line{}, "data/evidence/telemetry.devices/20260830T120000Z-0123456789ab/"+populationFile
+		b.insert(f)
+	}))
+	m.add(17, "collection twice, signed", checkEvidenceID, "", m.signed(func(b *builder) {
+		var again []builtFile
+		for _, f := range b.files {
+			if rest, ok := strings.CutPrefix(f.path, strayDir); ok {
+				f.path = "data/1-identity/ID-01/evidence/" + rest
+				again = append(again, f)
+			}
+		}
+		b.files = append(b.files, again...)
+		b.records++
+	}))
+	m.add(2, "folder of a control that is none, signed", checkFindings, "", m.signed(func(b *builder) {
+		f := *b.at(m.t, folder+populationFile)
+		f.about, f.path = &Line{}, "data/1-identity/ID-99/approved.txt"
+		b.insert(f)
+	}))
+	stranger("log that is on no list", checkSet, vectorLog+checkpointFile, "data/log/other.example/x/"+checkpointFile)
+	stranger("entry of a log that is on no list", checkSet, vectorLog+"entries/3.entry", "data/log/other.example/x/entries/3.entry")
+	stranger("file in a log's folder", checkSet, vectorLog+checkpointFile, vectorLog+"checkpoint.new")
+	stranger("file among a log's entries", checkSet, vectorLog+"entries/3.entry", vectorLog+"entries/4.json")
+	stranger("file among a log's proofs", checkSet, vectorLog+"entries/3.entry", vectorLog+"proofs/4.txt")
+}
+
+// forgedLogs are of logs that say what pack.json does not, or say it otherwise
+// than the format does.
+func (m *vectorMaker) forgedLogs() {
+	cut := func(name string) []byte {
+		return m.signed(func(b *builder) { f := b.at(m.t, name); f.set(bytes.TrimSuffix(f.body(m.t), []byte("\n"))) })
+	}
+	m.add(16, "list of logs without its last newline, signed", checkCheckpoint, logsName, cut(logsName))
+	m.add(16, "history without its last newline, signed", checkConsistency, vectorLog+historyFile, cut(vectorLog+historyFile))
+	m.add(16, "history with a time of another zone, signed", checkConsistency, vectorLog+historyFile,
+		m.rewritten(vectorLog+historyFile, `"time":"2026-09-19T12:00:00Z"`, `"time":"2026-09-19T14:00:00+02:00"`))
+	m.add(17, "log listed twice, signed", checkCheckpoint, logsName, m.signed(func(b *builder) {
+		b.c.Logs = append(b.c.Logs, b.c.Logs[1])
+		f := b.at(m.t, logsName)
+		lines := bytes.SplitAfter(f.body(m.t), []byte("\n"))
+		f.set(slices.Concat(lines[0], lines[1], lines[1]))
+	}))
+	for _, ext := range []string{sampleExtension, simulatedExtension} {
+		labelled := func(note string) string {
+			c, err := unverifiedCheckpoint([]byte(note))
+			if err != nil {
+				m.t.Fatal(err)
+			}
+			c.Extensions = []string{ext}
+			signed, err := ledger.SignCheckpoint(c, seed(7))
+			if err != nil {
+				m.t.Fatal(err)
+			}
+			return string(signed)
+		}
+		m.add(29, ext+" in a log's history alone, signed", checkLabels, vectorLog+historyFile, m.signed(func(b *builder) {
+			note := b.c.Logs[1].History[0].Note
+			f := b.at(m.t, vectorLog+historyFile)
+			f.set(bytes.Replace(f.body(m.t), []byte(canonical(m.t, note)), []byte(canonical(m.t, labelled(note))), 1))
+		}))
+		previous := "data/log/ingest.example/evidence/" + previousFile
+		m.add(29, ext+" in the previous checkpoint alone, signed", checkLabels, previous, m.signed(func(b *builder) {
+			b.at(m.t, previous).set([]byte(labelled(b.c.Logs[0].Previous)))
+		}))
+	}
+}
+
+// TestPlaces: where a path stands among controls and collections. A folder that
+// is like that of a stage but is none has neither.
+func TestPlaces(t *testing.T) {
+	for path, want := range map[string]string{
+		"data/1-identity/ID-01/control.json":                     "control",
+		"data/1-identity/ID-01/notes.txt":                        "judged",
+		"data/1-identity/ID-01/more/control.json":                "",
+		"data/1-identity/control.json":                           "",
+		"data/2-identity/ID-01/control.json":                     "",
+		"data/1-foo/ID-01/control.json":                          "",
+		"data/1-/ID-01/control.json":                             "",
+		"data/1/ID-01/control.json":                              "",
+		"trust/1-identity/ID-01/control.json":                    "",
+		"data/1-identity/ID-01/evidence/kind/name/evidence.json": "record of data/1-identity/ID-01/evidence/kind/name/",
+		"data/evidence/kind/name/evidence.json":                  "record of data/evidence/kind/name/",
+		"data/evidence/kind/name/raw/evidence.json":              "in data/evidence/kind/name/",
+		"data/evidence/kind/name/a":                              "in data/evidence/kind/name/",
+		"data/evidence/kind/evidence.json":                       "",
+		"data/evidence/evidence.json":                            "",
+		"data/1-foo/ID-01/evidence/kind/name/evidence.json":      "",
+	} {
+		got := ""
+		folder, _, in := cutCollection(path)
+		switch {
+		case isControl(path):
+			got = "control"
+		case isJudged(path):
+			got = "judged"
+		case isRecord(path):
+			got = "record of " + folder
+		case in:
+			got = "in " + folder
+		}
+		if got != want {
+			t.Errorf("%s: %q, want %q", path, got, want)
+		}
+	}
+}
