@@ -172,20 +172,32 @@ func (c *Contents) Evidence() ([]evidence.Collected, error) {
 // Verify's work.
 func Open(r io.ReaderAt, size int64, limits Limits) (*Contents, error) {
 	v := newVerifier(r, size, VerifyOptions{Limits: limits})
+	if err := v.open(); err != nil {
+		return nil, fmt.Errorf("opening pack: %w", err)
+	}
+	return &v.c, nil
+}
+
+func (v *verifier) open() error {
 	if v.scan() {
 		v.checkHeaders()
 		if v.readRoot() {
 			v.readManifest()
 		}
 	}
+	return v.firstFailure()
+}
+
+// firstFailure is the first of what was found wrong; nil where nothing was.
+func (v *verifier) firstFailure() error {
 	if v.ioErr.err != nil {
-		return nil, fmt.Errorf("opening pack: %w", v.ioErr.err)
+		return v.ioErr.err
 	}
 	for _, id := range CheckIDs() {
 		if failures := v.res.failures[id]; len(failures) > 0 {
 			f := failures[0]
-			return nil, fmt.Errorf("opening pack: %w", errors.New(joinNonEmpty(": ", f.ID, f.Path, f.Actual)))
+			return errors.New(joinNonEmpty(": ", f.ID, f.Path, f.Actual))
 		}
 	}
-	return &v.c, nil
+	return nil
 }

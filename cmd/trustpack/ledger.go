@@ -7,6 +7,7 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -18,6 +19,23 @@ import (
 func (a *app) ledgerCommand() *cobra.Command {
 	return group("ledger", "The verifiable logs: check, prove, export", a.ledgerFsck(), a.ledgerProve(), a.ledgerCheckpoint(), a.ledgerExport(), a.ledgerRestoreTest(), a.ledgerPayload(), a.ledgerPurge())
 }
+
+// entryIndex is a flag that takes the index of an entry as evidence writes it:
+// decimal, with zeros before it.
+type entryIndex int64
+
+func (i *entryIndex) Set(s string) error {
+	n, err := strconv.ParseUint(s, 10, 63)
+	if err != nil {
+		return fmt.Errorf("%q is no index: want a number from 0", s)
+	}
+	*i = entryIndex(n)
+	return nil
+}
+
+func (i *entryIndex) String() string { return strconv.FormatInt(int64(*i), 10) }
+
+func (*entryIndex) Type() string { return "index" }
 
 // ledgerDirs finds the ledgers in dir: dir itself, or those below it, such as
 // in a state folder.
@@ -247,7 +265,7 @@ func (a *app) ledgerProve() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&log, "log", "", "the log's name")
-	cmd.Flags().Int64Var(&index, "index", 0, "the entry, counted from 0")
+	cmd.Flags().Var((*entryIndex)(&index), "index", "the entry, counted from 0")
 	cmd.Flags().StringVar(&out, "out", "", "write FILE.tlog-proof and FILE.entry instead of printing the proof")
 	return cmd
 }

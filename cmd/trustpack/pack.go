@@ -71,9 +71,25 @@ func (a *app) packBuild() *cobra.Command {
 
 func (a *app) packShow() *cobra.Command {
 	var asJSON bool
+	var entry shownEntry
 	cmd := &cobra.Command{
-		Use: "show PACK", Short: "Say what a pack holds; it is not verified by this", Args: cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
+		Use: "show PACK", Short: "Say what a pack holds, or show an entry of one of its logs; the pack is not verified by this",
+		Long: `Says what a pack holds; nothing of that is verified.
+
+With --log and --entry, by which evidence, report and workbook cite it, it prints
+the exact bytes of one entry of a log, having proved that the entry stands in the
+log under the pack's checkpoint; with --log-key also that the log signed the
+checkpoint. What was not checked is said beside it. Exit: 1 where the proof fails,
+2 where the pack has no such log or not that entry, 3 where it is withheld, or
+where no key given is of that log.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if cmd.Flags().Changed("entry") {
+				return a.showEntry(args[0], entry, asJSON)
+			}
+			if entry.log != "" || len(entry.keys) > 0 {
+				return hint(errors.New("--entry is not set"), "evidence names an entry by its log and its index: --log control --entry 12")
+			}
 			f, size, err := openSized(args[0])
 			if err != nil {
 				return err
@@ -89,6 +105,9 @@ func (a *app) packShow() *cobra.Command {
 			return s.WriteText(a.out)
 		},
 	}
+	cmd.Flags().StringVar(&entry.log, "log", "", "show an entry of this log: its `name`, the last part of its origin, or the origin")
+	cmd.Flags().Var((*entryIndex)(&entry.index), "entry", "which entry, its `index` from 0")
+	cmd.Flags().StringArrayVar(&entry.keys, "log-key", nil, "verifier key of a log: a `file`, a folder with *.vkey files, or the key itself")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
 	return cmd
 }

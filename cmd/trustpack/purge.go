@@ -134,7 +134,7 @@ entry that never had one, is exit 1.`,
 		},
 	}
 	cmd.Flags().StringVar(&log, "log", "", "the log's name")
-	cmd.Flags().Int64Var(&index, "index", 0, "the entry, counted from 0")
+	cmd.Flags().Var((*entryIndex)(&index), "index", "the entry, counted from 0")
 	cmd.Flags().StringVar(&out, "out", "", "write FILE.salt and FILE.payload")
 	return cmd
 }
