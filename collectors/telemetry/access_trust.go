@@ -24,6 +24,8 @@ func (a *asking) logKeys() ([]evidence.Kind, evidence.AccessState, string) {
 	var missing, other []string
 	for _, l := range a.listed {
 		switch key, pinned := a.keys[l.Origin]; {
+		case !pinned && a.knownAs(l) != nil:
+			return fromLogs(), evidence.AccessLacking, a.knownAs(l).Error()
 		case !pinned:
 			missing = append(missing, l.Origin)
 		case key != l.VerifierKey:

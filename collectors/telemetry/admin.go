@@ -76,8 +76,8 @@ func (r *run) readDevices() {
 			Next    string         `json:"next"`
 		}
 		rep.err = rep.decodeList("devices", &got)
-		if rep.err == nil && got.Next != "" && seen[got.Next] {
-			rep.err = fmt.Errorf("page %d names one before it as the next", rep.request.Page)
+		if rep.err == nil {
+			rep.err = goesOn(rep.request.Page, len(got.Devices), got.Next, seen)
 		}
 		r.devicePages = append(r.devicePages, rep)
 		if rep.err != nil {
@@ -90,6 +90,18 @@ func (r *run) readDevices() {
 		}
 		next, seen[got.Next] = got.Next, true
 	}
+}
+
+// goesOn is an error where following next from a page of n would never end.
+func goesOn(page, n int, next string, seen map[string]bool) error {
+	switch {
+	case next == "":
+	case seen[next]:
+		return fmt.Errorf("page %d names one before it as the next", page)
+	case n == 0:
+		return fmt.Errorf("page %d holds nothing and names another", page)
+	}
+	return nil
 }
 
 // fromDevices records the pages of the registry as the part's source.
@@ -114,13 +126,12 @@ func (r *run) readDeadLetters() {
 			Next        string       `json:"next"`
 		}
 		rep.err = rep.decodeList("deadletters", &got)
+		if rep.err == nil {
+			rep.err = goesOn(page, len(got.DeadLetters), got.Next, seen)
+		}
 		r.deadLetterReplies = append(r.deadLetterReplies, rep)
 		r.dead = append(r.dead, got.DeadLetters...)
 		if rep.err != nil || got.Next == "" {
-			return
-		}
-		if seen[got.Next] {
-			r.deadLetterReplies[len(r.deadLetterReplies)-1].err = fmt.Errorf("page %d names one before it as the next", page)
 			return
 		}
 		next, seen[got.Next] = got.Next, true

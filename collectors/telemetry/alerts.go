@@ -177,6 +177,7 @@ func (r *run) silences() part {
 	r.needTenants(&p)
 	p.needs(r.configReply, "configuration (after what silence a device is overdue)")
 	p.needs(r.devicesReply, "device registry")
+	r.reconcileDevices(&p)
 	p.basis = "reconciled"
 	alerts := r.foldAlerts(&p, entries)
 	states := r.deviceStates()
@@ -184,7 +185,7 @@ func (r *run) silences() part {
 	for _, d := range r.devs {
 		key := deviceKey(d.Tenant, d.ID, d.Generation)
 		for _, s := range r.spans(activated[key], r.activity[key]) {
-			if threshold := r.settingsAt(s.from).threshold(d.Type); threshold > 0 {
+			if threshold := r.settingsAt(s.from).threshold(d); threshold > 0 {
 				r.silence(&p, d, threshold, s, states[key], alerts)
 			}
 		}

@@ -190,6 +190,20 @@ func (rep reply) decodeList(member string, into any) error {
 	return rep.decode(into)
 }
 
+// eachOnce refuses a list that has something twice: which of the two to go by
+// is not known.
+func eachOnce[T any](list []T, name func(T) string) error {
+	seen := map[string]bool{}
+	for _, v := range list {
+		if n := name(v); seen[n] {
+			return fmt.Errorf("the ingest lists %q twice", n)
+		} else {
+			seen[n] = true
+		}
+	}
+	return nil
+}
+
 // decode reads the reply's JSON. A field that is not known is let be: the raw
 // reply is kept, and the ingest may be newer.
 func (rep reply) decode(into any) error {

@@ -71,5 +71,10 @@ func (r *run) readTenants() {
 		Tenants []evidence.Tenant `json:"tenants"`
 	}
 	r.tenantsReply.err = r.tenantsReply.decodeList("tenants", &listed)
-	r.listed = listed.Tenants
+	if r.tenantsReply.err == nil {
+		r.tenantsReply.err = eachOnce(listed.Tenants, func(t evidence.Tenant) string { return t.ID })
+	}
+	if r.tenantsReply.err == nil {
+		r.listed = listed.Tenants
+	}
 }

@@ -82,6 +82,9 @@ func (r *run) readLogs() {
 	if r.logsReply.err = r.logsReply.decodeList("logs", &listed); r.logsReply.err != nil {
 		return
 	}
+	if r.logsReply.err = eachOnce(listed.Logs, func(l listedLog) string { return l.Name }); r.logsReply.err != nil {
+		return
+	}
 	r.keepers = listed.Keepers
 	// The control log is read first: what is looked for in the tenants' logs
 	// depends on the decisions and settings that it holds.
@@ -102,6 +105,9 @@ func (r *run) readLogs() {
 			v.key, v.pinned = key, true
 		}
 		r.logs = append(r.logs, v)
+		if v.err = r.knownAs(l); v.err != nil {
+			continue
+		}
 		r.deps.Progress("reading log " + l.Name)
 		r.readExcerpt(v)
 		if v.err == nil {
@@ -112,6 +118,21 @@ func (r *run) readLogs() {
 		}
 	}
 	r.missLogs()
+}
+
+// knownAs is an error where log_keys has a key for a log of that name, and none
+// for the origin under which the ingest lists it: it is not the log that is
+// known, and its key is nobody's but the ingest's.
+func (c *collector) knownAs(l listedLog) error {
+	if _, pinned := c.keys[l.Origin]; pinned {
+		return nil
+	}
+	for _, origin := range slices.Sorted(maps.Keys(c.keys)) {
+		if strings.HasSuffix(origin, "/"+l.Name) {
+			return fmt.Errorf("log_keys has the key of %s, and the ingest lists the log as %s: is it the ingest that you know?", origin, l.Origin)
+		}
+	}
+	return nil
 }
 
 // missLogs puts in the place of each log that must be there and is not listed

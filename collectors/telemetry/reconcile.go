@@ -11,12 +11,13 @@ import (
 
 // reconcileDevices compares the registry that the ingest lists with the
 // requests in the control log, both ways: a device that is left out of the
-// list is left out of every test over it.
+// list is left out of every test over it, and one of another type is held to
+// another type's rules.
 func (r *run) reconcileDevices(p *part) {
 	if r.devicesReply.err != nil || !r.controlHolds() {
 		return
 	}
-	listed, requested := map[string]bool{}, map[string]bool{}
+	listed, requested := map[string]bool{}, map[string]string{} // the type that it was requested as
 	for _, d := range r.devs {
 		listed[deviceKey(d.Tenant, d.ID, d.Generation)] = true
 	}
@@ -25,22 +26,28 @@ func (r *run) reconcileDevices(p *part) {
 			continue
 		}
 		key := deviceKey(e.Tenant, e.Device, e.Generation)
-		if e.Type == evidence.EntryTransferred { // it makes the device at its new tenant
-			var t transferred
-			if err := e.data(&t); err != nil {
-				p.gap("a transfer", err)
-				continue
-			}
-			key = deviceKey(t.ToTenant, e.Device, t.Generation)
+		var made struct {
+			transferred
+			Type string `json:"type"` // of a request and of a transfer
 		}
-		requested[key] = true
+		if err := e.data(&made); err != nil {
+			p.gap("how "+key+" was made", err)
+			continue
+		}
+		if e.Type == evidence.EntryTransferred { // it makes the device at its new tenant
+			key = deviceKey(made.ToTenant, e.Device, made.Generation)
+		}
+		requested[key] = made.Type
 		if !listed[key] && !e.Time.After(r.at) { // what came while this ran may be missing
 			p.gap(key, fmt.Errorf("control entry %d makes it and the registry that the ingest lists lacks it", e.index))
 		}
 	}
 	for _, d := range r.devs {
-		if key := deviceKey(d.Tenant, d.ID, d.Generation); !requested[key] {
+		key := deviceKey(d.Tenant, d.ID, d.Generation)
+		if typ, known := requested[key]; !known {
 			p.gap(key, errors.New("the registry lists it and the control log holds no request for it"))
+		} else if typ != d.Type {
+			p.gap(key, fmt.Errorf("the registry lists it as %q and by the control log it is %q", d.Type, typ))
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -89,6 +90,13 @@ func (p *part) gap(what string, err error) {
 
 // finish fills in what all kinds share.
 func (r *run) finish(p part) evidence.Evidence {
+	slices.SortStableFunc(p.items, func(a, b evidence.Item) int { return cmp.Compare(a.ID, b.ID) })
+	p.items = slices.CompactFunc(p.items, func(first, again evidence.Item) bool {
+		if first.ID == again.ID {
+			p.gap(first.ID, errors.New("the ingest tells of it twice"))
+		}
+		return first.ID == again.ID
+	})
 	state := evidence.Complete
 	if len(p.gaps) > 0 {
 		state = evidence.Incomplete
@@ -102,7 +110,6 @@ func (r *run) finish(p part) evidence.Evidence {
 	if r.simulated {
 		clock = evidence.ClockSimulated
 	}
-	slices.SortFunc(p.items, func(a, b evidence.Item) int { return cmp.Compare(a.ID, b.ID) })
 	return evidence.Evidence{
 		Kind: p.kind, Collector: Name, CollectedAt: r.at, Window: r.period, Snapshot: p.snapshot,
 		Provenance: evidence.Provenance{

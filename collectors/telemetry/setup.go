@@ -59,6 +59,7 @@ type settings struct {
 		DefaultInterval duration            `json:"default_interval"`
 		Missed          int                 `json:"missed"`
 		Types           map[string]duration `json:"types"`
+		Devices         map[string]duration `json:"devices"` // by tenant/device; goes before that of its type
 	} `json:"heartbeat"`
 	Ledger struct {
 		CheckpointCopy string `json:"checkpoint_copy"`
@@ -104,19 +105,24 @@ func (d duration) seconds() float64 { return time.Duration(d).Seconds() }
 func (s settings) shortest() time.Duration {
 	h := s.Heartbeat
 	shortest := time.Duration(h.DefaultInterval)
-	for _, d := range h.Types {
-		if shortest == 0 || time.Duration(d) < shortest {
-			shortest = time.Duration(d)
+	for _, own := range []map[string]duration{h.Types, h.Devices} {
+		for _, d := range own {
+			if shortest == 0 || time.Duration(d) < shortest {
+				shortest = time.Duration(d)
+			}
 		}
 	}
 	return shortest * time.Duration(max(h.Missed, 1))
 }
 
-// threshold is the silence after which a device of the type must raise an
-// alert; zero where no heartbeat is expected.
-func (s settings) threshold(deviceType string) time.Duration {
+// threshold is the silence after which the device must raise an alert; zero
+// where no heartbeat is expected.
+func (s settings) threshold(d deviceRecord) time.Duration {
 	h := s.Heartbeat
-	interval, ok := h.Types[deviceType]
+	interval, ok := h.Devices[d.Tenant+"/"+d.ID]
+	if !ok {
+		interval, ok = h.Types[d.Type]
+	}
 	if !ok {
 		interval = h.DefaultInterval
 	}

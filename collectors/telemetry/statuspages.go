@@ -36,6 +36,7 @@ func (r *run) statusPages() part {
 	p.snapshot, p.basis = true, "reconciled"
 	p.needs(r.tenantsReply, "list of tenants")
 	p.needs(r.devicesReply, "device registry")
+	r.reconcileDevices(&p)
 	r.reconcileTenants(&p)
 	alerts := r.foldAlerts(&p, entries)
 	for _, t := range r.listed {

@@ -1,0 +1,143 @@
+package telemetry
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"trustpack/evidence"
+)
+
+// A device may have an interval of its own, which goes before that of its type.
+func TestADeviceWithAnIntervalOfItsOwn(t *testing.T) {
+	s := newServed(t)
+	const rules = `{"heartbeat":{"default_interval":"6h0m0s","missed":2,"devices":{"nord/m1":"1h0m0s","nord/m2":"240h0m0s"}}}`
+	s.control(day(-1), evidence.AuditEntry{Type: evidence.EntryConfigApplied, Target: "config", Result: "done"}, evidence.ConfigApplied{Version: 1, Config: json.RawMessage(rules)})
+	for _, id := range []string{"m1", "m2", "m3"} {
+		s.control(day(0), evidence.AuditEntry{Type: evidence.EntryDeviceRequested, Tenant: "nord", Device: id, Generation: 1}, evidence.Device{Type: "meter"})
+		s.device("nord", id, "active")
+		s.event(day(1), "nord", id)
+		s.event(day(1, 3), "nord", id)
+		s.event(day(2), "nord", id)
+	}
+	s.broken["/v1/admin/config"] = func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = fmt.Fprintf(w, `{"config":%s}`, rules)
+	}
+	s.checkpoint()
+	e := collectFrom(t, s, Config{})[KindSilences]
+	want(t, item(t, e, "nord/m1/"+ts(day(1))), map[string]any{"threshold_s": 7200.0, "duration_s": 10800.0})
+	want(t, item(t, e, "nord/m3/"+ts(day(1, 3))), map[string]any{"threshold_s": 43200.0})
+	want(t, item(t, e, "nord/m2/"+ts(day(2))), map[string]any{"threshold_s": 1728000.0})
+	if n := len(e.Population.Items); n != 6 {
+		t.Errorf("%d silences, want three of m1, two of m3 and one of m2: %v", n, e.Population.Items)
+	}
+}
+
+// What a kind finds among the devices of the registry is not whole where the
+// registry leaves one out, or has it of another type than it was requested as.
+func TestWhatLeansOnTheRegistryIsAGapWhereItLies(t *testing.T) {
+	s := story(t)
+	m1 := s.devices[0]
+	s.devices = s.devices[1:]
+	got := collectFrom(t, s, Config{})
+	for _, k := range []evidence.Kind{KindDevices, KindSilences, KindBindings, KindStatusPages} {
+		gapsSay(t, got[k], "nord/m1/g1", "lacks it")
+	}
+	m1["type"] = "unwatched"
+	s.devices = append(s.devices, m1)
+	got = collectFrom(t, s, Config{})
+	for _, k := range []evidence.Kind{KindDevices, KindSilences, KindBindings, KindStatusPages} {
+		gapsSay(t, got[k], "nord/m1/g1", `as "unwatched"`)
+	}
+}
+
+// What an ingest tells twice is a gap and no end of the collection.
+func TestWhatIsToldTwiceIsAGap(t *testing.T) {
+	for _, tc := range []struct {
+		path, body string
+		kind       evidence.Kind
+		what, why  string
+	}{
+		{"/v1/admin/devices", "", KindDevices, "nord/m1/g1", "twice"},
+		{"/v1/admin/operators", `{"operators":[{"name":"carla","roles":["approver"]},{"name":"carla","roles":["admin"]}]}`, KindOperators, "carla", "twice"},
+		{"/v1/admin/tenants", `{"tenants":[{"id":"nord"},{"id":"nord"}]}`, KindLayout, "list of tenants", `"nord" twice`},
+		{"/v1/admin/tenants", `{"tenants":[{"id":"nord"},{"id":"nord"}]}`, KindStatusPages, "list of tenants", `"nord" twice`},
+		{"/v1/admin/logs", "", KindAlerts, "list of logs", `"control" twice`},
+		{"/v1/admin/logs", "", KindCheckpoints, "list of logs", `"control" twice`},
+	} {
+		s := story(t)
+		if tc.path == "/v1/admin/devices" {
+			s.devices = append(s.devices, s.devices[0])
+		} else {
+			s.broken[tc.path] = func(w http.ResponseWriter, r *http.Request) {
+				body := tc.body
+				if body == "" {
+					rec := httptest.NewRecorder()
+					s.answer(rec, r)
+					var got struct{ Logs []map[string]any }
+					if err := json.Unmarshal(rec.Body.Bytes(), &got); err != nil {
+						t.Error(err)
+					}
+					twice, err := json.Marshal(map[string]any{"logs": append(got.Logs, got.Logs...)})
+					if err != nil {
+						t.Error(err)
+					}
+					body = string(twice)
+				}
+				_, _ = w.Write([]byte(body))
+			}
+		}
+		gapsSay(t, collectFrom(t, s, Config{})[tc.kind], tc.what, tc.why)
+	}
+}
+
+// A log under another origin than the one whose key is pinned is not the log
+// that is known.
+func TestALogOfAnotherOriginThanThePinnedOne(t *testing.T) {
+	key := func(origin string) string {
+		file := filepath.Join(t.TempDir(), "log.vkey")
+		if err := os.WriteFile(file, []byte(origin+"+2b1d3a4c+AQ==\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	cfg := Config{LogKeys: []string{key("known.example/test/control")}}
+	got := collectFrom(t, story(t), cfg)
+	for _, k := range []evidence.Kind{KindAlerts, KindRefusals, KindDevices} {
+		gapsSay(t, got[k], "control log", "log_keys has the key of known.example/test/control")
+	}
+	if c := rowFor(t, checkAccess(t, story(t), cfg, nil), "log_keys"); c.State != evidence.AccessLacking || !strings.Contains(c.Said, "known.example/test/control") {
+		t.Errorf("doctor says %+v", c)
+	}
+	if e := collectFrom(t, story(t), Config{LogKeys: []string{key("known.example/test/evidence")}})[KindAlerts]; e.Completeness.State != evidence.Complete {
+		t.Errorf("the key of a log that is not the ingest's: %v", e.Completeness)
+	}
+}
+
+// A page with nothing on it that names another would never end.
+func TestAnEmptyPageThatNamesAnother(t *testing.T) {
+	for path, member := range map[string]string{"/v1/admin/devices": "devices", "/v1/admin/deadletters": "deadletters"} {
+		s := story(t)
+		n := 0
+		s.broken[path] = func(w http.ResponseWriter, _ *http.Request) {
+			if n++; n > 20 {
+				http.Error(w, "x", http.StatusNotFound)
+				return
+			}
+			_, _ = fmt.Fprintf(w, `{%q:[],"next":"%d"}`, member, n)
+		}
+		got := collectFrom(t, s, Config{})
+		if n > 1 {
+			t.Errorf("%s: %d pages were asked for", path, n)
+		}
+		kind := map[string]evidence.Kind{"devices": KindDevices, "deadletters": KindDeadLetters}[member]
+		if !strings.Contains(fmt.Sprint(got[kind].Completeness.Gaps), "holds nothing and names another") {
+			t.Errorf("%s: %v", path, got[kind].Completeness.Gaps)
+		}
+	}
+}
