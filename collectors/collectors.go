@@ -45,6 +45,9 @@ type Deps struct {
 	// reads one of it by its ID; without them nothing is drawn from it.
 	Kept func(evidence.Period) ([]evidence.Citation, error)
 	Get  func(id string) (evidence.Collected, error)
+	// LooksBack is how long before the period the evidence of a kind is to begin,
+	// for what falls due in it; a kind that is not in it begins with the period.
+	LooksBack map[evidence.Kind]time.Duration
 	// Index names the file in which a collector notes which reply in Store
 	// answered what; nil or "": it asks for everything in full each time.
 	Index func(collector string) string
@@ -64,7 +67,7 @@ func All(cfg Config, d Deps) ([]evidence.Collector, error) {
 		return err
 	}
 	if c := cfg.Telemetry; c != nil {
-		if err := add(telemetry.New(*c, telemetry.Deps{Tool: d.Tool, Now: d.Now, Clock: d.Clock, Progress: d.Progress, Cited: d.Cited})); err != nil {
+		if err := add(telemetry.New(*c, telemetry.Deps{Tool: d.Tool, Now: d.Now, Clock: d.Clock, Progress: d.Progress, Cited: d.Cited, LooksBack: d.LooksBack})); err != nil {
 			return nil, err
 		}
 	}
@@ -74,7 +77,7 @@ func All(cfg Config, d Deps) ([]evidence.Collector, error) {
 		}
 	}
 	if c := cfg.GitHub; c != nil {
-		if err := add(github.New(*c, github.Deps{Tool: d.Tool, Now: d.Now, Clock: d.Clock, Store: d.Store, Index: d.Index("github"), Transport: d.Transport, Getenv: d.Getenv, Progress: d.Progress})); err != nil {
+		if err := add(github.New(*c, github.Deps{Tool: d.Tool, Now: d.Now, Clock: d.Clock, Store: d.Store, Index: d.Index("github"), Transport: d.Transport, Getenv: d.Getenv, Progress: d.Progress, LooksBack: d.LooksBack})); err != nil {
 			return nil, err
 		}
 	}

@@ -8,14 +8,15 @@ import (
 	gh "github.com/google/go-github/v60/github"
 )
 
-// deployments reads those made in the window with all their statuses, and ties
+// deployments reads those made in the window, or so long before it as was asked, with all their statuses, and ties
 // each to the class of the change that it deployed. They are listed newest
-// first, so the listing ends at the first that is older than the window.
+// first, so the listing ends at the first that is older.
 func (r *reading) deployments(ctx context.Context) {
+	window := r.windowOf(KindDeployments)
 	r.ask(func() {
 		listed, err := all(func(o gh.ListOptions) ([]*gh.Deployment, *gh.Response, error) {
 			got, resp, err := r.client.Repositories.ListDeployments(ctx, r.owner, r.repo, &gh.DeploymentsListOptions{ListOptions: o})
-			if err == nil && len(got) > 0 && !slices.ContainsFunc(got, func(d *gh.Deployment) bool { return !timeOf(d.CreatedAt).Before(r.window.From) }) {
+			if err == nil && len(got) > 0 && !slices.ContainsFunc(got, func(d *gh.Deployment) bool { return !timeOf(d.CreatedAt).Before(window.From) }) {
 				resp.NextPage = 0
 			}
 			return got, resp, err
@@ -26,7 +27,7 @@ func (r *reading) deployments(ctx context.Context) {
 			if ctx.Err() != nil {
 				return
 			}
-			if seen[d.GetID()] || !r.inWindow(d.CreatedAt) {
+			if seen[d.GetID()] || !window.Contains(timeOf(d.CreatedAt)) {
 				continue
 			}
 			seen[d.GetID()] = true

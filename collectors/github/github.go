@@ -85,6 +85,9 @@ type Deps struct {
 	// unchanged reply is not sent again and a collection that was cut off goes
 	// on; empty: everything is asked for in full.
 	Index string
+	// LooksBack is how long before the window the deployments begin that are read;
+	// of other kinds it says nothing.
+	LooksBack map[evidence.Kind]time.Duration
 }
 
 // Collector reads the configured repositories and organisation.

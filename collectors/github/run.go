@@ -71,6 +71,17 @@ type spooled struct {
 	Size    int64
 }
 
+// windowOf is the window of a kind's evidence: that of the collection, and for
+// deployments, which are judged when something falls due after them, so much
+// before it as was asked.
+func (r *run) windowOf(k evidence.Kind) evidence.Period {
+	w := r.window
+	if k == KindDeployments {
+		w.From = w.From.Add(-r.c.deps.LooksBack[k])
+	}
+	return w
+}
+
 // subjectOf runs f; what it asks and misses is about s.
 func (r *run) subjectOf(s subject, f func()) {
 	outer := r.about
@@ -236,6 +247,11 @@ func (r *run) emit(keep func(evidence.Evidence) error) error {
 				e.Completeness.Note = "every commit that the branch reaches in the window, by committer time, was tied to its pull request, and every " +
 					"pull request merged in the window to a commit; bypasses are looked up in the rule suites of the last month, which is all that GitHub keeps; " +
 					"rules and reviewers' access are those at the time of collection"
+			case KindDeployments:
+				if from := r.windowOf(k).From; from.Before(r.window.From) {
+					e.Completeness.Note = fmt.Sprintf("deployments from %s on were read, for what falls due after them in the window from %s; the changes that those before it brought were not looked at",
+						from.Format(time.DateOnly), r.window.From.Format(time.DateOnly))
+				}
 			case KindPullRequests:
 				e.Completeness.Note = "pull requests to the branch that were opened, closed or merged in the window"
 			}

@@ -39,7 +39,7 @@ func (r *run) timesOf(k evidence.Kind, a map[string]any) []int64 {
 	var out []int64
 	for _, field := range eventTimes(k) {
 		s, _ := a[field].(string)
-		if at, err := time.Parse(time.RFC3339, s); err == nil && r.window.Contains(at) && !slices.Contains(out, at.Unix()) {
+		if at, err := time.Parse(time.RFC3339, s); err == nil && r.windowOf(k).Contains(at) && !slices.Contains(out, at.Unix()) {
 			out = append(out, at.Unix())
 		}
 	}
@@ -50,9 +50,9 @@ func (r *run) timesOf(k evidence.Kind, a map[string]any) []int64 {
 // windows cuts the collection's window so that of a kind's items about perSlice
 // began in each. More of one second stay together.
 func (r *run) windows(k evidence.Kind) []evidence.Period {
-	items, perSlice := r.out[k].items, r.c.perSlice
+	items, perSlice, window := r.out[k].items, r.c.perSlice, r.windowOf(k)
 	if len(items) <= perSlice || eventTimes(k) == nil {
-		return []evidence.Period{r.window}
+		return []evidence.Period{window}
 	}
 	var began []int64
 	for _, m := range items {
@@ -62,14 +62,14 @@ func (r *run) windows(k evidence.Kind) []evidence.Period {
 	}
 	slices.Sort(began)
 	var out []evidence.Period
-	from := r.window.From
+	from := window.From
 	for i := perSlice; i < len(began); i += perSlice {
-		if cut := time.Unix(began[i], 0).UTC(); cut.After(from) && cut.Before(r.window.To) {
+		if cut := time.Unix(began[i], 0).UTC(); cut.After(from) && cut.Before(window.To) {
 			out = append(out, evidence.Period{From: from, To: cut})
 			from = cut
 		}
 	}
-	return append(out, evidence.Period{From: from, To: r.window.To})
+	return append(out, evidence.Period{From: from, To: window.To})
 }
 
 // within tells whether an item belongs to a slice: something of it happened

@@ -144,11 +144,11 @@ func alertTypes(e entry) bool {
 	return e.Type == evidence.EntryAlertRaised || e.Type == evidence.EntryAlertAcked || e.Type == evidence.EntryAlertResolved
 }
 
-// alerts are those raised in the period.
+// alerts are those raised in the period, or so long before it as was asked.
 func (r *run) alerts() part {
 	p, entries := r.fromControl(KindAlerts, alertOrDelivery)
 	for _, a := range r.foldAlerts(&p, entries) {
-		if !r.period.Contains(a.raised.Time) {
+		if !r.reach(KindAlerts).Contains(a.raised.Time) {
 			continue
 		}
 		p.add(a.ID, map[string]any{

@@ -6,8 +6,8 @@ import (
 	"trustpack/evidence"
 )
 
-// breakGlass are the roles that admins took in an emergency in the period, each
-// with its end, the alert that told of it, and what was done under it.
+// breakGlass are the roles that admins took in an emergency in the period, or so
+// long before it as was asked, each with its end, the alert that told of it, and what was done under it.
 func (r *run) breakGlass() part {
 	p, entries := r.fromControl(KindBreakGlass, func(e entry) bool {
 		return e.Time.Before(r.period.To) && (e.Grant != "" || e.Type == evidence.EntryBreakGlassOpened || e.Type == evidence.EntryBreakGlassClosed || alertTypes(e))
@@ -57,7 +57,7 @@ func (r *run) breakGlass() part {
 			}
 		}
 		byID[d.ID] = t
-		if r.period.Contains(e.Time) {
+		if r.reach(KindBreakGlass).Contains(e.Time) {
 			all = append(all, t)
 		}
 	}

@@ -127,9 +127,10 @@ func (r *run) exports() part {
 	return p
 }
 
-// drills are the attacks that were run in the period and what became of each.
+// drills are the attacks that were run in the period, or so long before it as
+// was asked, and what became of each. Nothing can have been run before log_since.
 func (r *run) drills() part {
-	p, entries := r.fromControl(KindDrills, r.inWindow(evidence.EntryDrill))
+	p, entries := r.fromControl(KindDrills, func(e entry) bool { return e.Type == evidence.EntryDrill && r.reach(KindDrills).Contains(e.Time) })
 	for _, e := range entries {
 		var d evidence.DrillResult
 		if err := e.data(&d); err != nil {
@@ -138,7 +139,7 @@ func (r *run) drills() part {
 		}
 		p.add(e.id(), map[string]any{
 			"drill": d.ID, "control": d.Control, "what": d.What, "sent": d.Sent, "expected": d.Expected, "got": d.Got,
-			"verdict": d.Verdict, "started_at": ts(d.StartedAt), "latency_ms": d.LatencyMS, "log_entry": d.LogEntry, "time": ts(e.Time),
+			"verdict": d.Verdict, "started_at": ts(d.StartedAt), "latency_ms": d.LatencyMS, "log_entry": d.LogEntry, "time": ts(e.Time), "log_since": ts(r.control[0].Time),
 		})
 	}
 	return p

@@ -7,7 +7,7 @@ import (
 )
 
 // rotations are the credentials that took the place of another in the period,
-// each with what became of the old one: when it was to end, when its end was
+// or so long before it as was asked, each with what became of the old one: when it was to end, when its end was
 // entered, and whether it was seen or refused afterwards. A tenant's log does
 // not say which credential an event came with; credential.seen and refusals do.
 func (r *run) rotations() part {
@@ -41,7 +41,7 @@ func (r *run) rotations() part {
 			continue
 		}
 		begun[c.New.Fingerprint] = c.New.NotBefore
-		if !r.period.Contains(e.Time) {
+		if !r.reach(KindRotations).Contains(e.Time) {
 			continue
 		}
 		at := map[string]any{

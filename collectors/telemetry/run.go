@@ -111,7 +111,7 @@ func (r *run) finish(p part) evidence.Evidence {
 		clock = evidence.ClockSimulated
 	}
 	return evidence.Evidence{
-		Kind: p.kind, Collector: Name, CollectedAt: r.at, Window: r.period, Snapshot: p.snapshot,
+		Kind: p.kind, Collector: Name, CollectedAt: r.at, Window: r.reach(p.kind), Snapshot: p.snapshot,
 		Provenance: evidence.Provenance{
 			System: "trustpack-ingest", Account: r.setup.Instance, Principal: r.principal,
 			Tool: r.deps.Tool, Origin: origin, Clock: clock, Requests: p.requests,
@@ -185,6 +185,17 @@ func (r *run) fromControl(kind evidence.Kind, use func(entry) bool) (part, []ent
 		p.raw = append(p.raw, evidence.RawReply{Name: "control-entries.tsv", Body: raw.Bytes()})
 	}
 	return p, used
+}
+
+// reach is the time of which events of the kind are brought: the period, and
+// for kinds that are judged when they fall due so much before it as was asked.
+func (r *run) reach(kind evidence.Kind) evidence.Period {
+	p := r.period
+	switch kind {
+	case KindDrills, KindAlerts, KindRotations, KindBreakGlass:
+		p.From = p.From.Add(-r.deps.LooksBack[kind])
+	}
+	return p
 }
 
 // inWindow accepts the types in the period.

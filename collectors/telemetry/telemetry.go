@@ -48,8 +48,12 @@ type Deps struct {
 	// Cited gives the size of a log at the checkpoint that the last pack cites,
 	// 0 where it cites none: what is collected goes through it, so that the next
 	// pack is proved to follow. nil: always 0.
-	Cited   func(origin string) int64
-	Backoff func(attempt int) time.Duration // wait before attempt 2, 3, …; nil: doubles from half a second
+	Cited func(origin string) int64
+	// LooksBack is how long before the period the drills, alerts, rotations or
+	// roles taken in an emergency begin that are read; none where it has no entry.
+	// Of other kinds it says nothing.
+	LooksBack map[evidence.Kind]time.Duration
+	Backoff   func(attempt int) time.Duration // wait before attempt 2, 3, …; nil: doubles from half a second
 }
 
 // The kinds that this collector brings.
