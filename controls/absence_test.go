@@ -166,7 +166,7 @@ func outcomeWithout(t *testing.T, ctl *control, items map[string][]evidence.Item
 				list[i].Attributes, _ = without(it.Attributes, strings.Split(path, "."), how).(map[string]any)
 			}
 		}
-		in.Evidence = append(in.Evidence, caseEvidence(k, period, list, ""))
+		in.Evidence = append(in.Evidence, caseEvidence(k, ctl.caseWindow(k, period), list, ""))
 	}
 	a, err := (&Catalog{controls: []*control{ctl}}).Assess(in)
 	if err != nil {

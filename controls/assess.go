@@ -63,9 +63,12 @@ func (a Assessment) MarshalJSON() ([]byte, error) {
 
 // Assess judges the evidence of a period.
 //
-// For events, all collections whose window touches the period are joined, the
+// For events, the collections whose window touches the period are joined, the
 // latest winning for each item; complete collections must cover the period
-// between them. Of snapshots the latest of each source counts that was made in
+// between them. Those that begin in the period and end after it, as one for the
+// next does that looks back, are taken only where the others do not cover it. For
+// an attribute that looks back, they must cover the days before the period too.
+// Of snapshots the latest of each source counts that was made in
 // the period or within seven days after it. An attribute whose evidence, or
 // evidence that it looks up, is missing or not whole is not-available, with
 // the exceptions that are certain nevertheless; so it is where all that a source
@@ -86,38 +89,56 @@ func (c *Catalog) Assess(in Input) (Assessment, error) {
 		byKind[e.Kind] = append(byKind[e.Kind], e)
 	}
 	d := newData(in.Period)
+	seen := &sight{data: d, period: in.Period, byKind: byKind, leftOut: in.LeftOut, back: map[int]*data{}}
 	out := Assessment{Period: in.Period, CatalogSHA256: c.SHA256(), Policy: maps.Clone(in.Policy), LeftOut: in.LeftOut}
 	for _, ctl := range c.controls {
 		for _, k := range ctl.Kinds {
 			if d.populations[k] != nil {
 				continue
 			}
-			p, err := populate(k, in.Period, byKind[k], in.LeftOut)
+			p, err := populate(k, in.Period, 0, byKind[k], in.LeftOut)
 			if err != nil {
 				return Assessment{}, fmt.Errorf("assessing: %w", err)
 			}
 			d.populations[k] = &view{population: p}
 		}
-		policy := types.NewStringInterfaceMap(types.DefaultTypeAdapter, policies[ctl.ID])
-		out.Findings = append(out.Findings, ctl.assess(in.Period, d, policy))
+		f, err := ctl.assess(seen, types.NewStringInterfaceMap(types.DefaultTypeAdapter, policies[ctl.ID]))
+		if err != nil {
+			return Assessment{}, fmt.Errorf("assessing: %w", err)
+		}
+		out.Findings = append(out.Findings, f)
 	}
 	return out, nil
 }
 
-func (c *control) assess(period evidence.Period, d *data, policy ref.Val) evidence.Finding {
-	f := evidence.Finding{Control: c.ID, Period: period, Exceptions: []evidence.Exception{}, Evidence: []evidence.Citation{}}
-	tested := map[evidence.Kind][]bool{}
+func (c *control) assess(s *sight, policy ref.Val) (evidence.Finding, error) {
+	f := evidence.Finding{Control: c.ID, Period: s.period, Exceptions: []evidence.Exception{}, Evidence: []evidence.Citation{}}
+	tested := map[evidence.Kind]map[string]bool{}
+	earlier := map[evidence.Kind][]evidence.Collected{} // that attributes which look back rest on
 	for _, a := range c.attrs {
+		days, err := a.daysBack(policy)
+		if err != nil {
+			return f, fmt.Errorf("%s: %s: %w", c.ID, a.ID, err)
+		}
+		d, err := s.of(a.looksAt, days)
+		if err != nil {
+			return f, err
+		}
+		if days > 0 {
+			for _, k := range a.looksAt {
+				earlier[k] = append(earlier[k], d.populations[k].used...)
+			}
+		}
 		j := judge{attribute: a, data: d, act: &activation{data: d, policy: policy}, tested: tested}
-		f.Attributes = append(f.Attributes, j.run())
+		found := j.run()
+		if days > 0 && (found.Outcome == evidence.OutcomeMet || found.Outcome == evidence.OutcomeException) {
+			found.Reason += reachReason(s.period, days)
+		}
+		f.Attributes = append(f.Attributes, found)
 		f.Exceptions = append(f.Exceptions, j.exceptions...)
 	}
 	for _, marks := range tested {
-		for _, m := range marks {
-			if m {
-				f.Population++
-			}
-		}
+		f.Population += len(marks)
 	}
 	if f.Population == 0 { // whole populations alone were tested
 		for _, a := range f.Attributes {
@@ -125,7 +146,7 @@ func (c *control) assess(period evidence.Period, d *data, policy ref.Val) eviden
 		}
 	}
 	for _, k := range slices.Sorted(slices.Values(c.Kinds)) {
-		for _, e := range d.populations[k].used {
+		for _, e := range union(s.populations[k].used, earlier[k]) {
 			f.Evidence = append(f.Evidence, cite(e))
 			f.Sample = f.Sample || e.Provenance.Origin != evidence.OriginLive
 			if e.Provenance.Clock != evidence.ClockSystem {
@@ -135,7 +156,7 @@ func (c *control) assess(period evidence.Period, d *data, policy ref.Val) eviden
 	}
 	f.Outcome = combine(f.Attributes)
 	f.Reason = controlReason(f)
-	return f
+	return f, nil
 }
 
 func cite(e evidence.Collected) evidence.Citation {
@@ -163,7 +184,7 @@ type judge struct {
 	attribute
 	*data
 	act        *activation
-	tested     map[evidence.Kind][]bool
+	tested     map[evidence.Kind]map[string]bool // items by ID
 	cost       uint64
 	unknown    int // items whose result hangs on evidence that is not there
 	exceptions []evidence.Exception
@@ -218,14 +239,14 @@ func (j *judge) testItems(pop *view) int {
 				continue
 			case broken:
 				n++
-				j.mark(len(values), i)
+				j.mark(it.ID)
 				j.finding.Tested++
 				j.fail(it.ID, evidence.OutcomeError, "whether it is to be tested could not be told: "+err.Error())
 				continue
 			}
 		}
 		n++
-		j.mark(len(values), i)
+		j.mark(it.ID)
 		j.testOne(it.ID)
 	}
 	j.act.item = nil
@@ -260,12 +281,12 @@ func (j *judge) fail(id string, o evidence.Outcome, detail string) {
 	j.exceptions = append(j.exceptions, evidence.Exception{Attribute: j.ID, Kind: j.Kind, Item: id, Outcome: o, Detail: detail})
 }
 
-// mark notes that the item of the kind, one of size, was tested.
-func (j *judge) mark(size, item int) {
+// mark notes that the item of the kind was tested.
+func (j *judge) mark(id string) {
 	if j.tested[j.Kind] == nil {
-		j.tested[j.Kind] = make([]bool, size)
+		j.tested[j.Kind] = map[string]bool{}
 	}
-	j.tested[j.Kind][item] = true
+	j.tested[j.Kind][id] = true
 }
 
 func (j *judge) eval(p *program) (verdict, error) {

@@ -25,6 +25,7 @@ type caseFile struct {
 	Incomplete map[string]string                    `yaml:"incomplete"` // kind: what could not be read
 	Early      []string                             `yaml:"early"`      // kinds of which the state was read a week before the period's end
 	Missing    []string                             `yaml:"missing"`    // kinds that were never collected
+	Bare       []string                             `yaml:"bare"`       // kinds collected for the period alone, without the days before it
 
 	Expect     string              `yaml:"expect"`
 	Exceptions map[string][]string `yaml:"exceptions"` // attribute: items, "" for the whole population
@@ -118,7 +119,11 @@ func (c *control) judgeCase(cf caseFile) (evidence.Finding, error) {
 		if slices.Contains(cf.Missing, kind) {
 			continue
 		}
-		in.Evidence = append(in.Evidence, caseEvidence(kind, period, items[kind], cf.Incomplete[kind]))
+		window := c.caseWindow(kind, period)
+		if slices.Contains(cf.Bare, kind) {
+			window = period
+		}
+		in.Evidence = append(in.Evidence, caseEvidence(kind, window, items[kind], cf.Incomplete[kind]))
 		if last := &in.Evidence[len(in.Evidence)-1]; slices.Contains(cf.Early, kind) {
 			last.Snapshot, last.CollectedAt = true, period.To.AddDate(0, 0, -7)
 		}
@@ -128,6 +133,17 @@ func (c *control) judgeCase(cf caseFile) (evidence.Finding, error) {
 		return evidence.Finding{}, err
 	}
 	return a.Findings[0], nil
+}
+
+// caseWindow is the time over which a case has evidence of a kind: the period,
+// and a year before it where an attribute looks back.
+func (c *control) caseWindow(kind string, period evidence.Period) evidence.Period {
+	for i, a := range c.file.Attributes {
+		if a.LooksBack != "" && slices.Contains(c.attrs[i].looksAt, evidence.Kind(kind)) {
+			return evidence.Period{From: period.From.AddDate(-1, 0, 0), To: period.To}
+		}
+	}
+	return period
 }
 
 func caseEvidence(kind string, period evidence.Period, items []evidence.Item, gap string) evidence.Collected {
@@ -220,7 +236,7 @@ func (c *control) checkCase(cf caseFile) error {
 			return fmt.Errorf("outcomes: %s: %q: want one of %s", attr, outcome, strings.Join(outcomes, ", "))
 		}
 	}
-	kinds := slices.Concat(cf.Missing, cf.Empty, cf.Early, slices.Collect(maps.Keys(cf.Incomplete)), slices.Collect(maps.Keys(cf.Change)),
+	kinds := slices.Concat(cf.Missing, cf.Empty, cf.Early, cf.Bare, slices.Collect(maps.Keys(cf.Incomplete)), slices.Collect(maps.Keys(cf.Change)),
 		slices.Collect(maps.Keys(cf.Without)), slices.Collect(maps.Keys(cf.Add)), slices.Collect(maps.Keys(cf.Remove)))
 	for _, k := range kinds {
 		if !slices.Contains(c.file.Kinds, k) {

@@ -35,6 +35,7 @@ type attribute struct {
 	evidence.Attribute
 	minItems            int
 	applies, when, test *program // applies and when are nil where there is none
+	looksBack           *program // days; nil: none
 	message             message
 	looksAt             []evidence.Kind // its own kind first, then those it joins
 }
@@ -169,6 +170,9 @@ func newAttribute(envs environments, f file, af attributeFile) (attribute, []str
 	}
 	var err error
 	if a.applies, err = one("applies", envs.applies, af.Applies, cel.BoolType); err != nil {
+		return attribute{}, nil, err
+	}
+	if a.looksBack, err = one("looks_back", envs.applies, af.LooksBack, cel.DoubleType); err != nil {
 		return attribute{}, nil, err
 	}
 	if a.when, err = one("when", env, af.When, cel.BoolType); err != nil {

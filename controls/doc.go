@@ -34,4 +34,11 @@
 // neither a pass nor an exception, and its attribute is "not-available". So a
 // test that compares with period.to says `|| pending(kind)`: what it misses in a
 // running period may still come.
+//
+// What has time until after the period's end is judged in the period in which
+// that time ends. Its attribute says `looks_back`: how many days before the period
+// (CEL over policy, rounded up) its items may have begun. It then sees the
+// evidence from there on, which must have been collected for all of it, and its
+// `when` lets through what falls due in the period. All other attributes see
+// the period alone. LooksBack tells collectors how far to read.
 package controls

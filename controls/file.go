@@ -37,15 +37,18 @@ type parameter struct {
 }
 
 type attributeFile struct {
-	ID       string `yaml:"id"`
-	Title    string `yaml:"title"`
-	Kind     string `yaml:"kind"`
-	Scope    string `yaml:"scope"`
-	Applies  string `yaml:"applies"` // CEL over policy and period: false leaves the attribute out
-	When     string `yaml:"when"`
-	Test     string `yaml:"test"`
-	MinItems int    `yaml:"min_items"`
-	Message  string `yaml:"message"` // {{CEL}} in it is replaced by its value
+	ID      string `yaml:"id"`
+	Title   string `yaml:"title"`
+	Kind    string `yaml:"kind"`
+	Scope   string `yaml:"scope"`
+	Applies string `yaml:"applies"` // CEL over policy and period: false leaves the attribute out
+	// LooksBack is CEL over policy: how many days before the period the items begin
+	// whose judgement may fall due in it.
+	LooksBack string `yaml:"looks_back"`
+	When      string `yaml:"when"`
+	Test      string `yaml:"test"`
+	MinItems  int    `yaml:"min_items"`
+	Message   string `yaml:"message"` // {{CEL}} in it is replaced by its value
 }
 
 const (

@@ -57,6 +57,9 @@ func mutations(af attributeFile) map[string]attributeFile {
 		add("`applies` is gone", func(m *attributeFile) { m.Applies = "" })
 		add("`applies` is negated", func(m *attributeFile) { m.Applies = "!(" + m.Applies + ")" })
 	}
+	if af.LooksBack != "" {
+		add("looks_back is gone", func(m *attributeFile) { m.LooksBack = "" })
+	}
 	if af.MinItems > 0 {
 		add("min_items is gone", func(m *attributeFile) { m.MinItems = 0 })
 	}

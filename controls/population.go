@@ -33,9 +33,11 @@ func sourceOf(e evidence.Collected) source {
 	return source{e.Collector, e.Provenance.System, e.Provenance.Account}
 }
 
-// populate joins the collections of one kind; leftOut is of any kind.
-func populate(kind evidence.Kind, period evidence.Period, all []evidence.Collected, leftOut []evidence.LeftOut) (*population, error) {
+// populate joins the collections of one kind that speak for the period, over
+// the period and so many days before it; leftOut is of any kind.
+func populate(kind evidence.Kind, period evidence.Period, back int, all []evidence.Collected, leftOut []evidence.LeftOut) (*population, error) {
 	p := &population{kind: kind}
+	stretch := evidence.Period{From: period.From.AddDate(0, 0, -back), To: period.To}
 	bySource := map[source][]evidence.Collected{}
 	var sources []source
 	outside := 0
@@ -72,18 +74,20 @@ func populate(kind evidence.Kind, period evidence.Period, all []evidence.Collect
 		})
 		if es[len(es)-1].Snapshot {
 			es = es[len(es)-1:]
+		} else {
+			es = own(es, period)
 		}
 		p.used = append(p.used, es...)
 		last := es[len(es)-1]
 		p.early = p.early || last.Snapshot && last.CollectedAt.Before(period.To)
-		if why := lacking(es, period); why != "" {
+		if why := lacking(es, stretch); why != "" {
 			whys = append(whys, why)
 		}
 	}
 	whys = append(whys, silent...)
 	p.whole = len(whys) == 0
 	p.why = strings.Join(whys, "; ")
-	return p, p.join(period)
+	return p, p.join(period, stretch)
 }
 
 // leftSilent says of each source that nothing speaks for, but what was left out,
@@ -229,17 +233,24 @@ func moment(t time.Time) string {
 	return t.Format(time.RFC3339)
 }
 
-// join makes the union of the items: the latest collection wins for each ID.
-func (p *population) join(period evidence.Period) error {
+// join makes the union of the items: the latest collection wins for each ID,
+// those made for a later period last.
+func (p *population) join(period, stretch evidence.Period) error {
 	latest := slices.Clone(p.used)
 	slices.SortFunc(latest, func(a, b evidence.Collected) int {
+		switch {
+		case later(a, period) && !later(b, period):
+			return 1
+		case later(b, period) && !later(a, period):
+			return -1
+		}
 		return cmp.Or(b.CollectedAt.Compare(a.CollectedAt), cmp.Compare(b.ID, a.ID))
 	})
 	seen := map[string]bool{}
 	for _, e := range latest {
-		inside := e.Snapshot || !e.Window.From.Before(period.From) && !e.Window.To.After(period.To)
+		inside := e.Snapshot || !e.Window.From.Before(stretch.From) && !e.Window.To.After(stretch.To)
 		for _, it := range e.Population.Items {
-			if seen[it.ID] || !inside && !happened(p.kind, it, period) {
+			if seen[it.ID] || !inside && !happened(p.kind, it, stretch) {
 				continue
 			}
 			seen[it.ID] = true
@@ -278,7 +289,7 @@ func span(kind evidence.Kind) (first, last string) {
 		"telemetry.clock", "telemetry.role-changes", "telemetry.transfers", "telemetry.rotations", "telemetry.break-glass", "telemetry.logins", "telemetry.export-files", "telemetry.export-spikes":
 		return "time", "time"
 	case "telemetry.drills":
-		return "started_at", "started_at"
+		return "started_at", "time" // of its beginning and of its entry
 	case "telemetry.deadletters":
 		return "received", "received"
 	case "telemetry.revocations":

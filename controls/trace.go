@@ -57,7 +57,7 @@ func Trace(in Input, name string) (Chain, error) {
 				of = append(of, e)
 			}
 		}
-		p, err := populate(kind, in.Period, of, in.LeftOut)
+		p, err := populate(kind, in.Period, 0, of, in.LeftOut)
 		if err != nil {
 			return Chain{}, err
 		}

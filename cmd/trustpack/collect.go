@@ -88,15 +88,24 @@ func (a *app) collect(ctx context.Context, cfg *Config, p evidence.Period, wante
 	var cited map[string]int64
 	var heads map[string][]string
 	var store struct{ *locker.Locker } // opened only for what can be collected
+	catalog, err := loadCatalog(cfg.path(cfg.Catalog))
+	if err != nil {
+		return nil, err
+	}
+	back, err := catalog.LooksBack(cfg.Policy)
+	if err != nil {
+		return nil, err
+	}
 	all, err := collectors.All(cfg.Collectors, collectors.Deps{
 		Tool: tool(), Now: a.now, Clock: cfg.Clock, Getenv: a.getenv,
-		Progress: func(s string) { a.progress("%s", s) },
-		Store:    &store,
-		Index:    func(collector string) string { return filepath.Join(cfg.lockerDir(), "requests", collector+".jsonl") },
-		Cited:    func(origin string) int64 { return cited[origin] },
-		Heads:    func(repository, branch string) []string { return heads[repository+"@"+branch] },
-		Kept:     func(p evidence.Period) ([]evidence.Citation, error) { return keptFor(store.Locker, p) },
-		Get:      func(id string) (evidence.Collected, error) { return store.Get(id) },
+		Progress:  func(s string) { a.progress("%s", s) },
+		Store:     &store,
+		LooksBack: back,
+		Index:     func(collector string) string { return filepath.Join(cfg.lockerDir(), "requests", collector+".jsonl") },
+		Cited:     func(origin string) int64 { return cited[origin] },
+		Heads:     func(repository, branch string) []string { return heads[repository+"@"+branch] },
+		Kept:      func(p evidence.Period) ([]evidence.Citation, error) { return keptFor(store.Locker, p) },
+		Get:       func(id string) (evidence.Collected, error) { return store.Get(id) },
 	})
 	if err != nil {
 		return nil, err

@@ -8,7 +8,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
+	"trustpack/controls"
 	"trustpack/evidence"
 	"trustpack/internal/durable"
 	"trustpack/internal/locker"
@@ -72,7 +74,9 @@ type ofPeriod struct {
 // evidenceOf reads everything that was collected for the period: the
 // collections whose window touches it. What was collected before its window
 // began is evidence of nothing in it and no pack may hold it; it is left out,
-// and whoever asked is told.
+// and whoever asked is told. What was made for a later period and looks back
+// into this one is left to that one's pack where this one's own collections are
+// enough.
 func (a *app) evidenceOf(l *locker.Locker, p evidence.Period) (ofPeriod, error) {
 	index, _, err := l.Index()
 	if err != nil {
@@ -99,7 +103,30 @@ func (a *app) evidenceOf(l *locker.Locker, p evidence.Period) (ofPeriod, error) 
 		}
 		out.evidence = append(out.evidence, e)
 	}
+	a.leaveToLater(&out, p)
 	return out, nil
+}
+
+// leaveToLater takes out what was made for a later period and is not needed.
+func (a *app) leaveToLater(out *ofPeriod, p evidence.Period) {
+	mine := controls.Own(out.evidence, p)
+	left := map[string]bool{}
+	for _, e := range out.evidence {
+		left[e.ID] = true
+	}
+	for _, e := range mine {
+		delete(left, e.ID)
+	}
+	if len(left) == 0 {
+		return
+	}
+	what := "1 collection of a later period that looks"
+	if len(left) > 1 {
+		what = fmt.Sprintf("%d collections of a later period that look", len(left))
+	}
+	a.progress("%s back into %s: left to the later pack, since those of %s itself are whole", what, p, p)
+	out.evidence = mine
+	out.entries = slices.DeleteFunc(out.entries, func(entry locker.Collected) bool { return left[entry.ID] })
 }
 
 func leftOutOf(l *locker.Locker, entry locker.Collected) (evidence.LeftOut, error) {

@@ -125,6 +125,42 @@ func TestWhatAPackLeavesOut(t *testing.T) {
 	}
 }
 
+// TestEvidenceOfALaterPeriod: the next quarter's collection looks back into this
+// one. Its pack holds it only where its own collections leave the end open, so
+// that it stays the same pack whenever it is built.
+func TestEvidenceOfALaterPeriod(t *testing.T) {
+	q3 := evidence.Period{From: time.Date(2026, 7, 1, 0, 0, 0, 0, time.UTC), To: time.Date(2026, 10, 1, 0, 0, 0, 0, time.UTC)}
+	q4 := evidence.Period{From: q3.To.AddDate(0, 0, -7), To: q3.To.AddDate(0, 3, 0)}
+	for at, want := range map[time.Time]int{q3.To: 1, q3.To.Add(-time.Hour): 2} {
+		lock, err := locker.Open(t.TempDir(), locker.Options{Instance: "store.example", Seed: make([]byte, 32), Now: func() time.Time { return q4.To }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer lock.Close()
+		for window, when := range map[evidence.Period]time.Time{q3: at, q4: q3.To.AddDate(0, 1, 0)} {
+			e := evidence.Evidence{
+				Kind: "test.things", Collector: "test", CollectedAt: when, Window: window,
+				Provenance:   evidence.Provenance{System: "test", Principal: "ben", Tool: "test", Origin: evidence.OriginLive, Clock: evidence.ClockSystem},
+				Completeness: evidence.Completeness{State: evidence.Complete},
+			}
+			if _, err := lock.Put(t.Context(), e); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var told bytes.Buffer
+		of, err := (&app{err: &told}).evidenceOf(lock, q3)
+		if err != nil || len(of.evidence) != want || len(of.entries) != want || len(of.leftOut) != 0 {
+			t.Errorf("collected at %s: %d collections, %d entries, want %d (%v)", at, len(of.evidence), len(of.entries), want, err)
+		}
+		if left := strings.Contains(told.String(), "1 collection of a later period that looks back into 2026-Q3: left to the later pack"); left != (want == 1) {
+			t.Errorf("collected at %s: told %q", at, told.String())
+		}
+		if of, err = (&app{err: io.Discard}).evidenceOf(lock, evidence.Period{From: q3.To, To: q4.To}); err != nil || len(of.evidence) != 1 || of.evidence[0].Window != q4 {
+			t.Errorf("of the next quarter: %d collections (%v)", len(of.evidence), err)
+		}
+	}
+}
+
 // TestBuildOfANewFile: a pack that stands is not overwritten, since it may be
 // countersigned; what cannot be written is named as it was given; and a pack
 // whose building is interrupted leaves nothing behind, also where its entry in

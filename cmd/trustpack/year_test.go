@@ -10,10 +10,12 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"trustpack/controls"
 	"trustpack/evidence"
 	"trustpack/examples/metering"
 	"trustpack/ingest"
@@ -32,6 +34,8 @@ type year struct {
 	drills int64
 
 	rotations, granted, declined int
+	across                       int // of rotations, those that ran over a quarter's end
+	quarters                     []evidence.Period
 
 	may map[string]string // who may provision, as the test knows it: "request", "approve" or both
 	on3 map[string]string // and who could at some moment of 3 August
@@ -58,10 +62,18 @@ func TestYear(t *testing.T) {
 		if third := time.Date(2026, 8, 3, 9, 0, 0, 0, time.UTC); at.After(third) && y.on3 == nil {
 			y.third(ctx, third)
 		}
+		if month%3 == 0 && month > 0 {
+			y.acrossTheEnd(ctx, at.AddDate(0, 0, -1))
+		}
 		y.until(ctx, at)
+		if month%3 == 0 && month > 0 {
+			y.collectQuarter(ctx, at)
+		}
 		y.month(ctx, month)
 	}
 	y.until(ctx, yearBegins().AddDate(1, 0, 0))
+	y.collectQuarter(ctx, y.now())
+	y.quartersAndYear(ctx)
 	y.balance(ctx)
 }
 
@@ -432,6 +444,93 @@ func (y *year) rotate(ctx context.Context) {
 	y.refused(ctx, last, ingest.CodeExpiredCredential)
 	last.client = fresh
 	y.send(ctx, last, 1)
+}
+
+// acrossTheEnd renews a certificate on the last day of a quarter, so that the old
+// one ends in the next.
+func (y *year) acrossTheEnd(ctx context.Context, at time.Time) {
+	y.t.Helper()
+	y.until(ctx, at)
+	for _, key := range slices.Sorted(maps.Keys(y.fleet)) {
+		m := y.fleet[key]
+		if m.state != evidence.DeviceActive {
+			continue
+		}
+		pair, until, err := m.client.Renew(ctx, m.ID)
+		y.must(err)
+		if until.Before(at.AddDate(0, 0, 1)) {
+			continue // by its own end, which comes first
+		}
+		m.client.Close()
+		m.client, err = ingest.NewDeviceClient(ingest.ClientOptions{URL: "https://" + y.cfg.Ingest.Listen, CA: y.root, Now: y.now, Certificate: pair})
+		y.must(err)
+		y.rotations++
+		y.across++
+		return
+	}
+	y.t.Fatalf("%s: no device could renew", at)
+}
+
+// collectQuarter collects from the ingest what the quarter that ended at 0:00 of
+// the day is judged by.
+func (y *year) collectQuarter(ctx context.Context, at time.Time) {
+	y.t.Helper()
+	to := at.Truncate(24 * time.Hour)
+	p := evidence.Period{From: to.AddDate(0, -3, 0), To: to}
+	y.must(y.writeKeys(ctx))
+	_, err := y.app.collect(ctx, y.cfg, p, []string{"telemetry.rotations", "telemetry.devices"})
+	y.must(err)
+	y.quarters = append(y.quarters, p)
+}
+
+// quartersAndYear holds what the four quarters judged of old credentials against
+// what the year judges as one period: each in one quarter, and those that were
+// replaced in one and ended in the next, there.
+func (y *year) quartersAndYear(ctx context.Context) {
+	y.t.Helper()
+	whole := evidence.Period{From: y.quarters[0].From, To: y.quarters[3].To}
+	catalog, err := loadCatalog("")
+	y.must(err)
+	policy := map[string]any{"max_retire_delay_s": 7 * 3600} // this year's duties are done once in six hours
+	judge := func(p evidence.Period) (tested, before int) {
+		lock, err := y.app.readLocker(y.cfg)
+		y.must(err)
+		defer lock.Close()
+		of, err := y.app.evidenceOf(lock, p)
+		y.must(err)
+		a, err := catalog.Assess(controls.Input{Period: p, Evidence: of.evidence, Policy: policy})
+		y.must(err)
+		for _, f := range a.Findings {
+			for _, at := range f.Attributes {
+				if f.Control == "ID-03" && at.ID == "old-retired" {
+					if at.Outcome != evidence.OutcomeMet {
+						y.t.Errorf("%s: %s is %s: %s", p, at.ID, at.Outcome, at.Reason)
+					}
+					tested = at.Tested
+				}
+			}
+		}
+		for _, e := range of.evidence {
+			for _, it := range e.Population.Items {
+				began, _ := it.Attributes["time"].(string)
+				if e.Kind == "telemetry.rotations" && began < p.From.Format(time.RFC3339) {
+					before++
+				}
+			}
+		}
+		return tested, before
+	}
+	sum, across := 0, 0
+	for _, p := range y.quarters {
+		tested, before := judge(p)
+		sum, across = sum+tested, across+before
+	}
+	_, err = y.app.collect(ctx, y.cfg, whole, []string{"telemetry.rotations", "telemetry.devices"})
+	y.must(err)
+	tested, before := judge(whole)
+	if before != 0 || y.across != 3 || across != y.across || sum != tested || tested < y.rotations/2 {
+		y.t.Errorf("of %d rotations the quarters judged %d and the year %d; %d of %d that ran over a quarter's end were looked back at", y.rotations, sum, tested, across, y.across)
+	}
 }
 
 // support lets somebody of support look into a tenant under a grant, which is
