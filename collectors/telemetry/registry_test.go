@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"trustpack/evidence"
+	"trustpack/ledger"
 )
 
 // A device may have an interval of its own, which goes before that of its type.
@@ -117,6 +118,58 @@ func TestALogOfAnotherOriginThanThePinnedOne(t *testing.T) {
 	if e := collectFrom(t, story(t), Config{LogKeys: []string{key("known.example/test/evidence")}})[KindAlerts]; e.Completeness.State != evidence.Complete {
 		t.Errorf("the key of a log that is not the ingest's: %v", e.Completeness)
 	}
+}
+
+// A tenant of whom nothing was accepted has a log too, where it has dead letters.
+func TestALogOfDeadLettersAloneThatIsNotListed(t *testing.T) {
+	s := story(t)
+	s.control(day(70), evidence.AuditEntry{Type: evidence.EntryBooksClosed}, evidence.Books{Tenant: "ost", Day: "2026-09-08", Received: 1, DeadLettered: 1})
+	s.checkpoint()
+	gapsSay(t, collectFrom(t, s, Config{})[KindCheckpoints], "log ost", "lists no log of that name")
+}
+
+// A page that names itself as the next would never end.
+func TestAPageThatNamesItself(t *testing.T) {
+	for path, kind := range map[string]evidence.Kind{"/v1/admin/devices": KindDevices, "/v1/admin/deadletters": KindDeadLetters} {
+		s := story(t)
+		n := 0
+		s.broken[path] = func(w http.ResponseWriter, r *http.Request) {
+			if n++; n > 20 {
+				http.Error(w, "x", http.StatusNotFound)
+				return
+			}
+			rec := httptest.NewRecorder()
+			s.answer(rec, r)
+			body := strings.TrimSuffix(strings.TrimSpace(rec.Body.String()), "}")
+			_, _ = w.Write([]byte(strings.Replace(body, `,"next":""`, "", 1) + `,"next":"0"}`))
+		}
+		got := collectFrom(t, s, Config{})[kind]
+		if n != 2 || !strings.Contains(fmt.Sprint(got.Completeness.Gaps), "page 2 names one before it as the next") {
+			t.Errorf("%s: %d pages were asked for, and the gaps are %v", path, n, got.Completeness.Gaps)
+		}
+	}
+}
+
+// A history that the log's growth does not bear out discredits the log.
+func TestAHistoryThatDoesNotHold(t *testing.T) {
+	s := story(t)
+	s.broken["/v1/admin/excerpt/control"] = func(w http.ResponseWriter, r *http.Request) {
+		rec := httptest.NewRecorder()
+		s.answer(rec, r)
+		var e ledger.Excerpt
+		if err := json.Unmarshal(rec.Body.Bytes(), &e); err != nil {
+			t.Error(err)
+		}
+		if len(e.History) > 1 { // the whole history, which is asked for first
+			e.History[1].Consistency = nil
+		}
+		if err := json.NewEncoder(w).Encode(e); err != nil {
+			t.Error(err)
+		}
+	}
+	got := collectFrom(t, s, Config{})
+	gapsSay(t, got[KindAlerts], "control log", "history step 1")
+	gapsSay(t, got[KindCheckpoints], "log control", "history step 1")
 }
 
 // A page with nothing on it that names another would never end.
