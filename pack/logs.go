@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
 	"trustpack/evidence"
@@ -48,12 +49,13 @@ func parseHashes(texts []string) ([]tlog.Hash, error) {
 
 // unverifiedCheckpoint reads the checkpoint of a signed note without asking
 // who signed it.
-func unverifiedCheckpoint(note []byte) (ledger.Checkpoint, error) {
-	i := bytes.LastIndex(note, []byte("\n\n"))
-	if i < 0 {
-		return ledger.Checkpoint{}, errors.New("reading checkpoint: it is no signed note: no empty line before the signatures")
+func unverifiedCheckpoint(signed []byte) (ledger.Checkpoint, error) {
+	_, err := note.Open(signed, note.VerifierList())
+	var unverified *note.UnverifiedNoteError
+	if !errors.As(err, &unverified) {
+		return ledger.Checkpoint{}, fmt.Errorf("reading checkpoint: it is no signed note: %w", err)
 	}
-	return ledger.ParseCheckpoint(string(note[:i+1]))
+	return ledger.ParseCheckpoint(unverified.Note.Text)
 }
 
 // labels reports whether a checkpoint's signed extension lines call the log
@@ -187,8 +189,8 @@ func (b *builder) checkLabels(e ledger.Excerpt) error {
 	for _, step := range e.History {
 		notes = append(notes, step.Note)
 	}
-	for _, note := range notes {
-		c, err := unverifiedCheckpoint([]byte(note))
+	for _, signed := range notes {
+		c, err := unverifiedCheckpoint([]byte(signed))
 		if err != nil {
 			return err
 		}

@@ -109,10 +109,16 @@ func rawPaths(names []string) map[string]string {
 	sorted := slices.Sorted(slices.Values(names))
 	out := make(map[string]string, len(sorted))
 	taken := newNameSet()
+	next := map[string]int{} // number to try, by what stands before it; those below are taken
 	for _, name := range sorted {
 		path := escapePath(name)
-		for n := 2; taken.add(path) != nil; n++ {
-			path = fmt.Sprintf("%s~~%d", escapeSegment(name), n)
+		if taken.add(path) != nil {
+			segment := escapeSegment(name)
+			n := max(2, next[strings.ToLower(segment)])
+			for path = fmt.Sprintf("%s~~%d", segment, n); taken.add(path) != nil; path = fmt.Sprintf("%s~~%d", segment, n) {
+				n++
+			}
+			next[strings.ToLower(segment)] = n + 1
 		}
 		out[name] = path
 	}

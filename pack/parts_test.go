@@ -6,6 +6,7 @@ import (
 	cryptorand "crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
+	"fmt"
 	"io"
 	"math"
 	"math/rand/v2"
@@ -67,6 +68,26 @@ func TestRawNamesBecomePaths(t *testing.T) {
 	}
 	if paths["a.json"] != "a.json~~2" || paths["A.json"] != "A.json" || paths["../up"] != "~2e~2e/up" || paths["a.json/b"] != "a.json~2fb~~2" {
 		t.Errorf("got %q", paths)
+	}
+}
+
+// TestManyNamesThatClash: what a hostile record names costs no more than its
+// length. Were each number tried again for each name, this would take hours.
+func TestManyNamesThatClash(t *testing.T) {
+	const bits = 17
+	var names []string
+	for n := range 1 << bits {
+		name := []byte(strings.Repeat("a", bits))
+		for i := range name {
+			if n>>i&1 == 1 {
+				name[i] = 'A'
+			}
+		}
+		names = append(names, string(name))
+	}
+	paths := rawPaths(names)
+	if last := paths[strings.Repeat("a", bits)]; last != fmt.Sprintf("%s~~%d", strings.Repeat("a", bits), 1<<bits) {
+		t.Errorf("the last of %d is %q", len(names), last)
 	}
 }
 

@@ -20,6 +20,7 @@ func (m *vectorMaker) forged() {
 	m.add(16, "finding with a negative number, signed", checkFindings, vectorFinding, m.rewritten(vectorFinding, `"population":2`, `"population":-2`))
 	m.add(16, "finding with a time of another zone, signed", checkFindings, vectorFinding,
 		m.rewritten(vectorFinding, `"collected_at":"2026-09-29T12:00:00Z"`, `"collected_at":"2026-09-29T14:00:00+02:00"`))
+	m.add(5, "finding that calls itself another control's, signed", checkFindings, vectorFinding, m.rewritten(vectorFinding, `"control":"ID-01"`, `"control":"PR-01"`))
 	for _, key := range []string{"constructor", "valueOf", "toString"} { // which every object of JavaScript has
 		m.add(16, "control with a member named "+key+", signed", checkFindings, vectorControl, m.rewritten(vectorControl, `}`, `,"`+key+`":"x"}`))
 	}
@@ -89,6 +90,8 @@ func (m *vectorMaker) forgedRecords() {
 	forge("a negative number", `"got":1`, `"got":-1`)
 	reply := fmt.Sprintf(`{"name":"a","sha256":"%s","size":1}`, evidence.SHA256Hex([]byte("x")))
 	forge("two replies of one name", `"raw":[]`, `"raw":[`+reply+`,`+reply+`]`, "a", "a~~2")
+	forge("two replies of one name in one file", `"raw":[]`, `"raw":[`+reply+`,`+reply+`]`, "a")
+	forge("a reply of another size", `"raw":[]`, `"raw":[`+strings.Replace(reply, `"size":1`, `"size":2`, 1)+`]`, "a")
 }
 
 // forgeStray changes the record of the collection that nothing cites, and all
@@ -149,6 +152,28 @@ func (m *vectorMaker) strangers() {
 		f.about, f.path = &Line{}, "data/evidence/telemetry.devices/20260830T120000Z-0123456789ab/"+populationFile
 		b.insert(f)
 	}))
+	for name, change := range map[string]func(*Line){
+		"kind":         func(l *Line) { l.Kind = "telemetry.alerts" },
+		"provenance":   func(l *Line) { l.Provenance = m.content.Evidence[0].ID },
+		"collected_at": func(l *Line) { l.CollectedAt = nil },
+		"window":       func(l *Line) { l.Window = nil },
+		"period":       func(l *Line) { l.Window = &evidence.Period{From: l.Window.From, To: l.Window.To.AddDate(0, 0, 1)} },
+	} {
+		m.add(31, "population with "+name+" that is not its record's, signed", checkEvidenceID, "", m.signed(func(b *builder) {
+			b.at(m.t, folder+populationFile).edit(change)
+		}))
+		if name == "provenance" {
+			continue
+		}
+		m.add(31, "collection with "+name+" that is not its record's, signed", checkEvidenceID, "", m.signed(func(b *builder) {
+			for i := range b.files {
+				if strings.HasPrefix(b.files[i].path, folder) {
+					b.files[i].edit(change)
+				}
+			}
+		}))
+	}
+	m.add(20, "all withheld as two subtrees", checkTreeRoot, manifestName, m.asSubtrees())
 	m.add(17, "collection twice, signed", checkEvidenceID, "", m.signed(func(b *builder) {
 		var again []builtFile
 		for _, f := range b.files {
@@ -172,6 +197,30 @@ func (m *vectorMaker) strangers() {
 	stranger("file among a log's proofs", checkSet, vectorLog+"entries/3.entry", vectorLog+"proofs/4.txt")
 }
 
+// asSubtrees is the good pack without a file, in whose manifest the two halves
+// of the tree are called lines that were taken out. They give the same root.
+func (m *vectorMaker) asSubtrees() []byte {
+	var tree treeBuilder
+	lines := bytes.SplitAfter(m.body(manifestName), []byte("\n"))
+	lines = lines[:len(lines)-1]
+	half := 1
+	for half*2 < len(lines) {
+		half *= 2
+	}
+	var manifest []byte
+	for _, of := range [][][]byte{lines[:half], lines[half:]} {
+		tree = treeBuilder{}
+		for _, line := range of {
+			tree.add(bytes.TrimSuffix(line, []byte("\n")))
+		}
+		manifest = fmt.Appendf(manifest, `{"leaf":"%s"}`+"\n", hex32(tree.root()))
+	}
+	return m.entries(func(e []stored) []stored {
+		e[find(m.t, e, manifestName)].body = manifest
+		return slices.DeleteFunc(e, func(s stored) bool { return inManifest(s.name) })
+	})
+}
+
 // forgedLogs are of logs that say what pack.json does not, or say it otherwise
 // than the format does.
 func (m *vectorMaker) forgedLogs() {
@@ -188,6 +237,35 @@ func (m *vectorMaker) forgedLogs() {
 		lines := bytes.SplitAfter(f.body(m.t), []byte("\n"))
 		f.set(slices.Concat(lines[0], lines[1], lines[1]))
 	}))
+	m.add(37, "log of another size in pack.json, signed", checkCheckpoint, logsName, m.resigned(func(r *Root) { r.Logs[1].Size-- }))
+	m.add(37, "number of logs that is not theirs in pack.json, signed", checkCheckpoint, logsName, m.resigned(func(r *Root) { r.Logs, r.LogsOmitted = nil, 3 }))
+	m.add(37, "line of the history of another size than its note, signed", checkConsistency, vectorLog+historyFile, m.rewritten(vectorLog+historyFile, `"size":10`, `"size":11`))
+	m.add(36, "proof that says another index, signed", checkInclusion, vectorLog+"proofs/3.tlog-proof", m.rewritten(vectorLog+"proofs/3.tlog-proof", "index 3\n", "index 19\n"))
+	m.add(36, "proof that stands twice, signed", checkInclusion, vectorLog+"proofs/03.tlog-proof", m.signed(func(b *builder) {
+		f := *b.at(m.t, vectorLog+"proofs/3.tlog-proof")
+		f.path = vectorLog + "proofs/03.tlog-proof"
+		b.insert(f)
+	}))
+	m.add(36, "proof with another checkpoint of the same tree, signed", checkInclusion, vectorLog+"proofs/3.tlog-proof", m.signed(func(b *builder) {
+		note := b.c.Logs[1].Checkpoint
+		c, err := unverifiedCheckpoint([]byte(note))
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		c.Extensions = []string{"another"}
+		other, err := ledger.SignCheckpoint(c, seed(7))
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		f := b.at(m.t, vectorLog+"proofs/3.tlog-proof")
+		f.set(bytes.Replace(f.body(m.t), []byte(note), other, 1))
+	}))
+	unsigned := m.add(37, "checkpoint whose signature is no line of a note, signed", checkCheckpoint, vectorLog+checkpointFile, m.signed(func(b *builder) {
+		f := b.at(m.t, vectorLog+checkpointFile)
+		text, _, _ := bytes.Cut(f.body(m.t), []byte("\n\n"))
+		f.set(append(bytes.Clone(text), "\n\nsigned by nobody\n"...))
+	}))
+	unsigned.Anchors.LogKeys = []string{}
 	for _, ext := range []string{sampleExtension, simulatedExtension} {
 		labelled := func(note string) string {
 			c, err := unverifiedCheckpoint([]byte(note))

@@ -69,6 +69,7 @@ type verifier struct {
 	lastCollected time.Time         // the latest collected_at of the manifest
 	unfinished    bool              // the roles that pack.json requires need not have signed yet
 	redacts       bool              // something is withheld, or is said to be
+	withheldAt    map[Withheld]int  // where the report has what is withheld alike; without its count
 	carriesSample bool              // samples are in the pack, so that their check is required
 	logKeys       map[string]string // by origin
 	accepted      *Accepted         // what is kept of the pack if all is well
@@ -96,7 +97,7 @@ func newVerifier(r io.ReaderAt, size int64, o VerifyOptions) *verifier {
 	}
 	return &verifier{
 		tags: map[string][32]byte{}, collections: map[[32]byte]int{},
-		now: o.Now, genTimes: map[string]time.Time{},
+		now: o.Now, genTimes: map[string]time.Time{}, withheldAt: map[Withheld]int{},
 		o: o, r: watch, size: size, ioErr: watch, res: newResults(), report: Report{Pack: clean(o.Name)},
 		signedBy: map[string][]PublicKey{}, logKeys: map[string]string{}, c: Contents{stages: map[evidence.Stage]Totals{}},
 	}

@@ -77,22 +77,20 @@ func (v *verifier) checkRedactionList(n int) {
 	}
 	by, signed := v.checkRedactionSignature(n, len(lines), data)
 	for _, l := range lines {
-		v.addWithheld(Withheld{Class: clean(l.Class), Reason: clean(l.Reason), By: clean(by), Signed: signed, Files: 1})
+		v.addWithheld(Withheld{Class: clean(l.Class), Reason: clean(l.Reason), By: clean(by), Signed: signed})
 	}
 }
 
 // addWithheld counts a line among those of its kind.
 func (v *verifier) addWithheld(w Withheld) {
-	all := v.report.Withheld
-	for i := range all {
-		same := all[i]
-		same.Files = w.Files
-		if same == w {
-			all[i].Files++
-			return
-		}
+	w.Files = 0
+	at, ok := v.withheldAt[w]
+	if !ok {
+		at = len(v.report.Withheld)
+		v.withheldAt[w] = at
+		v.report.Withheld = append(v.report.Withheld, w)
 	}
-	v.report.Withheld = append(all, w)
+	v.report.Withheld[at].Files++
 }
 
 // checkRedactionSignature says who signed the list, and whether a given key

@@ -105,9 +105,17 @@ export function rawPaths(raw) {
     return files.has(lower) || folders.has(lower)
       || foldersOf(path).some((f) => files.has(lowerASCII(f)) || (folders.get(lowerASCII(f)) ?? f) !== f);
   };
+  const next = new Map(); // number to try, by what stands before it; those below are taken
   return [...raw].sort((a, b) => compareText(a.name, b.name)).map((r) => {
     let path = escapePath(r.name);
-    for (let n = 2; clashes(path); n++) path = `${escapeSegment(r.name)}~~${n}`;
+    if (clashes(path)) {
+      const segment = escapeSegment(r.name);
+      const lower = lowerASCII(segment);
+      let n = next.get(lower) ?? 2;
+      while (clashes(`${segment}~~${n}`)) n++;
+      next.set(lower, n + 1);
+      path = `${segment}~~${n}`;
+    }
     files.add(lowerASCII(path));
     for (const f of foldersOf(path)) folders.set(lowerASCII(f), f);
     return { ...r, path: `raw/${path}` };

@@ -139,7 +139,7 @@ async function checkSigned(v, log, c, path) {
 }
 
 function checkLabels(v, c, path) {
-  const words = c.extensions.flatMap((line) => line.split(" "));
+  const words = c.extensions.flatMap((line) => line.split(/[\s\u0085]+/));
   if (words.includes("sample=true") && !v.root.sample) v.results.fail("sample.label", path, "sample in pack.json: the log holds sample data", "not said");
   if (words.includes("clock=simulated") && !v.root.clock) v.results.fail("sample.label", path, "clock in pack.json: the log's clock is simulated", "not said");
 }
