@@ -33,6 +33,12 @@ func (m *vectorMaker) timestamps() {
 		}
 		a := newTestTSA(m.t, isRSA)
 		data, anchors := stamped(a)
+		e := entriesOf(m.t, data)
+		reply := e[find(m.t, e, path)].body
+		reply[len(reply)-1] ^= 1
+		changed := m.add(33, "token changed, no roots given"+of, checkTime, path, zipOf(m.t, e))
+		changed.Anchors = anchors
+		changed.Anchors.TSARoots = []string{}
 		until := a.genTime.Add(-time.Second)
 		expired := anchors.Keys[0]
 		expired.Until = &until

@@ -26,16 +26,16 @@ export async function checkTimestamps(v) {
   for (const b of v.bundles) {
     const path = b.path.replace(/\.sigstore\.json$/, ".tsr");
     if (!v.archive.has(path)) continue;
-    if (v.anchors.roots.length === 0) {
-      results.skip("time.rfc3161", path, "no root of a timestamp authority was given");
-      continue;
-    }
     const fail = (why) => results.fail("time.rfc3161", path, expected, why);
     const time = await attempt(async () => {
       const token = parseToken(await v.archive.read(path, longest));
       return v.crypto("time.rfc3161", path, () => verifyToken(token, b.signature, v.anchors.roots));
     }, fail);
     if (time === undefined) continue;
+    if (v.anchors.roots.length === 0) {
+      results.skip("time.rfc3161", path, `it claims ${textOfTime(time)}; no root of a timestamp authority was given`);
+      continue;
+    }
     v.genTimes.set(b.path, time);
     times.push(`${b.role}-${b.n} at ${textOfTime(time)}`);
     const said = (what, at) => results.fail("time.rfc3161", path, `after ${what}, ${textOfTime(at)}`, textOfTime(time));
@@ -132,7 +132,7 @@ async function digestOf(hash, bytes) {
   return new Uint8Array(await globalThis.crypto.subtle.digest(hash, bytes));
 }
 
-/** verifyToken holds a token to the signature that it stamps and to the roots; it gives genTime. */
+/** verifyToken holds a token to the signature that it stamps and, where there are any, to the roots; it gives genTime. */
 export async function verifyToken(t, stamped, roots) {
   if (!equalBytes(await digestOf(t.imprintHash, stamped), t.imprint)) refuse("it is over other bytes than the signature beside it");
   if (!equalBytes(await digestOf(t.digestHash, t.info), t.messageDigest)) refuse("its signed digest is not that of its content");
@@ -145,6 +145,7 @@ export async function verifyToken(t, stamped, roots) {
   const [leaf] = named;
   if (!leaf.forTimestamps) refuse("the certificate that signed is not for timestamping alone, critically so");
   if (!(await holds(leaf, t))) refuse("its signature does not hold");
+  if (roots.length === 0) return t.genTime;
   const way = await chainTo(leaf, t.certificates.filter((c) => c !== leaf), roots, t.genTime);
   if (!t.certificates.every((c) => way.some((w) => w.is(c)))) refuse("it holds a certificate that is not on the way to the root");
   return t.genTime;
