@@ -128,6 +128,31 @@ func TestALogOfDeadLettersAloneThatIsNotListed(t *testing.T) {
 	gapsSay(t, collectFrom(t, s, Config{})[KindCheckpoints], "log ost", "lists no log of that name")
 }
 
+// By what rules a device was silent is not known where one version of them
+// cannot be read.
+func TestAVersionOfTheRulesThatCannotBeRead(t *testing.T) {
+	s := story(t)
+	s.control(day(70), evidence.AuditEntry{Type: evidence.EntryConfigApplied}, map[string]any{"version": 2, "config": map[string]any{"heartbeat": "none"}})
+	s.checkpoint()
+	got := collectFrom(t, s, Config{})
+	for _, k := range []evidence.Kind{KindSilences, KindProvisioning, KindExportSpikes} {
+		gapsSay(t, got[k], "control log", "configuration in control entry")
+	}
+}
+
+// Of a reply without an end no beginning is taken for the whole.
+func TestAReplyThatIsTooLarge(t *testing.T) {
+	s := story(t)
+	s.broken["/status/"] = func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write(append([]byte("<!doctype html>"), make([]byte, maxReply)...))
+	}
+	e := collectFrom(t, s, Config{})[KindStatusPages]
+	gapsSay(t, e, "status page of nord", "reply larger than 67108864 bytes")
+	if len(e.Population.Items) != 0 {
+		t.Errorf("%v is shown", e.Population.Items)
+	}
+}
+
 // A page that names itself as the next would never end.
 func TestAPageThatNamesItself(t *testing.T) {
 	for path, kind := range map[string]evidence.Kind{"/v1/admin/devices": KindDevices, "/v1/admin/deadletters": KindDeadLetters} {
