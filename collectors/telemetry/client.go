@@ -106,17 +106,23 @@ func (r *run) get(path string) reply {
 			r.away = rep.request.Status == 0
 			return rep
 		}
-		if wait == 0 {
-			wait = r.deps.Backoff(attempt + 1)
-		}
 		tried = append(tried, rep.request)
 		r.deps.Progress(fmt.Sprintf("asking the ingest again: %v", rep.err))
 		select {
 		case <-r.ctx.Done():
 			return rep
-		case <-time.After(min(wait, maxWait)):
+		case <-time.After(r.pause(attempt, wait)):
 		}
 	}
+}
+
+// pause is how long to wait after an attempt: as long as the ingest wants to be
+// left alone, within bounds, or where it does not say, longer each time.
+func (r *run) pause(attempt int, wanted time.Duration) time.Duration {
+	if wanted == 0 {
+		wanted = r.deps.Backoff(attempt + 1)
+	}
+	return min(wanted, maxWait)
 }
 
 // once asks a single time. passes tells of a fault that may pass, wait how long

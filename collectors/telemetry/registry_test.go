@@ -7,8 +7,10 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"trustpack/evidence"
 	"trustpack/ledger"
@@ -150,6 +152,74 @@ func TestAReplyThatIsTooLarge(t *testing.T) {
 	gapsSay(t, e, "status page of nord", "reply larger than 67108864 bytes")
 	if len(e.Population.Items) != 0 {
 		t.Errorf("%v is shown", e.Population.Items)
+	}
+}
+
+// What follows a decision is its own: the cut that names it, and what was
+// accepted until the device was let in again.
+func TestWhatFollowsADecisionIsItsOwn(t *testing.T) {
+	s := story(t)
+	step := func(at time.Time, typ, result string, data any) int64 {
+		e := of("m1")
+		e.Type, e.Result = typ, result
+		return s.control(at, e, data)
+	}
+	cut := func(at time.Time, decision int64, n int) {
+		step(at, evidence.EntrySessionsCut, "done", map[string]any{"decision_index": decision, "connections": n, "elapsed_ms": 1})
+	}
+	refused := step(day(93), evidence.EntryQuarantined, "refused", nil)
+	held := step(day(93, 1), evidence.EntryQuarantined, "done", nil)
+	s.event(day(93, 2), "nord", "m1")
+	ended := step(day(93, 3), evidence.EntryRevoked, "done", nil)
+	cut(day(93, 3), ended, 3)
+	cut(day(93, 4), held, 2)
+	step(day(93, 5), evidence.EntryReleased, "done", nil)
+	s.event(day(93, 6), "nord", "m1")
+	s.checkpoint()
+	period := quarter
+	period.To = day(100)
+	srv := httptest.NewServer(s)
+	defer srv.Close()
+	c, err := New(Config{URL: srv.URL}, Deps{Now: func() time.Time { return period.To }, Clock: evidence.ClockSimulated, Transport: http.DefaultTransport, Backoff: atOnce})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := c.Collect(t.Context(), period)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := all[slices.IndexFunc(all, func(e evidence.Evidence) bool { return e.Kind == KindRevocations })]
+	want(t, item(t, e, entry{index: held}.id()), map[string]any{"action": "quarantine", "sessions_cut": 2, "accepted_after": 1, "released_at": ts(day(93, 5))})
+	want(t, item(t, e, entry{index: ended}.id()), map[string]any{"action": "revoke", "sessions_cut": 3, "accepted_after": 0})
+	if slices.ContainsFunc(e.Population.Items, func(it evidence.Item) bool { return it.ID == entry{index: refused}.id() }) {
+		t.Error("a quarantine that was refused is a decision")
+	}
+}
+
+// The ingest is left alone for as long as it wants, but not for ever; one call
+// that fails for good does not make the others be given up at once.
+func TestHowOftenTheIngestIsAsked(t *testing.T) {
+	r := &run{collector: &collector{deps: Deps{Backoff: func(attempt int) time.Duration { return time.Duration(attempt) }}}}
+	for _, tc := range []struct {
+		attempt      int
+		wanted, want time.Duration
+	}{{1, 0, 2}, {3, 0, 4}, {1, 7 * time.Second, 7 * time.Second}, {1, time.Hour, maxWait}} {
+		if got := r.pause(tc.attempt, tc.wanted); got != tc.want {
+			t.Errorf("after attempt %d and a wish for %v: %v, want %v", tc.attempt, tc.wanted, got, tc.want)
+		}
+	}
+	s := story(t)
+	busy := 1
+	s.broken["/v1/admin/config"] = func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "x", http.StatusServiceUnavailable) }
+	s.broken["/v1/admin/tenants"] = func(w http.ResponseWriter, r *http.Request) {
+		if busy--; busy >= 0 {
+			http.Error(w, "x", http.StatusServiceUnavailable)
+			return
+		}
+		s.answer(w, r)
+	}
+	if e := collectFrom(t, s, Config{})[KindLayout]; e.Completeness.State != evidence.Complete || busy >= 0 {
+		t.Errorf("a call that failed once: %v", e.Completeness.Gaps)
 	}
 }
 
