@@ -3,6 +3,7 @@ package pack
 import (
 	"bytes"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -28,6 +29,47 @@ func (m *vectorMaker) forged() {
 		r.Sequence, r.Previous = 1<<53, strings.Repeat("ab", 32)
 	}))
 	m.add(16, "total beyond what every reader has exactly, signed", checkPackJSON, packJSONName, m.resigned(func(r *Root) { r.Totals.Bytes = 1 << 53 }))
+	for name, change := range map[string][2]string{
+		"a path that has no line":        {`"path":"README.txt"`, `"path":"READMF.txt"`},
+		"a path that is no name":         {`"path":"trust/vendor.pub"`, `"path":"trust/vendor.pub/."`},
+		"a digest that is none":          {`"sha256":"[0-9a-f]`, `"sha256":"A`},
+		"a salt that is none":            {`"salt":"[0-9a-f]`, `"salt":"A`},
+		"a size below 0":                 {`("path":"README.txt".*"size":)[0-9]+`, `${1}-1`},
+		"a size that no file has":        {`("path":"README.txt".*"size":)[0-9]+`, `${1}4294967295`},
+		"no media type":                  {`"media_type":"[^"]+","path":"README.txt"`, `"media_type":"","path":"README.txt"`},
+		"a provenance that is none":      {`"path":"README.txt"`, `"path":"README.txt","provenance":"x"`},
+		"a stage that is none":           {`("path":"README.txt".*"size":[0-9]+)`, `${1},"stage":"none"`},
+		"what it was made from unsorted": {`"derived_from":\["data/exceptions.json"\]`, `"derived_from":["data/z","data/a"]`},
+		"what it was made from repeated": {`"derived_from":\["data/exceptions.json"\]`, `"derived_from":["data/z","data/z"]`},
+	} {
+		m.add(16, "line of the manifest with "+name+", signed", checkManifest, manifestName, m.relined(change[0], change[1]))
+	}
+	for name, change := range map[string]func(*Root){
+		"another format":               func(r *Root) { r.Format = "trustpack-pack/2" },
+		"no organisation":              func(r *Root) { r.Organisation = "" },
+		"space after the system":       func(r *Root) { r.System += " " },
+		"a tool that turns the text":   func(r *Root) { r.Tool = "a\u202eb" },
+		"a name too long":              func(r *Root) { r.Organisation = strings.Repeat("x", 201) },
+		"a period that ends before":    func(r *Root) { r.Period.From, r.Period.To = r.Period.To, r.Period.From },
+		"a period of no time":          func(r *Root) { r.Period.To = r.Period.From },
+		"sequence 0":                   func(r *Root) { r.Sequence = 0 },
+		"a second without a previous":  func(r *Root) { r.Sequence = 2 },
+		"a first with a previous":      func(r *Root) { r.Previous = strings.Repeat("ab", 32) },
+		"a previous that is no digest": func(r *Root) { r.Sequence, r.Previous = 2, strings.Repeat("AB", 32) },
+		"a clock that is none":         func(r *Root) { r.Clock = "system" },
+		"another algorithm":            func(r *Root) { r.Tree.Algorithm = "rfc6962-sha1" },
+		"a root that is none":          func(r *Root) { r.Tree.Root = strings.ToUpper(r.Tree.Root) },
+		"a tree of another size":       func(r *Root) { r.Tree.Size++ },
+		"totals below 0":               func(r *Root) { r.Totals.Bytes = -1 },
+		"a catalog that is no digest":  func(r *Root) { r.Catalog.SHA256 = "none" },
+		"the vendor not required":      func(r *Root) { r.RequiredRoles = []string{} },
+		"a role that is none":          func(r *Root) { r.RequiredRoles = []string{roleVendor, "notary"} },
+		"a role twice":                 func(r *Root) { r.RequiredRoles = []string{roleVendor, roleVendor} },
+		"logs there and omitted":       func(r *Root) { r.LogsOmitted = 2 },
+		"more than 4096 bytes":         func(r *Root) { r.Catalog.Framework = strings.Repeat("x", 4096) },
+	} {
+		m.add(16, "pack.json with "+name+", signed", checkPackJSON, packJSONName, m.resigned(change))
+	}
 	m.add(3, "pack without a README, signed", checkManifest, manifestName, m.signed(func(b *builder) { b.remove(m.t, readmeName) }))
 	report := m.add(39, "report whose line does not say that it is derived, signed", checkDerived, "data/report/index.html", m.signed(func(b *builder) {
 		f := b.at(m.t, "data/report/index.html")
@@ -49,10 +91,30 @@ func (m *vectorMaker) rewritten(name, from, to string) []byte {
 	})
 }
 
-// resigned is the good pack with another pack.json, signed by the vendor, and
-// all that follows from it.
+// resigned is the good pack with another pack.json.
 func (m *vectorMaker) resigned(change func(*Root)) []byte {
+	return m.signedOver(entriesOf(m.t, m.good), change)
+}
+
+// relined is the good pack with another manifest, whose root the vendor signed.
+func (m *vectorMaker) relined(from, to string) []byte {
 	e := entriesOf(m.t, m.good)
+	body := &e[find(m.t, e, manifestName)].body
+	was := *body
+	*body = regexp.MustCompile(from).ReplaceAll(was, []byte(to))
+	if bytes.Equal(was, *body) {
+		m.t.Fatalf("no line of the manifest has %s", from)
+	}
+	var tree treeBuilder
+	for line := range bytes.Lines(*body) {
+		tree.add(bytes.TrimSuffix(line, []byte("\n")))
+	}
+	return m.signedOver(e, func(r *Root) { r.Tree.Root = hex32(tree.root()) })
+}
+
+// signedOver puts another pack.json into entries, signed by the vendor, and all
+// that follows from it.
+func (m *vectorMaker) signedOver(e []stored, change func(*Root)) []byte {
 	at := func(name string) *[]byte { return &e[find(m.t, e, name)].body }
 	var r Root
 	if err := decodeStrict(*at(packJSONName), &r); err != nil {

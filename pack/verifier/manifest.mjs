@@ -9,6 +9,7 @@ import { periodOf, timeOf } from "./times.mjs";
 import { Tree, leafHash } from "./tree.mjs";
 
 const longestLine = 65536;
+const longestBody = 0xfffffffe; // bytes of a file
 
 /** Manifest is what the lines say. */
 class Manifest {
@@ -91,7 +92,7 @@ function checkLine(line) {
   const fault = typeof line.path === "string" ? faultOfName(line.path) : "not a text";
   if (fault) refuse(`path: ${fault}`);
   if (line.path !== "README.txt" && !/^(data|trust)\//.test(line.path)) refuse("a path that has no line");
-  checkCount(line.size, "size");
+  if (checkCount(line.size, "size") > longestBody) refuse("size is more than a file may have");
   if (!isHex(line.sha256, 32)) refuse("sha256 is not a SHA-256 in hex");
   if (!isHex(line.salt, 16)) refuse("salt is not 16 bytes in hex");
   if (typeof line.media_type !== "string" || line.media_type === "") refuse("media_type is empty");
