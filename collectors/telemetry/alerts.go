@@ -185,8 +185,14 @@ func (r *run) silences() part {
 	for _, d := range r.devs {
 		key := deviceKey(d.Tenant, d.ID, d.Generation)
 		for _, s := range r.spans(activated[key], r.activity[key]) {
-			if threshold := r.settingsAt(s.from).threshold(d); threshold > 0 {
-				r.silence(&p, d, threshold, s, states[key], alerts)
+			end := s.to
+			if end.IsZero() {
+				end = r.endOfSight()
+			}
+			for _, in := range letIn(span{s.from, end}, states[key]) {
+				if threshold := r.settingsAt(in.from).threshold(d); threshold > 0 {
+					r.silence(&p, d, threshold, in, s.to, alerts)
+				}
 			}
 		}
 	}
@@ -229,28 +235,32 @@ func (r *run) endOfSight() time.Time {
 	return r.period.To
 }
 
-func (r *run) silence(p *part, d deviceRecord, threshold time.Duration, s span, states []stateSpan, alerts []*alert) {
-	end := s.to
-	if end.IsZero() {
-		end = r.endOfSight()
-	}
-	// A device that is shut out is not silent but silenced: the silence begins
-	// when it is let in again, and ends where it is shut out.
-	out := false
+// letIn are the parts of a silence in which the device could have reported. One
+// that is shut out is not silent but silenced: a silence ends where it is shut
+// out, and another begins when it is let in again.
+func letIn(s span, states []stateSpan) []span {
+	var in []span
+	from, out := s.from, false
 	for _, st := range states {
 		switch {
+		case st.out == out || st.from.After(s.to):
 		case !st.from.After(s.from):
 			out = st.out
-		case st.from.After(end):
-		case out && !st.out:
-			s.from, out = st.from, false
-		case !out && st.out:
-			end = st.from
+		case st.out:
+			in, out = append(in, span{from, st.from}), true
+		default:
+			from, out = st.from, false
 		}
 	}
-	if out {
-		return
+	if !out {
+		in = append(in, span{from, s.to})
 	}
+	return in
+}
+
+// silence adds s where it is one; until is when the device was heard again.
+func (r *run) silence(p *part, d deviceRecord, threshold time.Duration, s span, until time.Time, alerts []*alert) {
+	end := s.to
 	// What counts is the silence inside the period.
 	overdue := s.from.Add(threshold)
 	if !end.After(overdue) || !end.After(r.period.From) || !overdue.Before(r.period.To) {
@@ -258,7 +268,7 @@ func (r *run) silence(p *part, d deviceRecord, threshold time.Duration, s span, 
 	}
 	name := d.Tenant + "/" + d.ID
 	at := map[string]any{
-		"tenant": d.Tenant, "device": d.ID, "generation": d.Generation, "since": ts(s.from), "until": ts(s.to),
+		"tenant": d.Tenant, "device": d.ID, "generation": d.Generation, "since": ts(s.from), "until": ts(until),
 		"threshold_s": threshold.Seconds(), "duration_s": end.Sub(s.from).Seconds(),
 		"alert_id": "", "alert_raised_at": "", "alert_delay_s": nil,
 	}

@@ -196,6 +196,65 @@ func TestWhatFollowsADecisionIsItsOwn(t *testing.T) {
 	}
 }
 
+// A silence counts inside the period and while the device is let in, and only an
+// alert of its own time answers it. The threshold is a day.
+func TestWhichSilencesCount(t *testing.T) {
+	s := newServed(t)
+	s.control(day(-30), evidence.AuditEntry{Type: evidence.EntryDeviceRequested, Tenant: "nord", Device: "m1", Generation: 1}, evidence.Device{Type: "meter"})
+	s.device("nord", "m1", "revoked")
+	state := func(at time.Time, typ string) {
+		e := of("m1")
+		e.Type = typ
+		s.control(at, e, nil)
+	}
+	alert := func(at time.Time, id string) {
+		s.control(at, evidence.AuditEntry{Type: evidence.EntryAlertRaised, Tenant: "nord"}, evidence.Alert{ID: id, Kind: "device.silent", Devices: []string{"nord/m1"}})
+	}
+	seen := func(days ...int) {
+		for _, n := range days {
+			s.event(day(n), "nord", "m1")
+		}
+	}
+	seen(-20, -10) // over before the period
+	seen(0, 1)
+	alert(day(1), "early") // of the silence before the next
+	seen(2, 3, 7)
+	alert(day(9), "late") // more than a day after it was over
+	seen(8, 9, 10, 14)
+	alert(day(12), "own")
+	seen(15)
+	state(day(16), evidence.EntryQuarantined)
+	state(day(18), evidence.EntryReleased)
+	seen(21)
+	state(day(24), evidence.EntryRevoked)
+	s.checkpoint()
+	silences := func() []evidence.Item { return collectFrom(t, s, Config{})[KindSilences].Population.Items }
+	var got []string
+	for _, it := range silences() {
+		got = append(got, fmt.Sprint(it.Attributes["since"], " ", it.Attributes["duration_s"].(float64)/86400, " ", it.Attributes["alert_id"]))
+	}
+	want := []string{ts(day(3)) + " 4 ", ts(day(10)) + " 4 own", ts(day(18)) + " 3 ", ts(day(21)) + " 3 "}
+	if !slices.Equal(got, want) {
+		t.Errorf("silences are %q, want %q", got, want)
+	}
+
+	s.control(day(25), evidence.AuditEntry{Type: evidence.EntryDeviceRequested, Tenant: "nord", Device: "m2", Generation: 1}, evidence.Device{Type: "meter"})
+	s.device("nord", "m2", "active")
+	s.event(day(91, 12), "nord", "m2")
+	s.event(day(95), "nord", "m2") // overdue when the period was over
+	s.checkpoint()
+	if n := len(silences()); n != len(want) {
+		t.Errorf("%d silences with one of the next period, want %d", n, len(want))
+	}
+}
+
+func TestADayWhoseBooksAreNotClosedIsAGap(t *testing.T) {
+	s := story(t)
+	s.event(day(50), "ost", "m9")
+	s.checkpoint()
+	gapsSay(t, collectFrom(t, s, Config{})[KindBooks], "ost/2026-08-20", "has not closed its books")
+}
+
 // The ingest is left alone for as long as it wants, but not for ever; one call
 // that fails for good does not make the others be given up at once.
 func TestHowOftenTheIngestIsAsked(t *testing.T) {
