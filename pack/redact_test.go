@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -327,6 +328,7 @@ func badRedactions(t testing.TB, s Signer) map[string]struct {
 	raws := slices.DeleteFunc(entriesOf(t, good), func(e stored) bool { return !strings.Contains(e.name, "/raw/") })
 	oneLeaf := bytes.Replace(list(short, 1), []byte(line.Leaf), []byte(strings.Repeat("ab", 32)), 1)
 	emptyReason := bytes.Replace(list(short, 1), []byte("personal data"), nil, 1)
+	emptyClass := regexp.MustCompile(`"class":"[^"]*"`).ReplaceAll(list(short, 1), []byte(`"class":""`))
 	forged := bytes.Replace(sig(list(short, 1), 4, edSigner(t, 2)), []byte(edSigner(t, 2).Public().Fingerprint()), []byte(s.Public().Fingerprint()), 1)
 	type bad = struct {
 		pack []byte
@@ -341,6 +343,7 @@ func badRedactions(t testing.TB, s Signer) map[string]struct {
 		"another leaf":                          {resigned(short, oneLeaf, 4), redactionList(1)},
 		"line in two lists":                     {with(twice, stored{redactionList(2), list(short, 1)}, stored{redactionSig(2), sig(list(short, 1), 4, s)}), redactionList(2)},
 		"no reason":                             {resigned(short, emptyReason, 4), redactionList(1)},
+		"no class":                              {resigned(short, emptyClass, 4), redactionList(1)},
 		"lines unsorted":                        {resigned(short, slices.Concat(rest, first, []byte("\n")), 4), redactionList(1)},
 		"count of another list":                 {resigned(short, list(short, 1), 3), redactionSig(1)},
 		"statement over another list":           {with(short, stored{redactionSig(1), sig(rest, 4, s)}), redactionSig(1)},

@@ -2,6 +2,7 @@ package pack
 
 import (
 	"bytes"
+	"encoding/base64"
 	"fmt"
 	"regexp"
 	"slices"
@@ -70,6 +71,7 @@ func (m *vectorMaker) forged() {
 	} {
 		m.add(16, "pack.json with "+name+", signed", checkPackJSON, packJSONName, m.resigned(change))
 	}
+	m.forgedBundles()
 	m.add(3, "pack without a README, signed", checkManifest, manifestName, m.signed(func(b *builder) { b.remove(m.t, readmeName) }))
 	report := m.add(39, "report whose line does not say that it is derived, signed", checkDerived, "data/report/index.html", m.signed(func(b *builder) {
 		f := b.at(m.t, "data/report/index.html")
@@ -138,6 +140,52 @@ func (m *vectorMaker) signedOver(e []stored, change func(*Root)) []byte {
 	}
 	*at(tagManifestName) = tagManifest(tags)
 	return zipOf(m.t, e)
+}
+
+// forgedBundles are signatures that hold, in bundles or over statements that are
+// not of the form.
+func (m *vectorMaker) forgedBundles() {
+	sum := packSum(m.t, m.good)
+	made := func(role string, s Signer, st statement, change func(*bundle)) []byte {
+		payload := []byte(canonical(m.t, st))
+		sig, err := s.Sign(preAuth(payloadType, payload))
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		encode := base64.StdEncoding.EncodeToString
+		b := bundle{envelope{encode(payload), payloadType, []signature{{Sig: encode(sig)}}}, bundleMediaType, material{keyHint{s.Public().Fingerprint()}}}
+		change(&b)
+		e := entriesOf(m.t, withSignatures(m.t, m.good, countersigned{role: roleReviewer, signer: m.reviewer}.as(m.t, "Anna Berg", sum)))
+		e[find(m.t, e, bundleName(role, 1))].body = []byte(canonical(m.t, b))
+		return zipOf(m.t, e)
+	}
+	for name, change := range map[string]func(*bundle){
+		"of another version":           func(b *bundle) { b.MediaType = "application/vnd.dev.sigstore.bundle.v0.2+json" },
+		"with two signatures":          func(b *bundle) { b.Envelope.Signatures = append(b.Envelope.Signatures, b.Envelope.Signatures[0]) },
+		"with the hint of another key": func(b *bundle) { b.Material.PublicKey.Hint = m.attacker.Public().Fingerprint() },
+		"with no signatures":           func(b *bundle) { b.Envelope.Signatures = []signature{} },
+		"with another key's ID":        func(b *bundle) { b.Envelope.Signatures[0].KeyID = m.attacker.Public().Fingerprint() },
+	} {
+		m.add(25, "bundle "+name, checkSigPrefix+roleVendor, bundleName(roleVendor, 1), made(roleVendor, m.vendor, statementFor(m.t, roleVendor, sum), change))
+	}
+	as := func(*bundle) {}
+	named := statementFor(m.t, roleVendor, sum)
+	named.Subject[0].Name = "manifest.jsonl"
+	m.add(25, "subject of another name", checkSigPrefix+roleVendor, bundleName(roleVendor, 1), made(roleVendor, m.vendor, named, as))
+	var properties []string
+	for n := range 30 {
+		properties = append(properties, fmt.Sprintf("%0190d", n))
+	}
+	payload, err := verifierStatement(roleReviewer, sum, "Anna Berg", day(95), properties)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	var long statement
+	if err := decodeStrict(payload, &long); err != nil {
+		m.t.Fatal(err)
+	}
+	tooLong := m.add(25, "statement of more than 4096 bytes", checkSigPrefix+roleReviewer, bundleName(roleReviewer, 1), made(roleReviewer, m.reviewer, long, as))
+	tooLong.Anchors.Keys = append(slices.Clone(m.anchors.Keys), m.key(roleReviewer, m.reviewer))
 }
 
 // forgedRecords are of evidence.json files whose digest, folder and lines in the
