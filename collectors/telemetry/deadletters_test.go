@@ -1,9 +1,15 @@
 package telemetry
 
 import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"trustpack/evidence"
+	"trustpack/ledger"
 )
 
 // replayStory replays the story's dead letter in the middle of the silence of
@@ -41,4 +47,52 @@ func TestReplayedDeadLetterIsToldWithItsLineageAndIsNoSignOfLife(t *testing.T) {
 
 func TestListedStateOfADeadLetterIsHeldAgainstTheLog(t *testing.T) {
 	incomplete(t, collectFrom(t, replayStory(t, "open"), Config{}), "by the control log it is replayed", KindDeadLetters)
+}
+
+// A dead letter is included where the tenant's log commits to what is listed of
+// it, and to that alone.
+func TestADeadLetterIsHeldToItsEntry(t *testing.T) {
+	for change, included := range map[string]bool{"": true, "device": false, "reason": false, "salt": false, "bytes": false} {
+		s := story(t)
+		if change != "" {
+			s.dead[0][change] = "0000"
+		}
+		if got := collectFrom(t, s, Config{})[KindDeadLetters].Population.Items[0].Attributes["included"]; got != included {
+			t.Errorf("with another %q: included is %v", change, got)
+		}
+	}
+	s := story(t)
+	s.dead[0]["bytes"], s.dead[0]["purged"] = nil, true
+	if at := collectFrom(t, s, Config{})[KindDeadLetters].Population.Items[0].Attributes; at["included"] != true {
+		t.Errorf("one whose bytes were purged: %v", at)
+	}
+}
+
+func TestDeadLettersThatAreNotListed(t *testing.T) {
+	s := story(t)
+	s.dead = []map[string]any{}
+	gapsSay(t, collectFrom(t, s, Config{})[KindDeadLetters], "dead letters of nord", "lists 0 in the period and the tenant's log holds 1")
+}
+
+// A proof of another entry than the log's proves nothing.
+func TestAProofOfADeadLetterThatDoesNotHold(t *testing.T) {
+	s := story(t)
+	s.broken["/v1/admin/excerpt/nord"] = func(w http.ResponseWriter, r *http.Request) {
+		rec := httptest.NewRecorder()
+		s.answer(rec, r)
+		var e ledger.Excerpt
+		if err := json.Unmarshal(rec.Body.Bytes(), &e); err != nil {
+			t.Error(err)
+		}
+		for i := range e.Records {
+			e.Records[i].Entry = append(e.Records[i].Entry, ' ')
+		}
+		if err := json.NewEncoder(w).Encode(e); err != nil {
+			t.Error(err)
+		}
+	}
+	e := collectFrom(t, s, Config{})[KindDeadLetters]
+	if at := e.Population.Items[0].Attributes; at["included"] != false || !strings.Contains(fmt.Sprint(e.Completeness.Gaps), "proofs of dead letters of nord") {
+		t.Errorf("%v, %v", at, e.Completeness.Gaps)
+	}
 }
