@@ -255,6 +255,25 @@ func TestADayWhoseBooksAreNotClosedIsAGap(t *testing.T) {
 	gapsSay(t, collectFrom(t, s, Config{})[KindBooks], "ost/2026-08-20", "has not closed its books")
 }
 
+// What came after the registry was read need not be in it.
+func TestWhatCameWhileTheIngestWasRead(t *testing.T) {
+	s := story(t)
+	at := quarter.To.Add(time.Second)
+	s.control(at, evidence.AuditEntry{Type: evidence.EntryDeviceRequested, Tenant: "nord", Device: "m7", Generation: 1}, evidence.Device{Type: "meter"})
+	added := by(evidence.EntryOperatorAdded, "anna", "admin")
+	added.Target = "zoe"
+	s.control(at, added, evidence.Operator{Name: "zoe", Roles: []string{"auditor"}})
+	added.Target = "carla"
+	s.control(at, added, evidence.Operator{Name: "carla", Roles: []string{"admin"}})
+	s.checkpoint()
+	got := collectFrom(t, s, Config{})
+	for _, k := range []evidence.Kind{KindDevices, KindOperators} {
+		if got[k].Completeness.State != evidence.Complete {
+			t.Errorf("%s: %v", k, got[k].Completeness.Gaps)
+		}
+	}
+}
+
 // The ingest is left alone for as long as it wants, but not for ever; one call
 // that fails for good does not make the others be given up at once.
 func TestHowOftenTheIngestIsAsked(t *testing.T) {
