@@ -301,9 +301,13 @@ func TestCosignaturesOfGivenWitnesses(t *testing.T) {
 	if r := verifyBytes(good, o); r.Exit != 0 || !passed(r, checkWitness) {
 		t.Errorf("without the logs' keys:\n%s", reportText(r))
 	}
+	o.Witnesses = o.Witnesses[1:]
+	if r := verifyBytes(good, o); r.Exit != 3 || passed(r, checkWitness) {
+		t.Errorf("a witness that has cosigned nothing:\n%s", reportText(r))
+	}
 	forger := newWitness(w.name, 42)
 	forged := cosignedContent(t, forger)
-	o.Witnesses = o.Witnesses[:1]
+	o.Witnesses = []string{w.vkey()}
 	wantFailure(t, verifyBytes(buildPack(t, forgedUnder(t, forged, forger, w), s), o), checkWitness, vectorLog+checkpointFile)
 	o.Witnesses = []string{"nonsense"}
 	if r := verifyBytes(good, o); r.Exit != 2 {

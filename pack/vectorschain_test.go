@@ -33,6 +33,9 @@ func (m *vectorMaker) chain() {
 	bad := m.add(38, "cosignature by another key", checkWitness, vectorLog+checkpointFile,
 		buildPack(m.t, forgedUnder(m.t, cosignedContent(m.t, forger), forger, w), m.vendor))
 	bad.Anchors.Witnesses = []string{w.vkey()}
+	none := m.add(38, "no cosignature of the witness given", checkWitness, vectorLog+checkpointFile, m.good)
+	none.Anchors.Witnesses = []string{w.vkey()}
+	none.Expect.Exit, none.Expect.Verdict = 3, VerdictInconclusive
 }
 
 func (m *vectorMaker) kept(pack []byte) json.RawMessage {

@@ -70,6 +70,7 @@ type verifier struct {
 	unfinished    bool              // the roles that pack.json requires need not have signed yet
 	redacts       bool              // something is withheld, or is said to be
 	withheldAt    map[Withheld]int  // where the report has what is withheld alike; without its count
+	cosigned      bool              // a witness given has cosigned a checkpoint of a log
 	carriesSample bool              // samples are in the pack, so that their check is required
 	logKeys       map[string]string // by origin
 	accepted      *Accepted         // what is kept of the pack if all is well
@@ -251,6 +252,9 @@ func (v *verifier) required() []string {
 	ids := requiredChecks()
 	if len(v.o.TSARoots) > 0 {
 		ids = append(ids, checkTime)
+	}
+	if len(v.o.Witnesses) > 0 && !v.cosigned {
+		ids = append(ids, checkWitness)
 	}
 	if v.carriesSample {
 		ids = append(ids, checkSample)

@@ -9,7 +9,8 @@ import (
 )
 
 // checkWitnesses verifies the cosignatures that the checkpoints of the pack's
-// logs carry by the witnesses whose keys were given.
+// logs carry by the witnesses whose keys were given. Where keys were given and
+// none of them has cosigned any log, what was asked for was not checked.
 func (v *verifier) checkWitnesses() {
 	if len(v.o.Witnesses) == 0 {
 		v.res.skip(checkWitness, "", "no key of a witness was given (--witness): that the logs showed the same to everybody rests on the vendor's word")
@@ -41,7 +42,7 @@ func (v *verifier) checkWitnesses() {
 			seen = append(seen, fmt.Sprintf("%s of %d entries by %s at %s", h.Origin, h.Size, c.Witness, c.Time.Format(time.RFC3339)))
 		}
 	}
-	if len(seen) > 0 {
+	if v.cosigned = len(seen) > 0; v.cosigned {
 		v.res.pass(checkWitness, strings.Join(seen, "; "))
 	}
 }

@@ -46,6 +46,7 @@ export async function checkLogs(v) {
 
 function conclude(v, counts) {
   const { results } = v;
+  if (v.anchors.witnesses.length > 0 && counts.cosigned === 0) results.require("log.witness");
   if (v.logs.length === 0) {
     for (const id of ["log.checkpoint", "log.consistency", "log.inclusion", "log.witness"]) {
       if (results.clear(id)) results.skip(id, "", "the pack has no log");
