@@ -102,8 +102,10 @@ func (v *verifier) checkBeside(path, sha256 string, size int64) bool {
 		return false
 	}
 	f := &v.c.a.files[i]
-	if got := hex32(f.want); got != sha256 || size >= 0 && f.size != size {
+	if got := hex32(f.want); got != sha256 {
 		v.res.fail(checkEvidenceID, path, "SHA-256 "+sha256+", as the record says", "SHA-256 "+got)
+	} else if size >= 0 && f.size != size {
+		v.res.fail(checkEvidenceID, path, fmt.Sprintf("%d bytes, as the record says", size), fmt.Sprintf("%d bytes", f.size))
 	}
 	return false
 }
