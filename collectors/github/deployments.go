@@ -8,9 +8,10 @@ import (
 	gh "github.com/google/go-github/v60/github"
 )
 
-// deployments reads those made in the window, or so long before it as was asked, with all their statuses, and ties
-// each to the class of the change that it deployed. They are listed newest
-// first, so the listing ends at the first that is older.
+// deployments reads those made in the window, or so long before it as was
+// asked, with all their statuses, and ties each to the class of the change that
+// it deployed. They are listed newest first, so the listing ends at the first
+// that is older.
 func (r *reading) deployments(ctx context.Context) {
 	window := r.windowOf(KindDeployments)
 	r.ask(func() {

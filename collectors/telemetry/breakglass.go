@@ -7,7 +7,8 @@ import (
 )
 
 // breakGlass are the roles that admins took in an emergency in the period, or so
-// long before it as was asked, each with its end, the alert that told of it, and what was done under it.
+// long before it as was asked, each with its end, the alert that told of it, and
+// what was done under it.
 func (r *run) breakGlass() part {
 	p, entries := r.fromControl(KindBreakGlass, func(e entry) bool {
 		return e.Time.Before(r.period.To) && (e.Grant != "" || e.Type == evidence.EntryBreakGlassOpened || e.Type == evidence.EntryBreakGlassClosed || alertTypes(e))

@@ -201,11 +201,11 @@ func (rep reply) decodeList(member string, into any) error {
 func eachOnce[T any](list []T, name func(T) string) error {
 	seen := map[string]bool{}
 	for _, v := range list {
-		if n := name(v); seen[n] {
+		n := name(v)
+		if seen[n] {
 			return fmt.Errorf("the ingest lists %q twice", n)
-		} else {
-			seen[n] = true
 		}
+		seen[n] = true
 	}
 	return nil
 }

@@ -7,9 +7,10 @@ import (
 )
 
 // rotations are the credentials that took the place of another in the period,
-// or so long before it as was asked, each with what became of the old one: when it was to end, when its end was
-// entered, and whether it was seen or refused afterwards. A tenant's log does
-// not say which credential an event came with; credential.seen and refusals do.
+// or so long before it as was asked, each with what became of the old one: when
+// it was to end, when its end was entered, and whether it was seen or refused
+// afterwards. A tenant's log does not say which credential an event came with;
+// credential.seen and refusals do.
 func (r *run) rotations() part {
 	types := []string{
 		evidence.EntryDeviceIssued, evidence.EntryTokenIssued, evidence.EntryDeviceRotated, evidence.EntryCredentialDead,
