@@ -27,12 +27,7 @@ func TestEvidenceOf(t *testing.T) {
 	}
 	defer lock.Close()
 	for _, at := range []time.Time{p.From.Add(-time.Second), p.From, p.To} {
-		e := evidence.Evidence{
-			Kind: "test.things", Collector: "test", CollectedAt: at, Window: p,
-			Provenance:   evidence.Provenance{System: "test", Principal: "ben", Tool: "test", Origin: evidence.OriginLive, Clock: evidence.ClockSystem},
-			Completeness: evidence.Completeness{State: evidence.Complete},
-		}
-		if _, err := lock.Put(t.Context(), e); err != nil {
+		if _, err := lock.Put(t.Context(), things(p, at)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -138,12 +133,7 @@ func TestEvidenceOfALaterPeriod(t *testing.T) {
 		}
 		defer lock.Close()
 		for window, when := range map[evidence.Period]time.Time{q3: at, q4: q3.To.AddDate(0, 1, 0)} {
-			e := evidence.Evidence{
-				Kind: "test.things", Collector: "test", CollectedAt: when, Window: window,
-				Provenance:   evidence.Provenance{System: "test", Principal: "ben", Tool: "test", Origin: evidence.OriginLive, Clock: evidence.ClockSystem},
-				Completeness: evidence.Completeness{State: evidence.Complete},
-			}
-			if _, err := lock.Put(t.Context(), e); err != nil {
+			if _, err := lock.Put(t.Context(), things(window, when)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -205,5 +195,14 @@ func TestBuildOfANewFile(t *testing.T) {
 		if strings.Contains(f.Name(), "second") {
 			t.Errorf("%s is left behind", f.Name())
 		}
+	}
+}
+
+// things is evidence of a window without an item.
+func things(window evidence.Period, at time.Time) evidence.Evidence {
+	return evidence.Evidence{
+		Kind: "test.things", Collector: "test", CollectedAt: at, Window: window,
+		Provenance:   evidence.Provenance{System: "test", Principal: "ben", Tool: "test", Origin: evidence.OriginLive, Clock: evidence.ClockSystem},
+		Completeness: evidence.Completeness{State: evidence.Complete},
 	}
 }
